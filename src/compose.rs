@@ -1,0 +1,3 @@
+//! docker-compose: its `.env`, its commands, what it resolves an instance to.
+
+pub mod dotenv;

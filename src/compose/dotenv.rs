@@ -1,0 +1,1 @@
+//! The .env file, edited line by line.

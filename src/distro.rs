@@ -1,0 +1,5 @@
+//! A release as data.
+
+/// One supported release.
+#[derive(Clone, Debug)]
+pub struct Distro {}

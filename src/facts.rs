@@ -1,0 +1,453 @@
+//! What there is to know about a host, read once, before anything is decided.
+//!
+//! [`Facts::gather`] does all the reading, side by side; everything after it is a pure function of the result. Facts
+//! are plain data: a host can be recorded as JSON and replayed in a test. They never hold a secret; of a private key
+//! they know the public half, of `.env` the keys this program owns.
+//!
+//! `Result<T, String>` in here means: either known, or the reason why it can't be known. Each room fills one part:
+//! `pub fn gather(host: &Host, …) -> Part`, with pure parsers beside it.
+
+pub mod clock;
+pub mod docker;
+pub mod firewall;
+pub mod instance;
+pub mod kernel;
+pub mod machine;
+pub mod net;
+pub mod packages;
+pub mod stack;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::wireguard::PublicKey;
+
+/// Everything that was read from one host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// The release, as os-release names it.
+    pub os: Os,
+    /// The machine and who we are on it.
+    pub machine: Machine,
+    /// The kernel and what it can do.
+    pub kernel: Kernel,
+    /// apt and dpkg.
+    pub packages: Packages,
+    /// The Docker daemon.
+    pub docker: Docker,
+    /// The compose command and what it makes of this instance.
+    pub stack: Stack,
+    /// The files in the instance's directory.
+    pub instance: Instance,
+    /// Addresses, routes, ports.
+    pub net: Net,
+    /// The live packet filter.
+    pub firewall: Firewall,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// os-release, cleaned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Os {
+    /// `ID`, lower case: `debian`.
+    pub id: String,
+    /// `ID_LIKE`, split at spaces.
+    pub id_like: Vec<String>,
+    /// `VERSION_ID`; empty on rolling releases.
+    pub version_id: String,
+    /// `VERSION_CODENAME`.
+    pub codename: String,
+    /// `UBUNTU_CODENAME` or `DEBIAN_CODENAME` of a derivative.
+    pub parent_codename: Option<String>,
+    /// `PRETTY_NAME`.
+    pub pretty_name: String,
+}
+
+/// The machine and who we are on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// `uname -m`.
+    pub arch: String,
+    /// Whether the effective user is root.
+    pub is_root: bool,
+    /// Memory in bytes; `None` where it can't be known (a chroot without /proc).
+    pub memory: Option<u64>,
+    /// Memory available now, in bytes.
+    pub memory_available: Option<u64>,
+    /// Free bytes by mount of interest: the instance's directory, `/var`, `/boot`, `/usr`.
+    pub free_space: BTreeMap<String, u64>,
+    /// `systemd-detect-virt --container`: `lxc`, `docker`, `openvz`, `wsl`; `None` on metal and in VMs.
+    pub container: Option<String>,
+    /// Whether systemd runs as pid 1.
+    pub systemd: bool,
+    /// A reboot the packages already ask for (`/run/reboot-required`).
+    pub reboot_required: bool,
+}
+
+/// The kernel and what it can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// What the running kernel says about WireGuard.
+    pub wireguard: WireGuardSupport,
+    /// The newest installed kernel, which the next boot takes, and whether it has a wireguard module or built-in.
+    pub next: Option<NextKernel>,
+    /// Whether UEFI Secure Boot is on; `None` where there is no EFI or it can't be read.
+    pub secure_boot: Option<bool>,
+    /// Whether `modules-load.d` or `/etc/modules` already names wireguard.
+    pub autoload: bool,
+    /// Whether this kernel has /dev/net/tun, which a userspace WireGuard needs.
+    pub tun: bool,
+}
+
+/// How the running kernel stands to WireGuard: capability, never version (FN-14, FN-16).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WireGuardSupport {
+    /// Compiled in (`modules.builtin`), or a probe link came up without any module.
+    BuiltIn,
+    /// The module is loaded (`/sys/module/wireguard`).
+    Loaded,
+    /// A module for this kernel is there, not loaded yet (`modinfo -k`).
+    Loadable,
+    /// No module for this kernel.
+    #[default]
+    Missing,
+    /// A module is there, loading it is refused; the kernel's words.
+    Refused(String),
+}
+
+impl WireGuardSupport {
+    /// Whether a link of type wireguard can be made now or after `modprobe`.
+    pub fn usable(&self) -> bool {
+        matches!(self, Self::BuiltIn | Self::Loaded | Self::Loadable)
+    }
+}
+
+/// The kernel the next boot takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextKernel {
+    /// Its release.
+    pub release: String,
+    /// Whether it has WireGuard as module or built in.
+    pub wireguard: bool,
+}
+
+/// apt and dpkg.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// Whether apt-get and dpkg are there at all.
+    pub apt: bool,
+    /// apt's version, for features it lacks.
+    pub apt_version: String,
+    /// The state of every package the release's data names.
+    pub known: BTreeMap<String, Package>,
+    /// Who holds the dpkg or apt lock: `unattended-upgr (pid 812)`.
+    pub lock_holder: Option<String>,
+    /// Packages that are half-installed or half-configured: `wireguard-dkms (iF)`.
+    pub broken: Vec<String>,
+    /// What is wrong with apt's sources, one line each (a dead suite, an unsigned one, no list at all).
+    pub source_problems: Vec<String>,
+    /// The mirror the host's own configuration uses: the `REPO_URI` of its first Debian or Ubuntu archive.
+    pub mirror: Option<String>,
+    /// Age of the newest package list in seconds; `None` when there is none.
+    pub lists_age: Option<u64>,
+}
+
+/// One package as dpkg and apt see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// The installed version, if it is installed and configured.
+    pub installed: Option<String>,
+    /// The version apt would install.
+    pub candidate: Option<String>,
+}
+
+/// The Docker daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Docker {
+    /// Whether a `docker` program is there.
+    pub present: bool,
+    /// Whether it comes from snap, which can't bind /srv (FN-39).
+    pub snap: bool,
+    /// The daemon's version, or why it doesn't answer.
+    pub daemon: Result<String, String>,
+    /// Networks: name and subnets.
+    pub networks: BTreeMap<String, Vec<String>>,
+    /// `default-address-pools` and `bip` of daemon.json: networks that Docker may hand out.
+    pub pools: Vec<String>,
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        Docker {
+            present: false,
+            snap: false,
+            daemon: Err("no docker program".into()),
+            networks: BTreeMap::new(),
+            pools: Vec::new(),
+        }
+    }
+}
+
+/// A generation of compose; their hashes and container names differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Generation {
+    /// Python's docker-compose 1.x.
+    V1,
+    /// Go's docker compose, 2.x and later.
+    V2,
+}
+
+/// One way to call compose on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComposeCommand {
+    /// The words: `["docker-compose"]` or `["docker", "compose"]`.
+    pub words: Vec<String>,
+    /// The generation, judged by what `version` printed.
+    pub generation: Generation,
+    /// The version it printed.
+    pub version: String,
+}
+
+/// The compose command and what it makes of this instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stack {
+    /// The compose commands found, the preferred one first: the generation that made the running containers, else
+    /// the newest.
+    pub commands: Vec<ComposeCommand>,
+    /// The resolved configuration's part that matters; `Err` holds compose's words; `None` without a compose file.
+    pub config: Option<Result<Resolved, String>>,
+    /// The running gateway container.
+    pub gateway: Option<Container>,
+    /// How many containers of this project run.
+    pub running: usize,
+}
+
+/// What compose resolves the instance to, as far as the VPN is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolved {
+    /// All services.
+    pub services: BTreeSet<String>,
+    /// The gateway service.
+    pub gateway: Option<GatewayService>,
+    /// Whether there is a `gateway-dataplane` service (v23.12 and later).
+    pub dataplane: bool,
+    /// The gateway's configuration hash (`config --hash`).
+    pub hash: Option<String>,
+}
+
+/// The resolved gateway service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayService {
+    /// Its image.
+    pub image: String,
+    /// `GATEWAY_ADDRESS` in its environment.
+    pub address: Option<String>,
+    /// Whether it lives in the host's own network.
+    pub host_network: bool,
+    /// Published UDP ports: host port to container port.
+    pub published: BTreeMap<u16, u16>,
+}
+
+/// A running gateway container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// The container's id.
+    pub id: String,
+    /// The pid of its first process.
+    pub pid: u32,
+    /// The compose version that made it (label `com.docker.compose.version`).
+    pub compose_version: String,
+    /// The configuration hash it was made from (label `com.docker.compose.config-hash`).
+    pub config_hash: String,
+    /// Whether it is still under a `created` or `restarting` state instead of `running`.
+    pub state: String,
+    /// Files of this instance that the container sees in an outdated copy (FN-40).
+    pub stale: Vec<String>,
+}
+
+/// The files in the instance's directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instance {
+    /// Whether the directory exists.
+    pub dir_exists: bool,
+    /// vpn-public.conf.
+    pub public_conf: TextFile,
+    /// vpn-private.conf, without its secret.
+    pub private_conf: PrivateFile,
+    /// `.env`.
+    pub env: EnvFile,
+    /// docker-compose.vpn.yml.
+    pub overlay: TextFile,
+    /// Which `docker-compose*.yml`/`compose*.yaml` names exist in the directory.
+    pub compose_files: BTreeSet<String>,
+    /// Files whose last write was cut off and waits for completion.
+    pub interrupted: Vec<String>,
+    /// Why the directory can't be written (a read-only file system, say); `None` when it can.
+    pub unwritable: Option<String>,
+}
+
+/// A text file, or why it isn't one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextFile {
+    /// Nothing there.
+    #[default]
+    Absent,
+    /// Its content.
+    Text(String),
+    /// It can't be used: the reason, and whether it is a directory (FN-38).
+    Unusable {
+        /// The reason.
+        reason: String,
+        /// Docker makes a directory where a mount source is missing.
+        directory: bool,
+    },
+}
+
+/// vpn-private.conf, without its secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrivateFile {
+    /// Nothing there.
+    #[default]
+    Absent,
+    /// A usable key.
+    Present {
+        /// The public half of the key in it.
+        public: PublicKey,
+        /// `ListenPort`, if the file names one.
+        port: Option<u16>,
+        /// Permission bits.
+        mode: u32,
+        /// The file's text with the private key cut out (see `wireguard::PrivateConf`).
+        template: String,
+    },
+    /// It can't be used.
+    Unusable {
+        /// The reason, which never quotes the file.
+        reason: String,
+        /// Docker makes a directory where a mount source is missing.
+        directory: bool,
+    },
+}
+
+/// `.env`, as far as this program owns it. Other keys are never read into facts: they may be secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvFile {
+    /// Whether the file exists.
+    pub exists: bool,
+    /// Why it can't be read as a compose `.env`, with the line.
+    pub problem: Option<String>,
+    /// Values of `COMPOSE_FILE`, `COMPOSE_PATH_SEPARATOR`, `COMPOSE_PROJECT_NAME` and every `MITIGATOR_VPN_*`.
+    pub values: BTreeMap<String, String>,
+}
+
+/// Addresses, routes, ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Net {
+    /// Interface addresses: interface name, address, prefix length.
+    pub addresses: Vec<InterfaceAddress>,
+    /// IPv4 routes: destination as CIDR (`default` is `0.0.0.0/0`), and device.
+    pub routes: Vec<Route>,
+    /// Who listens on which UDP port.
+    pub udp: Vec<UdpListener>,
+}
+
+/// One address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceAddress {
+    /// The interface.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+}
+
+/// One IPv4 route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Network address.
+    pub network: Ipv4Addr,
+    /// Prefix length.
+    pub prefix: u8,
+    /// Outgoing interface.
+    pub device: String,
+}
+
+/// A bound UDP port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UdpListener {
+    /// The local address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The process, `galera (pid 812)`; `None` for the kernel's own sockets, such as WireGuard's.
+    pub process: Option<String>,
+}
+
+/// The live packet filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firewall {
+    /// What filters incoming packets here.
+    pub backend: Backend,
+    /// UDP ports for which a rule carrying our tag is there, and how often.
+    pub ours: BTreeMap<u16, usize>,
+    /// Where in the backend a rule of ours has to stand: `inet filter input` for nftables, a zone for firewalld.
+    pub place: String,
+    /// Oddities worth a warning: legacy and nft tables both in use, say (FN-24).
+    pub notes: Vec<String>,
+}
+
+/// What filters incoming packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Nothing drops incoming packets.
+    #[default]
+    None,
+    /// ufw is active.
+    Ufw,
+    /// firewalld runs.
+    Firewalld,
+    /// A native nftables base chain on the input hook drops.
+    Nftables,
+    /// iptables (nft variant) has a dropping INPUT chain.
+    IptablesNft,
+    /// iptables-legacy has a dropping INPUT chain.
+    IptablesLegacy,
+}
+
+/// The clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// Whether the kernel's clock is synchronised (`adjtimex`/timedatectl); `None` where unknown.
+    pub synchronised: Option<bool>,
+}

@@ -1,0 +1,1 @@
+//! The container side of the contract.

@@ -1,0 +1,277 @@
+//! The host: the only place that touches files or starts processes.
+//!
+//! `&Host` reads, `&mut Host` changes; a function that takes `&Host` can't alter anything, which is what makes
+//! `plan` and `preflight` safe by construction. All paths are absolute paths of the host; with a root other than
+//! `/` they are resolved inside it, so that an absolute link in an image can't lead out of the image.
+
+#![expect(clippy::disallowed_methods, reason = "this is the one place they are for")]
+
+pub mod cmd;
+mod held;
+mod write;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+pub use cmd::{Cmd, Output};
+pub use write::Mode;
+
+use crate::error::{Context, Error, Result};
+
+/// Files larger than this are not read: nothing this program reads comes near it.
+pub const MAX_FILE: u64 = 4 << 20;
+
+/// A running host, or the tree of one mounted at some directory.
+#[derive(Debug)]
+pub struct Host {
+    root: PathBuf,
+}
+
+/// What kind of thing stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A link to nowhere (links that lead somewhere are followed).
+    DanglingLink,
+    /// A socket, device or pipe.
+    Other,
+}
+
+/// What the file system says about a path, links followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Stat {
+    /// The kind of thing.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Device and inode: what a bind mount holds on to.
+    pub id: (u64, u64),
+    /// Size in bytes.
+    pub len: u64,
+}
+
+impl Host {
+    /// The host this program runs on.
+    pub fn live() -> Self {
+        Host { root: PathBuf::from("/") }
+    }
+
+    /// The tree of a host mounted at `root`.
+    pub fn at(root: &Path) -> Result<Self> {
+        let root = fs::canonicalize(root)
+            .with_context(|| format!("--root {}", root.display()))
+            .map_err(|e| e.with_class(crate::error::Class::Input))?;
+        if !root.is_dir() {
+            return Err(Error::input(format!("--root {}: not a directory", root.display())));
+        }
+        Ok(Host { root })
+    }
+
+    /// Whether this is the running host, with its kernel and daemons, and not a mounted tree.
+    pub fn is_live(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// The path as a person on *this* machine would type it.
+    pub fn display(&self, path: &Path) -> String {
+        if self.is_live() { path.display().to_string() } else { self.plain(path).display().to_string() }
+    }
+
+    /// The whole content of a regular file; `None` when nothing is there. A write that was cut off counts as done:
+    /// the next run completes it, so what it was going to write is what this file says.
+    pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        if let Some(pending) = self.read_plain(&write::redo_path(path))? {
+            return Ok(Some(pending));
+        }
+        self.read_plain(path)
+    }
+
+    /// The content of a text file; other encodings than UTF-8 are bad input.
+    pub fn read_text(&self, path: &Path) -> Result<Option<String>> {
+        self.read(path)?
+            .map(|bytes| {
+                String::from_utf8(bytes).map_err(|e| {
+                    let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+                    Error::input(format!("{}: line {line}: not UTF-8 text", self.display(path)))
+                        .hint(format!("look at it with: file {}", self.display(path)))
+                })
+            })
+            .transpose()
+    }
+
+    fn read_plain(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        let what = || format!("reading {}", self.display(path));
+        let Some(stat) = self.stat(path)? else { return Ok(None) };
+        match stat.kind {
+            Kind::File => {}
+            Kind::Directory => {
+                return Err(Error::input(format!("{} is a directory, not a file", self.display(path)))
+                    .hint(format!("look into it, then remove it: rmdir {}", self.display(path))));
+            }
+            Kind::DanglingLink => {
+                return Err(Error::input(format!("{} is a link to nowhere", self.display(path)))
+                    .hint(format!("see where it leads: readlink {}", self.display(path))));
+            }
+            Kind::Other => return Err(Error::input(format!("{} is not a regular file", self.display(path)))),
+        }
+        // O_NONBLOCK: had it become a pipe since, opening would wait for a writer.
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(self.resolve(path)?)
+            .with_context(what)
+            .map_err(|e| e.with_class(crate::error::Class::Input))?;
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(what)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(Error::input(format!("{} is larger than {} MiB", self.display(path), MAX_FILE >> 20))
+                .hint(format!("this can't be the right file; see: ls -l {}", self.display(path))));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What stands at `path`; `None` when nothing does.
+    pub fn stat(&self, path: &Path) -> Result<Option<Stat>> {
+        let what = || format!("looking at {}", self.display(path));
+        let link = match fs::symlink_metadata(self.entry(path)?) {
+            Ok(meta) => meta,
+            Err(e) if absent(&e) => return Ok(None),
+            Err(e) => return Err(e).with_context(what).map_err(|e| e.with_class(crate::error::Class::Input)),
+        };
+        let meta = if link.is_symlink() {
+            match self.resolve(path).map(fs::metadata) {
+                Ok(Ok(meta)) => meta,
+                _ => return Ok(Some(Stat { kind: Kind::DanglingLink, mode: 0, id: (0, 0), len: 0 })),
+            }
+        } else {
+            link
+        };
+        let kind = match meta.file_type() {
+            t if t.is_file() => Kind::File,
+            t if t.is_dir() => Kind::Directory,
+            t if t.is_socket() || t.is_fifo() => Kind::Other,
+            _ => Kind::Other,
+        };
+        Ok(Some(Stat { kind, mode: meta.mode() & 0o7777, id: (meta.dev(), meta.ino()), len: meta.len() }))
+    }
+
+    /// Names in a directory, sorted; empty when there is no such directory.
+    pub fn list(&self, dir: &Path) -> Vec<String> {
+        let Ok(entries) = self.resolve(dir).and_then(|d| fs::read_dir(d).context("listing")) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.filter_map(|e| e.ok()).filter_map(|e| e.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// Runs a command that only reads. The compiler can't check that one; its callers are all in `facts` and `observe`.
+    pub fn query(&self, cmd: &Cmd) -> Result<Output> {
+        if !self.is_live() {
+            return Err(Error::unexpected(format!(
+                "'{cmd}' makes sense on a running host only, not in a mounted tree"
+            )));
+        }
+        cmd.run()
+    }
+
+    /// Runs a command that changes the host.
+    pub fn run(&mut self, cmd: &Cmd) -> Result<Output> {
+        self.query(cmd)
+    }
+
+    /// Whether a program of this name can be found.
+    pub fn has_program(&self, name: &str) -> bool {
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+            .iter()
+            .any(|dir| self.resolve(&Path::new(dir).join(name)).is_ok_and(|p| p.is_file()))
+    }
+
+    /// Bytes free for root on the file system of `path` or of its nearest existing parent.
+    pub fn free_space(&self, path: &Path) -> Option<u64> {
+        let existing = path.ancestors().find_map(|p| self.resolve(p).ok())?;
+        let stat = nix::sys::statvfs::statvfs(&existing).ok()?;
+        Some(stat.blocks_free() * stat.fragment_size())
+    }
+
+    /// `path` under the root, no links looked at.
+    fn plain(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The real path of the directory entry itself: parents resolved, the last name not followed.
+    fn entry(&self, path: &Path) -> Result<PathBuf> {
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => match self.resolve(parent) {
+                Ok(parent) => Ok(parent.join(name)),
+                // No such parent, so no such entry: any path that doesn't exist says the same.
+                Err(_) => Ok(self.plain(path)),
+            },
+            _ => self.resolve(path),
+        }
+    }
+
+    /// The real path behind `path`, all links followed, inside the root.
+    fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        if self.is_live() {
+            return fs::canonicalize(path).with_context(|| path.display().to_string());
+        }
+        let root = File::open(&self.root).with_context(|| self.root.display().to_string())?;
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+        let fd = openat2(&root, inside, how).with_context(|| self.display(path))?;
+        fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))).context("/proc/self/fd")
+    }
+}
+
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absolute_link_stays_inside_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("etc/real"), "inside").unwrap();
+        std::os::unix::fs::symlink("/etc/real", dir.path().join("etc/link")).unwrap();
+        std::os::unix::fs::symlink("../../../../etc/hostname", dir.path().join("etc/out")).unwrap();
+        let host = Host::at(dir.path()).unwrap();
+        assert_eq!(host.read(Path::new("/etc/link")).unwrap().unwrap(), b"inside");
+        assert_eq!(host.stat(Path::new("/etc/out")).unwrap().unwrap().kind, Kind::DanglingLink);
+    }
+
+    #[test]
+    fn odd_files_are_bad_input_with_their_name() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("l")).unwrap();
+        fs::write(dir.path().join("big"), vec![b'x'; MAX_FILE as usize + 1]).unwrap();
+        fs::write(dir.path().join("binary"), b"ok\n\xff\xfe").unwrap();
+        nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let host = Host::at(dir.path()).unwrap();
+        for (name, words) in [
+            ("/d", "is a directory"),
+            ("/l", "link to nowhere"),
+            ("/big", "larger than 4 MiB"),
+            ("/pipe", "not a regular"),
+        ] {
+            let error = host.read(Path::new(name)).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.class().exit_code(), 2);
+        }
+        let error = host.read_text(Path::new("/binary")).unwrap_err();
+        assert!(error.to_string().contains("line 2: not UTF-8"), "{error}");
+        assert!(host.read(Path::new("/none/at/all")).unwrap().is_none());
+    }
+}

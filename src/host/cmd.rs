@@ -1,0 +1,218 @@
+//! A command as data, and how it is run: scrubbed environment, closed stdin, a deadline that also reaches
+//! grandchildren.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::error::{Context, Error, Result};
+
+/// How long a command may take when its caller sets nothing else.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Variables that reach a command from our own environment. Everything else is left out, so that an operator's
+/// exported `COMPOSE_FILE`, `MITIGATOR_VPN_ADDRESS` or `DOCKER_HOST` can't turn a run into a different one (FN-32).
+const INHERITED: &[&str] =
+    &["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "TMPDIR"];
+
+/// A command line, its input and its limits. Never put a key into `args`: use `stdin`.
+#[derive(Clone, Debug)]
+pub struct Cmd {
+    program: String,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    dir: Option<PathBuf>,
+    stdin: Vec<u8>,
+    deadline: Duration,
+}
+
+impl Cmd {
+    /// A command with no arguments yet.
+    pub fn new(program: impl Into<String>) -> Self {
+        Cmd {
+            program: program.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            dir: None,
+            stdin: Vec::new(),
+            deadline: DEADLINE,
+        }
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds several arguments.
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets one environment variable on top of the scrubbed environment.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Runs in this directory.
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Feeds these bytes to standard input; without them it is closed.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Kills the command and all it started after this long.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Runs it to its end. A non-zero exit is an [`Output`], not an error; failing to start and running past the
+    /// deadline are errors.
+    pub(super) fn run(&self) -> Result<Output> {
+        tracing::debug!(command = %self, "run");
+        let mut expression = duct::cmd(&self.program, &self.args)
+            .full_env(self.environment())
+            .stdin_bytes(self.stdin.clone())
+            .stdout_capture()
+            .stderr_capture()
+            .unchecked()
+            // Its own process group: `kill` reaches the child alone, and a grandchild that keeps the pipe open
+            // would hold us long past the deadline.
+            .before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            });
+        if let Some(dir) = &self.dir {
+            expression = expression.dir(dir);
+        }
+        let handle = expression.start().with_context(|| format!("starting '{}'", self.program))?;
+        let Some(output) = handle.wait_timeout(self.deadline).with_context(|| format!("running '{self}'"))? else {
+            for pid in handle.pids() {
+                // The group may be gone already; there is nothing more to do then.
+                let _ = killpg(Pid::from_raw(pid as i32), Signal::SIGKILL);
+            }
+            let _ = handle.wait();
+            return Err(Error::unexpected(format!("'{self}' gave no answer within {} s", self.deadline.as_secs())));
+        };
+        let output = Output {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        tracing::debug!(command = %self, code = ?output.code, "done");
+        Ok(output)
+    }
+
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let mut path = std::env::var("PATH").unwrap_or_default();
+        for dir in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+            if !path.split(':').any(|d| d == dir) {
+                path = if path.is_empty() { dir.into() } else { format!("{path}:{dir}") };
+            }
+        }
+        let mut env: Vec<(OsString, OsString)> = INHERITED
+            .iter()
+            .filter_map(|name| std::env::var_os(name).map(|value| (OsString::from(name), value)))
+            .collect();
+        env.push(("PATH".into(), path.into()));
+        env.push(("LC_ALL".into(), "C.UTF-8".into()));
+        env.extend(self.env.iter().map(|(name, value)| (name.into(), value.into())));
+        env
+    }
+}
+
+impl fmt::Display for Cmd {
+    /// As one would type it; arguments with anything unusual in them are quoted.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.program)?;
+        for arg in &self.args {
+            let plain = !arg.is_empty() && arg.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b));
+            if plain {
+                write!(f, " {arg}")?;
+            } else {
+                write!(f, " '{}'", arg.replace('\'', r"'\''"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a finished command left behind.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Standard error, invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Whether it exited with 0.
+    pub fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// Itself if it exited with 0, else an error that quotes the last lines the command printed.
+    pub fn success(self, what: impl fmt::Display) -> Result<Output> {
+        if self.ok() {
+            return Ok(self);
+        }
+        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let tail = lines[lines.len().saturating_sub(4)..].join("; ");
+        let code = self.code.map_or("a signal".to_owned(), |c| format!("exit code {c}"));
+        Err(Error::unexpected(format!("{what} failed with {code}: {tail}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_deadline_reaches_grandchildren_that_hold_the_pipe() {
+        let start = Instant::now();
+        let cmd = Cmd::new("sh").args(["-c", "sleep 30 & sleep 30"]).deadline(Duration::from_millis(200));
+        let error = cmd.run().unwrap_err();
+        assert!(error.to_string().contains("no answer within"), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_environment_is_scrubbed() {
+        let out = Cmd::new("env").env("A", "b").run().unwrap();
+        let names: Vec<&str> = out.stdout.lines().filter_map(|l| l.split_once('=')).map(|(n, _)| n).collect();
+        assert!(names.contains(&"A") && names.contains(&"PATH"));
+        assert!(!names.iter().any(|n| n.starts_with("CARGO")), "{names:?}");
+    }
+
+    #[test]
+    fn a_failure_quotes_what_the_command_said() {
+        let out = Cmd::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]).run().unwrap();
+        assert_eq!(out.success("probe").unwrap_err().to_string(), "probe failed with exit code 3: two");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = Cmd::new("no-such-program").run().unwrap_err();
+        assert!(error.to_string().contains("'no-such-program'"), "{error}");
+    }
+}

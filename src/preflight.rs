@@ -1,0 +1,149 @@
+//! What would go wrong, all of it at once, before anything changes.
+//!
+//! A check is a row of a table: a stable id, a title, the field note it comes from, a pure function of the facts, and
+//! the text that `explain ID` prints. All rows run before any verdict. Each room holds the rows of one part of the
+//! facts; this file only runs them.
+
+mod docker;
+mod host;
+mod instance;
+mod network;
+mod packages;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::distro::Distro;
+use crate::facts::Facts;
+use crate::settings::Settings;
+
+/// What a check may look at: everything known, nothing more.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The host.
+    pub facts: &'a Facts,
+    /// The release's data; `Err` says why the release is not supported, and which one is nearest.
+    pub distro: Result<&'a Distro, &'a str>,
+    /// What the user asked for.
+    pub settings: &'a Settings,
+}
+
+/// One row.
+pub struct Check {
+    /// Stable: scripts ignore by it.
+    pub id: &'static str,
+    /// What is promised when it passes, as a fragment: `the kernel has WireGuard`.
+    pub title: &'static str,
+    /// The field note it comes from, `FN-26`.
+    pub note: Option<&'static str>,
+    /// Decides. Pure.
+    pub run: fn(&Context) -> Outcome,
+    /// What it means, how it is decided, how to mend it: what `explain` prints.
+    pub explain: &'static str,
+}
+
+/// What a check found. `Fail` and `Warn` carry what was seen and a command the reader can type on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should be; the detail says what was seen.
+    Pass(String),
+    /// Works, with a reservation.
+    Warn {
+        /// What was seen.
+        detail: String,
+        /// What to type.
+        hint: String,
+    },
+    /// Would go wrong.
+    Fail {
+        /// What was seen.
+        detail: String,
+        /// What to type.
+        hint: String,
+    },
+    /// Can't be known here; the detail says why.
+    Unknown(String),
+}
+
+impl Outcome {
+    /// Passes, with what was seen.
+    pub fn pass(detail: impl Into<String>) -> Self {
+        Outcome::Pass(detail.into())
+    }
+    /// Warns.
+    pub fn warn(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Outcome::Warn { detail: detail.into(), hint: hint.into() }
+    }
+    /// Fails.
+    pub fn fail(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Outcome::Fail { detail: detail.into(), hint: hint.into() }
+    }
+    /// Can't tell.
+    pub fn unknown(detail: impl Into<String>) -> Self {
+        Outcome::Unknown(detail.into())
+    }
+}
+
+/// The four outcomes as one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Pass,
+    /// Can't be known here.
+    Unknown,
+    /// Works, with a reservation.
+    Warn,
+    /// Would go wrong.
+    Fail,
+}
+
+/// The result of one check, ready to print.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The check's id.
+    pub id: String,
+    /// The verdict, after `--ignore`.
+    pub outcome: Verdict,
+    /// The promise that was checked.
+    pub title: String,
+    /// What was seen.
+    pub detail: String,
+    /// What to type; empty when it passed.
+    pub hint: String,
+    /// The field note.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+    /// Whether this was a failure that `--ignore` turned into a warning.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub ignored: bool,
+}
+
+/// Every check, in the order it is reported: the machine first, the instance last.
+pub fn checks() -> impl Iterator<Item = &'static Check> {
+    [host::CHECKS, packages::CHECKS, docker::CHECKS, instance::CHECKS, network::CHECKS].into_iter().flatten()
+}
+
+/// Runs every check and applies `--ignore`.
+pub fn run(context: &Context) -> Vec<Finding> {
+    checks()
+        .map(|check| {
+            let (outcome, detail, hint) = match (check.run)(context) {
+                Outcome::Pass(detail) => (Verdict::Pass, detail, String::new()),
+                Outcome::Unknown(detail) => (Verdict::Unknown, detail, String::new()),
+                Outcome::Warn { detail, hint } => (Verdict::Warn, detail, hint),
+                Outcome::Fail { detail, hint } => (Verdict::Fail, detail, hint),
+            };
+            let ignored = outcome == Verdict::Fail && context.settings.ignore.iter().any(|id| id == check.id);
+            Finding {
+                id: check.id.to_owned(),
+                outcome: if ignored { Verdict::Warn } else { outcome },
+                title: check.title.to_owned(),
+                detail,
+                hint,
+                note: check.note.map(str::to_owned),
+                ignored,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,96 @@
+//! Everything a run was told, resolved once: flags, their `MITIGATOR_VPN_…` variables, defaults.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The UDP port of the VPN when nothing else is said.
+pub const DEFAULT_PORT: u16 = 4567;
+/// The prefix length of the VPN's network when nothing else is said.
+pub const DEFAULT_PREFIX: u8 = 24;
+/// The UDP port of the data plane's own tunnel (product v23.12 and later).
+pub const DATAPLANE_PORT: u16 = 4568;
+
+/// What the user asked for. `vpn_address` and `endpoint` are `None` where a command can do without them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The instance's directory.
+    pub dir: PathBuf,
+    /// This instance's address inside the VPN.
+    pub vpn_address: Option<Ipv4Addr>,
+    /// Where the other instances send their UDP packets.
+    pub endpoint: Option<SocketAddr>,
+    /// The UDP port WireGuard listens on.
+    pub port: u16,
+    /// Prefix length of the VPN's network.
+    pub prefix: u8,
+    /// The text of a member's vpn-public.conf to join with.
+    pub peers: Option<String>,
+    /// What to do about the firewall.
+    pub firewall: FirewallPolicy,
+    /// How far a restart may go.
+    pub restart: Restart,
+    /// Where packages come from, instead of the host's own mirror.
+    pub apt_mirror: Option<String>,
+    /// Whose compose stack it is.
+    pub stack: StackKind,
+    /// Checks whose failure is only a warning.
+    pub ignore: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            dir: PathBuf::from("/srv/mitigator"),
+            vpn_address: None,
+            endpoint: None,
+            port: DEFAULT_PORT,
+            prefix: DEFAULT_PREFIX,
+            peers: None,
+            firewall: FirewallPolicy::Auto,
+            restart: Restart::Full,
+            apt_mirror: None,
+            stack: StackKind::Vendor,
+            ignore: Vec::new(),
+        }
+    }
+}
+
+/// `--firewall`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirewallPolicy {
+    /// Add the rule where the live firewall needs one.
+    #[default]
+    Auto,
+    /// Change nothing, print the exact commands.
+    Report,
+    /// Leave the firewall out altogether.
+    None,
+}
+
+/// `--restart`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// `down`, then `up -d`: what the vendor prescribes. DDoS protection is off in between.
+    #[default]
+    Full,
+    /// Only the gateway service is recreated.
+    Gateway,
+    /// Nothing is restarted; the new settings wait for the operator.
+    None,
+}
+
+/// `--stack`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum StackKind {
+    /// The vendor's docker-compose.yml, which must be there.
+    #[default]
+    Vendor,
+    /// This project's own gateway, where no docker-compose.yml is there.
+    Default,
+}

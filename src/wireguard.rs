@@ -1,0 +1,10 @@
+//! WireGuard's own nouns: keys, the two files of an instance, the live device.
+
+pub mod device;
+mod key;
+mod peers;
+mod private;
+
+pub use key::{PrivateKey, PublicKey};
+pub use peers::{Peer, PeerList, Problem};
+pub use private::PrivateConf;

@@ -1,0 +1,5 @@
+//! vpn-private.conf.
+
+/// The private file.
+#[derive(Debug)]
+pub struct PrivateConf {}
