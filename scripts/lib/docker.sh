@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# docker.sh: a Docker daemon to run container hosts on. One that runs already is used as it is;
+# otherwise we start our own, with data of its own, on the default socket, and stop only that one.
+# usage: source scripts/lib/say.sh scripts/lib/packages.sh scripts/lib/docker.sh
+#   docker_ensure WHO           a daemon that answers; WHO (demo, test, …) is remembered if we start it
+#   docker_stop_started_by WHO  stops the daemon that WHO started, unless containers still run on it
+
+docker_answers() { timeout 10 docker info >/dev/null 2>&1; }
+
+docker_ensure() {
+  ! docker_answers || return 0
+  command -v dockerd >/dev/null || packages_ensure docker.io
+  # newer Debian has the client in a package of its own
+  command -v docker >/dev/null || packages_ensure docker-cli
+  # installing may have started it
+  ! docker_answers || return 0
+  locked dockerd docker_start "$1"
+}
+
+docker_start() {
+  ! docker_answers || return 0
+  say "starting dockerd (log: $STATE/dockerd.log)"
+  docker_config >"$STATE/dockerd.json"
+  setsid dockerd --config-file "$STATE/dockerd.json" >"$STATE/dockerd.log" 2>&1 </dev/null &
+  printf '%s\n' "$1" >"$STATE/dockerd.started-by"
+  local try
+  for try in $(seq 100); do
+    ! docker_answers || return 0
+    sleep 0.3
+  done
+  tail -n 15 "$STATE/dockerd.log" >&2
+  die "dockerd did not answer after $try tries" -- "less $STATE/dockerd.log"
+}
+
+# A configuration file of our own, for one in /etc/docker would clash with options on the command line.
+docker_config() {
+  printf '{"data-root": "%s", "exec-root": "%s", "pidfile": "%s", "mtu": %d}\n' \
+    "$CACHE/docker" "$STATE/docker" "$STATE/dockerd.pid" "$(docker_mtu)"
+}
+
+# The MTU is the default route's: with Docker's 1500 over a smaller uplink, downloads hang.
+docker_mtu() {
+  local device
+  device=$(ip -o route show default | sed -nE '1s/.* dev ([^ ]+).*/\1/p')
+  awk '{ print ($1 > 1500 ? 1500 : $1) }' "/sys/class/net/${device:-lo}/mtu"
+}
+
+docker_stop_started_by() {
+  [ "$(cat "$STATE/dockerd.started-by" 2>/dev/null)" = "$1" ] || return 0
+  local pid left
+  pid=$(cat "$STATE/dockerd.pid" 2>/dev/null) || return 0
+  left=$(docker ps -q | wc -l)
+  if [ "$left" -gt 0 ]; then
+    say "dockerd stays: $left containers of somebody else run on it"
+    return 0
+  fi
+  # The pid may have been given to another process since.
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] || return 0
+  say "stopping the dockerd we started (pid $pid)"
+  kill "$pid"
+  while [ -d "/proc/$pid" ]; do sleep 0.2; done
+  rm -f "$STATE"/dockerd.{started-by,json}
+}

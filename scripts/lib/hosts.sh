@@ -1,0 +1,120 @@
+# shellcheck shell=bash
+# hosts.sh: container hosts, up to 200 of them on a network of their own: NAME-1 at ….11, NAME-2 at ….12, and so on.
+# Each runs systemd, sshd and its own dockerd; what a container lacks is a kernel module.
+# usage: source scripts/lib/{say,packages,docker,host-image,compose-v2,hosts}.sh
+#   hosts_up NAME N [SUITE]     makes them and waits until systemd, sshd and dockerd of each answer
+#   hosts_down NAME             removes them with their volumes and network; quiet if there are none
+#   hosts_list NAME             prints "NAME-1 ADDRESS", one a line
+#   host_ssh HOST COMMAND…      runs a command on a host, as root; stdin goes with it
+#   host_copy FILE HOST:PATH    copies a file, either way
+#   host_use_compose HOST v1|v2|v2-plugin    both spellings of v2, or only `docker compose` as Docker's own packages
+# The hosts' ssh configuration is $STATE/hosts/NAME.ssh_config, for whoever wants plain ssh.
+
+# shellcheck disable=SC2153 # STATE is say.sh's
+# Everything of ours carries this label, so that `down` finds exactly that.
+HOSTS_LABEL=mitigator-vpn-testbed
+
+hosts_up() {
+  local name=$1 count=$2 suite=${3:-bookworm} image compose net n
+  [ -e /dev/net/tun ] || modprobe tun 2>/dev/null || die "/dev/net/tun is missing on this machine" -- "modprobe tun"
+  image=$(host_image_ensure "$suite")
+  compose=$(compose_v2_ensure)
+  net=$(hosts_network_create "$name")
+  say "starting $count hosts: $name-1 … $name-$count on $net.0/24"
+  hosts_ssh_config "$name" "$net" "$count"
+  for n in $(seq "$count"); do host_run "$name" "$n" "$net.$((10 + n))" "$image" "$compose"; done
+  for n in $(seq "$count"); do host_wait "$name-$n"; done
+}
+
+# The first free network out of a pool, printed as its first three numbers: several sets of hosts may be up at once.
+hosts_network_create() {
+  local third net
+  for third in $(seq 0 63); do
+    net=10.98.$third
+    if docker network create --label "$HOSTS_LABEL=$1" --subnet "$net.0/24" \
+      --opt "com.docker.network.driver.mtu=$(docker_mtu)" "$1" >/dev/null 2>"$STATE/network.err"; then
+      printf '%s\n' "$net"
+      return
+    fi
+    # anything but "pool overlaps" will not get better with another number
+    grep -qi overlap "$STATE/network.err" || break
+  done
+  die "cannot create the network $1: $(cat "$STATE/network.err")" -- "scripts/hosts down $1"
+}
+
+host_run() {
+  local name=$1 n=$2 address=$3 image=$4 compose=$5
+  # --privileged would be simpler, but not every machine has all the capabilities to give.
+  docker run -d --name "$name-$n" --hostname "$name-$n" --stop-signal SIGRTMIN+3 --label "$HOSTS_LABEL=$name" \
+    --net "$name" --ip "$address" --device /dev/net/tun \
+    --cap-add ALL --cap-drop SYS_RESOURCE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
+    --cgroupns private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp:exec \
+    -v "$compose:/opt/compose-v2:ro" -e "NAMESERVERS=$(hosts_nameservers)" "$image" >/dev/null
+}
+
+# The servers a container can reach: not a stub on this machine's loopback.
+hosts_nameservers() {
+  local file
+  for file in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do
+    [ ! -r "$file" ] || sed -nE '/^nameserver[ \t]+127\./d; s/^nameserver[ \t]+([0-9.]+)[ \t]*$/\1/p' "$file"
+  done | sort -u | paste -sd' '
+}
+
+host_wait() {
+  local host=$1 try state=
+  for try in $(seq 150); do
+    state=$(timeout 10 docker exec "$host" systemctl is-system-running 2>/dev/null) || true
+    # `degraded` is up as well: some unit or other always fails in a container
+    case $state in
+      running | degraded) ! host_ssh "$host" docker info >/dev/null 2>&1 || return 0 ;;
+    esac
+    sleep 0.4
+  done
+  docker exec "$host" systemctl --failed --no-pager >&2 || docker logs --tail 20 "$host" >&2 || true
+  die "$host is not up after $try tries (systemd: ${state:-no answer})" -- "docker exec -it $host journalctl -b"
+}
+
+hosts_ssh_config() {
+  local name=$1 net=$2 count=$3 n key
+  key=$(host_key)
+  mkdir -p "$STATE/hosts"
+  {
+    for n in $(seq "$count"); do printf 'Host %s-%d\n  HostName %s.%d\n' "$name" "$n" "$net" "$((10 + n))"; done
+    printf 'Host *\n  User root\n  IdentityFile %s\n  IdentitiesOnly yes\n' "$key"
+    # the hosts are made anew every time, and so are their keys
+    printf '  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n  ConnectTimeout 5\n'
+  } >"$STATE/hosts/$name.ssh_config"
+}
+
+host_ssh_config() { printf '%s/hosts/%s.ssh_config\n' "$STATE" "${1%-*}"; }
+host_ssh() { ssh -F "$(host_ssh_config "$1")" "$@"; }
+host_copy() {
+  local host
+  case $1 in *:*) host=${1%%:*} ;; *) host=${2%%:*} ;; esac
+  scp -q -F "$(host_ssh_config "$host")" "$1" "$2"
+}
+
+hosts_list() {
+  docker ps -q --filter "label=$HOSTS_LABEL=$1" | xargs -r docker inspect \
+    --format '{{slice .Name 1}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' | sort -V
+}
+
+hosts_down() {
+  docker_answers || return 0
+  docker ps -aq --filter "label=$HOSTS_LABEL=$1" | xargs -r docker rm -fv >/dev/null
+  docker network ls -q --filter "label=$HOSTS_LABEL=$1" | xargs -r docker network rm >/dev/null
+  rm -f "$STATE/hosts/$1.ssh_config"
+}
+
+host_use_compose() {
+  local command=/usr/local/bin/docker-compose plugin=/usr/local/lib/docker/cli-plugins/docker-compose
+  local own=/usr/bin/docker-compose
+  case $2 in
+    v1) host_ssh "$1" "test -e $own.v1 && mv $own.v1 $own; rm -f $command $plugin" ;;
+    v2) host_ssh "$1" "test -e $own.v1 && mv $own.v1 $own; mkdir -p ${plugin%/*};
+      ln -sf /opt/compose-v2/docker-compose $command; ln -sf /opt/compose-v2/docker-compose $plugin" ;;
+    v2-plugin) host_ssh "$1" "test ! -e $own || mv $own $own.v1; rm -f $command; mkdir -p ${plugin%/*};
+      ln -sf /opt/compose-v2/docker-compose $plugin" ;;
+    *) die "no such compose: $2" -- "v1, v2 or v2-plugin" ;;
+  esac
+}
