@@ -107,14 +107,17 @@ hosts_down() {
 }
 
 host_use_compose() {
+  local host=$1 version=$2 wanted
+  local ours=/opt/compose-v2/docker-compose own=/usr/bin/docker-compose
   local command=/usr/local/bin/docker-compose plugin=/usr/local/lib/docker/cli-plugins/docker-compose
-  local own=/usr/bin/docker-compose
-  case $2 in
-    v1) host_ssh "$1" "test -e $own.v1 && mv $own.v1 $own; rm -f $command $plugin" ;;
-    v2) host_ssh "$1" "test -e $own.v1 && mv $own.v1 $own; mkdir -p ${plugin%/*};
-      ln -sf /opt/compose-v2/docker-compose $command; ln -sf /opt/compose-v2/docker-compose $plugin" ;;
-    v2-plugin) host_ssh "$1" "test ! -e $own || mv $own $own.v1; rm -f $command; mkdir -p ${plugin%/*};
-      ln -sf /opt/compose-v2/docker-compose $plugin" ;;
-    *) die "no such compose: $2" -- "v1, v2 or v2-plugin" ;;
+  # back to what the release brings, then what is asked for
+  local steps="if test -e $own.away; then mv $own.away $own; fi; rm -f $command $plugin; mkdir -p ${plugin%/*}"
+  case $version in
+    v1) wanted='docker-compose version --short | grep -q ^1' ;;
+    v2) steps+="; ln -s $ours $command; ln -s $ours $plugin"; wanted='docker-compose version && docker compose version' ;;
+    v2-plugin) steps+="; mv $own $own.away; ln -s $ours $plugin"; wanted='docker compose version' ;;
+    *) die "no such compose: $version" -- "v1, v2 or v2-plugin" ;;
   esac
+  # Neither generation runs everywhere: trixie has no v1, and trixie's v2 is too new for bullseye's C library.
+  host_ssh "$host" "$steps; { $wanted; } >/dev/null 2>&1" || die "compose $version does not run on $host"
 }
