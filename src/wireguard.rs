@@ -2,9 +2,11 @@
 
 pub mod device;
 mod key;
+mod network;
 mod peers;
 mod private;
 
 pub use key::{PrivateKey, PublicKey};
-pub use peers::{Peer, PeerList, Problem};
+pub use network::Network;
+pub use peers::{Change, Peer, PeerList, Problem};
 pub use private::PrivateConf;

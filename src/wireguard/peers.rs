@@ -1,41 +1,401 @@
-//! vpn-public.conf.
+//! vpn-public.conf: the list of all instances, the same bytes on each of them (P7, FN-41).
+//!
+//! A list is a text that has been found flawless; an edit changes that text in one place and leaves every other byte
+//! alone: comments, order, blank lines. What an edit would break is refused, and the list stays as it was.
 
+mod parse;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::path::Path;
 
-use super::PublicKey;
-use crate::error::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use self::parse::Section;
+use super::{Network, PublicKey};
+use crate::error::{Error, Result};
+use crate::host::Host;
 
 /// One instance in the list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// Its key.
     pub public_key: PublicKey,
     /// Its address inside the VPN (`AllowedIPs` without the `/32`).
     pub address: Ipv4Addr,
     /// Where its packets go.
+    #[schemars(with = "String")]
     pub endpoint: SocketAddr,
-    /// `PersistentKeepalive` in seconds.
+    /// `PersistentKeepalive` in seconds; `None` when it is off.
     pub keepalive: Option<u16>,
 }
 
+impl fmt::Display for Peer {
+    /// On one line: `10.8.3.1 192.0.2.1:4567 key acfzxE6Z…`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} key {}…", self.address, self.endpoint, self.public_key.short())?;
+        match self.keepalive {
+            Some(seconds) => write!(f, " keepalive {seconds} s"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// One thing wrong with a list, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     /// Line number, from 1.
     pub line: usize,
     /// The reason, as a fragment.
     pub reason: String,
-    /// The way out.
+    /// The way out; `{file}` in it stands for the list's name.
     pub hint: String,
 }
 
-/// The list of instances.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerList {}
-
-impl PeerList {
-    /// Parses strictly.
-    pub fn parse(_text: &str, _prefix: u8) -> Result<Self, Vec<Problem>> {
-        Ok(PeerList {})
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
     }
 }
+
+impl Problem {
+    /// All problems of one file as one error: every line, every way out.
+    pub fn error(file: &str, problems: &[Problem]) -> Error {
+        let lines: Vec<String> = problems.iter().map(|p| format!("{file}: {p}")).collect();
+        let mut hints: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for problem in problems {
+            hints.entry(&problem.hint).or_default().push(problem.line.to_string());
+        }
+        let mut hints: Vec<(Vec<String>, String)> =
+            hints.into_iter().map(|(hint, lines)| (lines, hint.replace("{file}", &quoted(file)))).collect();
+        hints.sort_by_key(|(lines, _)| problems.iter().position(|p| p.line.to_string() == lines[0]));
+        let hint = match &hints[..] {
+            [(_, hint)] => hint.clone(),
+            _ => {
+                let by_line = hints.iter().map(|(lines, hint)| format!("line {}: {hint}", lines.join(", ")));
+                by_line.collect::<Vec<_>>().join("\n")
+            }
+        };
+        Error::input(lines.join("\n")).hint(hint)
+    }
+}
+
+/// A file's name as one would type it into a shell.
+fn quoted(file: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+    if file.bytes().all(plain) { file.to_owned() } else { format!("'{}'", file.replace('\'', r"'\''")) }
+}
+
+/// What differs for one instance between two lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Only the other list has it.
+    Added(Peer),
+    /// Only this list has it.
+    Removed(Peer),
+    /// Both have it, with another key, endpoint or keepalive.
+    Changed {
+        /// As it is here.
+        from: Peer,
+        /// As it is there.
+        to: Peer,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Added(peer) => write!(f, "+ {peer}"),
+            Change::Removed(peer) => write!(f, "- {peer}"),
+            Change::Changed { from, to } => write!(f, "- {from}\n+ {to}"),
+        }
+    }
+}
+
+/// The list of instances. The empty list is the one no file has been written for yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerList {
+    text: String,
+    sections: Vec<Section>,
+}
+
+impl PeerList {
+    /// Parses strictly; reports every problem, not only the first. A list without members is one as well.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let list = Self::parse_any(text)?;
+        if list.sections.is_empty() {
+            let reason = if text.is_empty() { "the file is empty" } else { "no [Peer] section in it" };
+            let hint = "take the list from another instance, or remove the file if this is the first: rm {file}";
+            return Err(vec![Problem { line: 1, reason: reason.into(), hint: hint.into() }]);
+        }
+        Ok(list)
+    }
+
+    /// As [`PeerList::parse`], with all problems as one error that names the file.
+    pub fn parse_named(file: &str, text: &str) -> Result<Self> {
+        Self::parse(text).map_err(|problems| Problem::error(file, &problems))
+    }
+
+    /// Reads a list; `None` when there is no such file.
+    pub fn read(host: &Host, path: &Path) -> Result<Option<Self>> {
+        let Some(text) = host.read_text(path)? else { return Ok(None) };
+        Self::parse_named(&host.display(path), &text).map(Some)
+    }
+
+    fn parse_any(text: &str) -> Result<Self, Vec<Problem>> {
+        Ok(PeerList { text: text.to_owned(), sections: parse::sections(text)? })
+    }
+
+    /// The instances, in the order of the file.
+    pub fn peers(&self) -> impl ExactSizeIterator<Item = &Peer> + Clone {
+        self.sections.iter().map(|s| &s.peer)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.sections.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sections.is_empty()
+    }
+
+    /// The exact text.
+    pub fn to_text(&self) -> String {
+        self.text.clone()
+    }
+
+    /// SHA-256 of the exact text, in hexadecimal: equal on all instances, or the lists have drifted apart.
+    pub fn digest(&self) -> String {
+        Sha256::digest(&self.text).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The instance with this VPN address.
+    pub fn by_address(&self, address: Ipv4Addr) -> Option<&Peer> {
+        self.section(address).map(|s| &s.peer)
+    }
+
+    /// The line its `[Peer]` stands on.
+    pub fn line_of(&self, address: Ipv4Addr) -> Option<usize> {
+        self.section(address).map(|s| s.line)
+    }
+
+    fn section(&self, address: Ipv4Addr) -> Option<&Section> {
+        self.sections.iter().find(|s| s.peer.address == address)
+    }
+
+    fn member(&self, address: Ipv4Addr) -> Result<&Section> {
+        self.section(address).ok_or_else(|| Error::input(format!("no member has the VPN address {address}")))
+    }
+
+    /// Appends an instance whose address, key and endpoint no other has.
+    pub fn add(&mut self, peer: Peer) -> Result<()> {
+        self.refuse_taken(&peer, |_| true)?;
+        self.append(&section_text(&peer))
+    }
+
+    /// Makes the instance with this VPN address what `peer` says: in place where it is listed (FN-53), else at the
+    /// end. Its comments stay, and a keepalive stays as it is where it is listed.
+    pub fn put(&mut self, peer: Peer) -> Result<()> {
+        let Some(section) = self.section(peer.address) else { return self.add(peer) };
+        self.refuse_taken(&peer, |other| other.address != peer.address)?;
+        // Back to front, so that the first replacement doesn't move the second.
+        let mut edits = [
+            (section.key_span.clone(), peer.public_key.to_string()),
+            (section.endpoint_span.clone(), peer.endpoint.to_string()),
+        ];
+        edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+        if section.peer.public_key == peer.public_key && section.peer.endpoint == peer.endpoint {
+            return Ok(());
+        }
+        let mut text = self.text.clone();
+        for (span, value) in edits {
+            text.replace_range(span, &value);
+        }
+        self.replace(text)
+    }
+
+    /// Gives the instance a new key, in place.
+    pub fn set_key(&mut self, address: Ipv4Addr, key: PublicKey) -> Result<()> {
+        let peer = Peer { public_key: key, ..self.member(address)?.peer.clone() };
+        self.put(peer)
+    }
+
+    /// Gives the instance a new endpoint, in place.
+    pub fn set_endpoint(&mut self, address: Ipv4Addr, endpoint: SocketAddr) -> Result<()> {
+        let peer = Peer { endpoint, ..self.member(address)?.peer.clone() };
+        self.put(peer)
+    }
+
+    /// Takes an instance out, with the comments directly above and below it and one blank line; what [`PeerList::add`]
+    /// had put in is gone without a trace.
+    pub fn remove(&mut self, address: Ipv4Addr) -> Result<()> {
+        let Range { mut start, mut end } = self.member(address)?.span;
+        let blank = |line: &str| line.trim().is_empty();
+        if let Some(above) = self.text[..start].split_inclusive('\n').next_back() {
+            if blank(above) {
+                start -= above.len();
+            }
+        } else if let Some(below) = self.text[end..].split_inclusive('\n').next().filter(|line| blank(line)) {
+            end += below.len();
+        }
+        let mut rest = format!("{}{}", &self.text[..start], &self.text[end..]);
+        if end == self.text.len() && !self.text.ends_with('\n') && rest.ends_with('\n') {
+            rest.pop();
+        }
+        self.replace(rest)
+    }
+
+    /// Whether all instances can be in one network of this prefix length (P8): one problem for each that can't.
+    pub fn check_network(&self, prefix: u8) -> Vec<Problem> {
+        let mut sizes: BTreeMap<Network, usize> = BTreeMap::new();
+        for peer in self.peers() {
+            *sizes.entry(Network::of(peer.address, prefix)).or_default() += 1;
+        }
+        // The one most are in: then a single slip is one problem and not as many as there are others.
+        let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return Vec::new() };
+        let mut problems = Vec::new();
+        for Section { peer: Peer { address, .. }, address_line: line, .. } in &self.sections {
+            let reason = if !network.contains(*address) {
+                format!("{address} lies outside of {network}, where the others are")
+            } else if let Some(kind) = network.reserved(*address) {
+                format!("{address} is the {kind} address of {network}")
+            } else {
+                continue;
+            };
+            let hint =
+                format!("give that instance a free address in {network}, or name the network's prefix: --prefix");
+            problems.push(Problem { line: *line, reason, hint });
+        }
+        problems
+    }
+
+    /// The instances of both lists, by VPN address. Nobody is dropped (FN-49, FN-52): an address that both lists have
+    /// with different keys or endpoints is a conflict, at its line in `theirs`. Where one list holds all that the
+    /// other says, it is returned byte for byte; otherwise it is `theirs`, with the instances only `ours` has behind.
+    pub fn merge(ours: &PeerList, theirs: &PeerList) -> Result<PeerList, Vec<Problem>> {
+        let mut problems = Vec::new();
+        for Section { peer, line, .. } in &theirs.sections {
+            for mine in ours.peers().filter(|mine| *mine != peer) {
+                let hint =
+                    format!("find out which of the two is right, then remove the other: peers remove {}", peer.address);
+                if let Some(reason) = conflict(mine, peer) {
+                    problems.push(Problem { line: *line, reason, hint });
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let holds = |all: &PeerList, part: &PeerList| part.peers().all(|p| all.by_address(p.address) == Some(p));
+        if !holds(theirs, ours) && holds(ours, theirs) {
+            return Ok(ours.clone());
+        }
+        let mut merged = theirs.clone();
+        for section in ours.sections.iter().filter(|s| theirs.by_address(s.peer.address).is_none()) {
+            let text = ours.text[section.span.clone()].trim_end_matches('\n');
+            merged.append(&format!("{text}\n")).expect("no conflicts, and flawless in the list it comes from");
+        }
+        Ok(merged)
+    }
+
+    /// What would have to change here to say what `other` says. Comments, order and spelling don't count (FN-54).
+    pub fn diff(&self, other: &PeerList) -> Vec<Change> {
+        let ours: BTreeMap<Ipv4Addr, &Peer> = self.peers().map(|p| (p.address, p)).collect();
+        let theirs: BTreeMap<Ipv4Addr, &Peer> = other.peers().map(|p| (p.address, p)).collect();
+        let mut changes: BTreeMap<Ipv4Addr, Change> = BTreeMap::new();
+        for (address, peer) in &ours {
+            match theirs.get(address) {
+                None => drop(changes.insert(*address, Change::Removed((*peer).clone()))),
+                Some(other) if other != peer => {
+                    let change = Change::Changed { from: (*peer).clone(), to: (*other).clone() };
+                    changes.insert(*address, change);
+                }
+                Some(_) => {}
+            }
+        }
+        for (address, peer) in theirs.into_iter().filter(|(address, _)| !ours.contains_key(address)) {
+            changes.insert(address, Change::Added(peer.clone()));
+        }
+        changes.into_values().collect()
+    }
+
+    /// An error when another instance has the address, the key or the endpoint.
+    fn refuse_taken(&self, peer: &Peer, other: impl Fn(&Peer) -> bool) -> Result<()> {
+        for Section { peer: taken, line, .. } in self.sections.iter().filter(|s| other(&s.peer)) {
+            let what = if taken.address == peer.address {
+                format!("the VPN address {}", peer.address)
+            } else if taken.public_key == peer.public_key {
+                format!("the key {}…", peer.public_key.short())
+            } else if taken.endpoint == peer.endpoint {
+                format!("the endpoint {}", peer.endpoint)
+            } else {
+                continue;
+            };
+            return Err(Error::input(format!("{what} is already that of the member {taken} (line {line})"))
+                .hint(format!("if that member is gone: mitigator-vpn peers remove {}", taken.address)));
+        }
+        Ok(())
+    }
+
+    /// Puts a section at the end, a blank line before it; a text that has no line end at its end keeps having none.
+    fn append(&mut self, section: &str) -> Result<()> {
+        let text = if self.text.is_empty() {
+            section.to_owned()
+        } else if self.text.ends_with('\n') {
+            format!("{}\n{section}", self.text)
+        } else {
+            format!("{}\n\n{}", self.text, section.trim_end_matches('\n'))
+        };
+        self.replace(text)
+    }
+
+    /// Takes the edited text if it is still flawless.
+    fn replace(&mut self, text: String) -> Result<()> {
+        *self = Self::parse_any(&text).map_err(|problems| {
+            let reasons: Vec<&str> = problems.iter().map(|p| p.reason.as_str()).collect();
+            Error::input(reasons.join("; ")).hint(problems[0].hint.clone())
+        })?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for PeerList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A member's section, as the vendor's page has it.
+fn section_text(peer: &Peer) -> String {
+    let Peer { public_key, address, endpoint, keepalive } = peer;
+    let mut text = format!("[Peer]\nPublicKey = {public_key}\nAllowedIPs = {address}/32\nEndpoint = {endpoint}\n");
+    if let Some(seconds) = keepalive.filter(|s| *s > 0) {
+        text.push_str(&format!("PersistentKeepalive = {seconds}\n"));
+    }
+    text
+}
+
+/// Why the two can't be in one list, if they can't.
+fn conflict(ours: &Peer, theirs: &Peer) -> Option<String> {
+    let (same_address, same_key, same_endpoint) =
+        (ours.address == theirs.address, ours.public_key == theirs.public_key, ours.endpoint == theirs.endpoint);
+    match (same_address, same_key, same_endpoint) {
+        (true, true, true) | (false, false, false) => None,
+        (true, ..) => {
+            Some(format!("two different members with one VPN address: {theirs}, and in the list here {ours}"))
+        }
+        (_, true, _) => Some(format!("two different members with one key: {theirs}, and in the list here {ours}")),
+        _ => Some(format!("two different members with one endpoint: {theirs}, and in the list here {ours}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

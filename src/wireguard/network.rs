@@ -1,0 +1,100 @@
+//! An IPv4 network: an address and a prefix length, and what lies inside.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// A network; its address has no host bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    address: Ipv4Addr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The network of `prefix` bits that `address` lies in. A prefix over 32 counts as 32.
+    pub fn of(address: Ipv4Addr, prefix: u8) -> Self {
+        let prefix = prefix.min(32);
+        Network { address: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix }
+    }
+
+    /// Its first address, which no host may have.
+    pub fn address(self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Its prefix length.
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
+    /// Its last address, which no host may have either.
+    pub fn broadcast(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.address.to_bits() | !mask(self.prefix))
+    }
+
+    /// Whether `address` lies in it.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        Network::of(address, self.prefix) == self
+    }
+
+    /// Whether the two have an address in common.
+    pub fn overlaps(self, other: Network) -> bool {
+        let prefix = self.prefix.min(other.prefix);
+        Network::of(self.address, prefix) == Network::of(other.address, prefix)
+    }
+
+    /// `network` or `broadcast` when `address` is one of the two that no host may have. Networks of one or two
+    /// addresses have neither.
+    pub fn reserved(self, address: Ipv4Addr) -> Option<&'static str> {
+        match address {
+            _ if self.prefix > 30 => None,
+            a if a == self.address => Some("network"),
+            a if a == self.broadcast() => Some("broadcast"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+fn mask(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str, prefix: u8) -> Network {
+        Network::of(text.parse().unwrap(), prefix)
+    }
+
+    #[test]
+    fn host_bits_are_cut_off() {
+        assert_eq!(network("10.8.3.77", 24).to_string(), "10.8.3.0/24");
+        assert_eq!(network("10.8.3.77", 0).to_string(), "0.0.0.0/0");
+        assert_eq!(network("10.8.3.77", 32).to_string(), "10.8.3.77/32");
+        assert_eq!(network("10.8.3.77", 20).broadcast().to_string(), "10.8.15.255");
+    }
+
+    #[test]
+    fn the_ends_are_reserved_where_there_are_any() {
+        let net = network("10.8.3.0", 24);
+        assert_eq!(net.reserved("10.8.3.0".parse().unwrap()), Some("network"));
+        assert_eq!(net.reserved("10.8.3.255".parse().unwrap()), Some("broadcast"));
+        assert_eq!(net.reserved("10.8.3.1".parse().unwrap()), None);
+        assert_eq!(network("10.8.3.0", 31).reserved("10.8.3.0".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn overlap_is_containment_either_way() {
+        assert!(network("10.0.0.0", 8).overlaps(network("10.8.3.0", 24)));
+        assert!(network("10.8.3.0", 24).overlaps(network("10.0.0.0", 8)));
+        assert!(!network("10.8.3.0", 24).overlaps(network("10.8.4.0", 24)));
+        assert!(network("0.0.0.0", 0).overlaps(network("10.8.4.0", 24)));
+    }
+}
