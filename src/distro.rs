@@ -1,5 +1,415 @@
-//! A release as data.
+//! A release as data: which packages, which suite, until when supported. Never how; that is the program's part.
+//!
+//! Each file of `distros/` is one release, or what the releases of a family share. A new release of a known family is
+//! one new file and its line in [`FILES`].
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::facts::{Kernel, Os, Packages};
+
+/// Every file of `distros/` by its name. A release may inherit a file that stands before it.
+const FILES: &[(&str, &str)] = &[
+    ("debian", include_str!("../distros/debian.toml")),
+    ("debian-10", include_str!("../distros/debian-10.toml")),
+    ("debian-11", include_str!("../distros/debian-11.toml")),
+    ("debian-12", include_str!("../distros/debian-12.toml")),
+    ("debian-13", include_str!("../distros/debian-13.toml")),
+    ("ubuntu", include_str!("../distros/ubuntu.toml")),
+    ("ubuntu-20.04", include_str!("../distros/ubuntu-20.04.toml")),
+    ("ubuntu-22.04", include_str!("../distros/ubuntu-22.04.toml")),
+    ("ubuntu-24.04", include_str!("../distros/ubuntu-24.04.toml")),
+];
+
+static ALL: LazyLock<Vec<Distro>> =
+    LazyLock::new(|| load(FILES).expect("the embedded releases are checked by a test of this module"));
 
 /// One supported release.
-#[derive(Clone, Debug)]
-pub struct Distro {}
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Distro {
+    /// `ID` of os-release.
+    pub id: String,
+    /// `VERSION_ID` of os-release.
+    pub version: String,
+    /// `VERSION_CODENAME` of os-release.
+    pub codename: String,
+    /// What people call it: `Debian 12`.
+    pub name: String,
+    /// The day its security support ends, `2028-06-30`.
+    pub support_ends: String,
+    /// Whether the stock kernel has WireGuard.
+    pub wireguard_in_kernel: bool,
+    /// What the packages are called here.
+    pub packages: PackageNames,
+    /// A suite the packages come from, which isn't among a fresh host's sources.
+    #[serde(default)]
+    pub suite: Option<Suite>,
+    /// What this release's apt can't do.
+    #[serde(default)]
+    pub apt_lacks: Vec<AptFeature>,
+    /// Releases built on this one that don't say so in a way we could read.
+    #[serde(default)]
+    pub derivatives: Vec<Derivative>,
+    /// For a derivative: what stands for what, `Linux Mint 20.3 as Ubuntu 20.04`.
+    #[serde(skip)]
+    pub best_effort: Option<String>,
+}
+
+/// What packages are called. `{kernel}` stands for `uname -r`, `{flavour}` for its last part (`amd64`,
+/// `cloud-amd64`, `generic`), `{arch}` for dpkg's name of the architecture.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PackageNames {
+    /// What brings `wg`.
+    pub tools: Vec<String>,
+    /// What has dkms build the module, where the stock kernel has none.
+    #[serde(default)]
+    pub dkms: Vec<String>,
+    /// Kernel headers for dkms, the best first: those of the running kernel (FN-12).
+    pub headers: Vec<String>,
+    /// Where a cloud kernel's module may be (FN-18).
+    pub extra_modules: Option<String>,
+    /// The release's own kernel.
+    pub kernel: String,
+    /// A WireGuard that needs no kernel module.
+    pub userspace: Option<String>,
+}
+
+/// A suite beside the release's own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Suite {
+    /// Its name, `buster-backports`.
+    pub name: String,
+    /// The file of apt's that names it.
+    pub list: String,
+}
+
+/// Something newer apt can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AptFeature {
+    /// `-o DPkg::Lock::Timeout` (FN-20).
+    LockTimeout,
+}
+
+/// A release that is built on another one and names neither its suite nor its version.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Derivative {
+    /// `ID` of its os-release.
+    pub id: String,
+    /// What its `VERSION_ID` begins with.
+    pub version: String,
+}
+
+/// What gives the running kernel the module it lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// A package of ready modules for this very kernel.
+    Package(String),
+    /// dkms builds it.
+    Dkms {
+        /// The package of kernel headers.
+        headers: String,
+        /// The packages that hold the source.
+        packages: Vec<String>,
+        /// Whether these headers are another kernel's, so that the module is there after a reboot only (FN-12).
+        next_boot: bool,
+    },
+}
+
+impl ModuleSource {
+    /// The packages to install.
+    pub fn packages(&self) -> Vec<String> {
+        match self {
+            ModuleSource::Package(name) => vec![name.clone()],
+            ModuleSource::Dkms { headers, packages, .. } => std::iter::once(headers).chain(packages).cloned().collect(),
+        }
+    }
+}
+
+impl Distro {
+    /// Every supported release, oldest first in each family.
+    pub fn all() -> &'static [Distro] {
+        &ALL
+    }
+
+    /// The release that os-release names, or the one it is built on; else why it is not supported, and which one is
+    /// nearest.
+    pub fn detect(os: &Os) -> Result<Distro, String> {
+        if let Some(distro) = Self::all().iter().find(|d| d.id == os.id && d.version == os.version_id) {
+            return Ok(distro.clone());
+        }
+        let built_on = Self::all().iter().find(|d| {
+            d.derivatives.iter().any(|x| x.id == os.id && begins_with_version(&os.version_id, &x.version))
+                || os.id != d.id
+                    && (os.parent_codename.as_ref() == Some(&d.codename)
+                        || os.id_like.contains(&d.id) && os.codename == d.codename)
+        });
+        match built_on {
+            Some(distro) => {
+                let best_effort = Some(format!("{} as {}", name_of(os), distro.name));
+                Ok(Distro { best_effort, ..distro.clone() })
+            }
+            None => Err(refusal(os)),
+        }
+    }
+
+    /// Whether security support had ended on `today`, an ISO date.
+    pub fn is_past_support(&self, today: &str) -> bool {
+        !today.is_empty() && today > self.support_ends.as_str()
+    }
+
+    /// Every package this release's data names, for this kernel: what apt has to be asked about.
+    pub fn named_packages(&self, kernel: &str, arch: &str) -> BTreeSet<String> {
+        let names = &self.packages;
+        let patterns = names.tools.iter().chain(&names.dkms).chain(&names.extra_modules).chain(&names.userspace);
+        let headers = names.headers.iter().filter(|_| !names.dkms.is_empty());
+        patterns.chain(headers).chain([&names.kernel]).filter_map(|p| fill_in(p, kernel, arch)).collect()
+    }
+
+    /// The package of the release's own kernel.
+    pub fn kernel_package(&self, arch: &str) -> Option<String> {
+        fill_in(&self.packages.kernel, "", arch)
+    }
+
+    /// What gives this kernel the module it lacks; `None` when this release has no such thing.
+    pub fn module_source(&self, kernel: &Kernel, arch: &str, packages: &Packages) -> Option<ModuleSource> {
+        let extra = self.packages.extra_modules.as_ref().and_then(|p| fill_in(p, &kernel.release, arch));
+        if let Some(extra) = extra.filter(|name| packages.obtainable(name)) {
+            return Some(ModuleSource::Package(extra));
+        }
+        if self.packages.dkms.is_empty() {
+            return None;
+        }
+        let headers: Vec<String> =
+            self.packages.headers.iter().filter_map(|p| fill_in(p, &kernel.release, arch)).collect();
+        let first = headers.first()?;
+        // Where apt knows none of them its lists are missing; the right ones are then the ones to ask for.
+        let chosen = headers.iter().find(|name| packages.obtainable(name)).unwrap_or(first);
+        Some(ModuleSource::Dkms {
+            headers: chosen.clone(),
+            packages: self.packages.dkms.clone(),
+            next_boot: chosen != first,
+        })
+    }
+}
+
+/// A pattern with its variables replaced; `None` when there is no value for one of them.
+fn fill_in(pattern: &str, kernel: &str, arch: &str) -> Option<String> {
+    let arch = match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    // 4.19.0-21-cloud-amd64 is version, ABI and flavour.
+    let flavour = kernel.splitn(3, '-').nth(2).unwrap_or("");
+    let mut name = pattern.to_owned();
+    for (variable, value) in [("{kernel}", kernel), ("{flavour}", flavour), ("{arch}", arch)] {
+        if name.contains(variable) {
+            if value.is_empty() {
+                return None;
+            }
+            name = name.replace(variable, value);
+        }
+    }
+    Some(name)
+}
+
+/// Whether `1.7_x86-64` is a `1.7`; `1.70` is not.
+fn begins_with_version(version: &str, prefix: &str) -> bool {
+    version.strip_prefix(prefix).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn name_of(os: &Os) -> String {
+    let name = if os.pretty_name.is_empty() { &os.id } else { &os.pretty_name };
+    let number = os.version_id.split('_').next().unwrap_or_default();
+    if name.contains(number) { name.clone() } else { format!("{name} {number}") }
+}
+
+fn refusal(os: &Os) -> String {
+    let of = |id: &str| Distro::all().iter().filter(|d| d.id == id).collect::<Vec<_>>();
+    let related: Vec<&Distro> = std::iter::once(&os.id).chain(&os.id_like).flat_map(|id| of(id)).collect();
+    let number = |version: &str| version.parse::<f64>().ok();
+    // A derivative counts its own versions, so they say nothing about nearness.
+    let wanted = number(&os.version_id).filter(|_| !of(&os.id).is_empty());
+    let distance = |d: &Distro| {
+        let version = number(&d.version).unwrap_or_default();
+        wanted.map_or(-version, |wanted| (version - wanted).abs())
+    };
+    let candidates = if related.is_empty() { of("debian") } else { related.clone() };
+    let nearest = candidates.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    let reason = if os.id.is_empty() {
+        "there is no os-release that names this host's release".to_owned()
+    } else if related.is_empty() {
+        format!("{} is built from neither Debian's nor Ubuntu's packages", name_of(os))
+    } else {
+        format!("{} is not among the supported releases", name_of(os))
+    };
+    format!("{reason}; the nearest supported one is {}", nearest.map_or("none", |d| &d.name))
+}
+
+/// Reads the files, each on top of the one it inherits. Files without a version are only there to be inherited.
+fn load(files: &[(&str, &str)]) -> Result<Vec<Distro>, String> {
+    let mut read: Vec<(&str, toml::Table)> = Vec::new();
+    let mut distros = Vec::new();
+    for (name, text) in files {
+        let mut table: toml::Table = text.parse().map_err(|e| format!("{name}: {e}"))?;
+        if let Some(parent) = table.remove("inherit") {
+            let parent = read.iter().find(|(n, _)| Some(*n) == parent.as_str());
+            let (_, parent) = parent.ok_or_else(|| format!("{name}: inherits no file before it"))?;
+            table = merge(parent.clone(), table);
+        }
+        if table.contains_key("version") {
+            distros.push(Distro::deserialize(table.clone()).map_err(|e| format!("{name}: {e}"))?);
+        }
+        read.push((name, table));
+    }
+    Ok(distros)
+}
+
+/// `over` on top of `base`: tables are merged, everything else is replaced.
+fn merge(mut base: toml::Table, over: toml::Table) -> toml::Table {
+    for (key, value) in over {
+        let value = match (base.remove(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => toml::Value::Table(merge(base, over)),
+            (_, value) => value,
+        };
+        base.insert(key, value);
+    }
+    base
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Package, os};
+    use std::path::Path;
+
+    fn recorded() -> Vec<(String, Os)> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/os-release");
+        let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files
+            .iter()
+            .map(|p| {
+                let name = p.file_name().unwrap().to_str().unwrap().to_owned();
+                (name, os::parse(&std::fs::read_to_string(p).unwrap()))
+            })
+            .collect()
+    }
+
+    fn detect(name: &str) -> Result<Distro, String> {
+        Distro::detect(&recorded().into_iter().find(|(n, _)| n == name).unwrap().1)
+    }
+
+    #[test]
+    fn every_file_is_embedded_loads_and_is_met_by_a_recorded_host() {
+        load(FILES).unwrap();
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("distros");
+        let mut there: Vec<String> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        there.sort();
+        let mut embedded: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
+        embedded.sort();
+        assert_eq!(there, embedded);
+        let recorded = recorded();
+        for distro in Distro::all() {
+            let met = recorded.iter().any(|(_, os)| Distro::detect(os).as_ref() == Ok(distro));
+            assert!(met, "no recorded os-release is {}", distro.name);
+            let date: Vec<usize> = distro.support_ends.split('-').map(str::len).collect();
+            assert_eq!(date, [4, 2, 2], "{}", distro.support_ends);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_in_a_release_is_an_error_that_names_the_file() {
+        let error =
+            load(&[FILES[0], ("debian-99", "inherit = \"debian\"\nversion = \"99\"\nshell = \"rm\"")]).unwrap_err();
+        assert!(error.starts_with("debian-99: ") && error.contains("shell"), "{error}");
+        let error = load(&[("debian-99", "inherit = \"debian\"")]).unwrap_err();
+        assert!(error.contains("inherits no file"), "{error}");
+    }
+
+    #[test]
+    fn derivatives_are_taken_as_what_they_are_built_on_and_say_so() {
+        for (file, best_effort) in [
+            ("linuxmint-20.3", "Linux Mint 20.3 as Ubuntu 20.04"),
+            ("raspbian-10", "Raspbian GNU/Linux 10 (buster) as Debian 10"),
+            ("astra-1.7", "Astra Linux 1.7 as Debian 10"),
+            ("astra-1.8", "Astra Linux 1.8 as Debian 12"),
+            ("lmde-6", "LMDE 6 (faye) as Debian 12"),
+        ] {
+            assert_eq!(detect(file).unwrap().best_effort.as_deref(), Some(best_effort));
+        }
+        assert_eq!(detect("ubuntu-20.04").unwrap().best_effort, None);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_with_the_nearest_that_is() {
+        let refusal = |text: &str| Distro::detect(&os::parse(text)).unwrap_err();
+        assert_eq!(
+            detect("altlinux-10").unwrap_err(),
+            "ALT Starterkit 10 (Hypericum) is built from neither Debian's nor Ubuntu's packages; \
+             the nearest supported one is Debian 13"
+        );
+        for (text, nearest) in [
+            ("ID=debian\nVERSION_ID=9", "Debian 10"),
+            ("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux forky/sid\"", "Debian 13"),
+            ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=18.04", "Ubuntu 20.04"),
+            ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=23.10", "Ubuntu 24.04"),
+            ("ID=kali\nID_LIKE=debian\nVERSION_ID=2024.1\nVERSION_CODENAME=kali-rolling", "Debian 13"),
+            ("ID=astra\nID_LIKE=debian\nVERSION_ID=1.6", "Debian 13"),
+            ("", "Debian 13"),
+        ] {
+            let said = refusal(text);
+            assert!(said.ends_with(&format!("the nearest supported one is {nearest}")), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_running_kernel_come_first() {
+        let buster = detect("debian-10").unwrap();
+        let kernel = Kernel { release: "4.19.0-21-cloud-amd64".into(), ..Kernel::default() };
+        let candidate = |names: &[&str]| Packages {
+            known: names
+                .iter()
+                .map(|n| ((*n).to_owned(), Package { candidate: Some("1".into()), ..Package::default() }))
+                .collect(),
+            ..Packages::default()
+        };
+        let source = |packages: &Packages| buster.module_source(&kernel, "x86_64", packages).unwrap();
+        let both = candidate(&["linux-headers-4.19.0-21-cloud-amd64", "linux-headers-cloud-amd64"]);
+        assert_eq!(source(&both).packages(), ["linux-headers-4.19.0-21-cloud-amd64", "wireguard-dkms"]);
+        assert_eq!(source(&Packages::default()), source(&both));
+        let newer = source(&candidate(&["linux-headers-cloud-amd64"]));
+        assert!(
+            matches!(newer, ModuleSource::Dkms { ref headers, next_boot: true, .. } if headers == "linux-headers-cloud-amd64")
+        );
+    }
+
+    #[test]
+    fn a_cloud_kernels_module_comes_from_its_own_package_where_apt_has_it() {
+        let focal = detect("ubuntu-20.04").unwrap();
+        let kernel = Kernel { release: "5.4.0-1103-kvm".into(), ..Kernel::default() };
+        let mut packages = Packages::default();
+        assert_eq!(focal.module_source(&kernel, "x86_64", &packages), None);
+        let name = "linux-modules-extra-5.4.0-1103-kvm";
+        assert!(focal.named_packages(&kernel.release, "x86_64").contains(name));
+        packages.known.insert(name.into(), Package { candidate: Some("1".into()), ..Package::default() });
+        assert_eq!(focal.module_source(&kernel, "x86_64", &packages), Some(ModuleSource::Package(name.into())));
+    }
+
+    #[test]
+    fn support_ends_after_its_last_day() {
+        let buster = detect("debian-10").unwrap();
+        assert!(!buster.is_past_support("2024-06-30") && buster.is_past_support("2024-07-01"));
+        assert!(!buster.is_past_support(""));
+    }
+}

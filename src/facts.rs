@@ -14,6 +14,7 @@ pub mod instance;
 pub mod kernel;
 pub mod machine;
 pub mod net;
+pub mod os;
 pub mod packages;
 pub mod stack;
 
@@ -94,13 +95,13 @@ pub struct Machine {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// `uname -r`.
+    /// `uname -r`; empty in a mounted tree, which has no running kernel.
     pub release: String,
-    /// What the running kernel says about WireGuard.
+    /// What the running kernel says about WireGuard; of a mounted tree, what its newest kernel will.
     pub wireguard: WireGuardSupport,
     /// The newest installed kernel, which the next boot takes, and whether it has a wireguard module or built-in.
     pub next: Option<NextKernel>,
-    /// Whether UEFI Secure Boot is on; `None` where there is no EFI or it can't be read.
+    /// Whether the kernel takes signed modules only, because UEFI Secure Boot is on; `None` where it can't be read.
     pub secure_boot: Option<bool>,
     /// Whether `modules-load.d` or `/etc/modules` already names wireguard.
     pub autoload: bool,
@@ -143,7 +144,7 @@ pub struct NextKernel {
 }
 
 /// apt and dpkg.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Packages {
     /// Whether apt-get and dpkg are there at all.
@@ -154,14 +155,56 @@ pub struct Packages {
     pub known: BTreeMap<String, Package>,
     /// Who holds the dpkg or apt lock: `unattended-upgr (pid 812)`.
     pub lock_holder: Option<String>,
-    /// Packages that are half-installed or half-configured: `wireguard-dkms (iF)`.
-    pub broken: Vec<String>,
-    /// What is wrong with apt's sources, one line each (a dead suite, an unsigned one, no list at all).
-    pub source_problems: Vec<String>,
-    /// The mirror the host's own configuration uses: the `REPO_URI` of its first Debian or Ubuntu archive.
+    /// Packages that are half-installed or half-configured, and their state: `wireguard-dkms`, `iF`.
+    pub broken: BTreeMap<String, String>,
+    /// Whether dpkg was cut off in the middle of a run; apt then refuses to work.
+    pub interrupted: bool,
+    /// Where packages come from, in the order apt reads it; or apt's words about why it can't read it.
+    pub sources: Result<Vec<Source>, String>,
+    /// The mirror the host's own configuration uses: the address of its first source of this release.
     pub mirror: Option<String>,
-    /// Age of the newest package list in seconds; `None` when there is none.
+    /// Seconds since package lists were last fetched; `None` when there are none.
     pub lists_age: Option<u64>,
+}
+
+impl Default for Packages {
+    fn default() -> Self {
+        Packages {
+            apt: false,
+            apt_version: String::new(),
+            known: BTreeMap::new(),
+            lock_holder: None,
+            broken: BTreeMap::new(),
+            interrupted: false,
+            sources: Ok(Vec::new()),
+            mirror: None,
+            lists_age: None,
+        }
+    }
+}
+
+impl Packages {
+    /// Whether a package is installed.
+    pub fn installed(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|p| p.installed.is_some())
+    }
+
+    /// Whether a package is installed or apt knows where to get it.
+    pub fn obtainable(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|p| p.installed.is_some() || p.candidate.is_some())
+    }
+}
+
+/// One suite of one archive among apt's sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The archive's address, without a user or password that may stand in it.
+    pub uri: String,
+    /// The suite, `bookworm-updates`.
+    pub suite: String,
+    /// Whether apt has fetched its lists.
+    pub fetched: bool,
 }
 
 /// One package as dpkg and apt see it.
@@ -450,4 +493,6 @@ pub enum Backend {
 pub struct Clock {
     /// Whether the kernel's clock is synchronised (`adjtimex`/timedatectl); `None` where unknown.
     pub synchronised: Option<bool>,
+    /// Today by this clock, `2026-11-22`; empty where unknown.
+    pub today: String,
 }
