@@ -1,12 +1,14 @@
 //! WireGuard's own nouns: keys, the two files of an instance, the live device.
 
+mod conf;
 pub mod device;
 mod key;
 mod network;
 mod peers;
 mod private;
 
+pub use conf::Problem;
 pub use key::{PrivateKey, PublicKey};
 pub use network::Network;
-pub use peers::{Change, Peer, PeerList, Problem};
+pub use peers::{Change, Peer, PeerList};
 pub use private::PrivateConf;

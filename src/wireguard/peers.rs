@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::parse::Section;
-use super::{Network, PublicKey};
+use super::{Network, Problem, PublicKey};
 use crate::error::{Error, Result};
 use crate::host::Host;
 
@@ -44,51 +44,6 @@ impl fmt::Display for Peer {
             None => Ok(()),
         }
     }
-}
-
-/// One thing wrong with a list, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Problem {
-    /// Line number, from 1.
-    pub line: usize,
-    /// The reason, as a fragment.
-    pub reason: String,
-    /// The way out; `{file}` in it stands for the list's name.
-    pub hint: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)
-    }
-}
-
-impl Problem {
-    /// All problems of one file as one error: every line, every way out.
-    pub fn error(file: &str, problems: &[Problem]) -> Error {
-        let lines: Vec<String> = problems.iter().map(|p| format!("{file}: {p}")).collect();
-        let mut hints: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for problem in problems {
-            hints.entry(&problem.hint).or_default().push(problem.line.to_string());
-        }
-        let mut hints: Vec<(Vec<String>, String)> =
-            hints.into_iter().map(|(hint, lines)| (lines, hint.replace("{file}", &quoted(file)))).collect();
-        hints.sort_by_key(|(lines, _)| problems.iter().position(|p| p.line.to_string() == lines[0]));
-        let hint = match &hints[..] {
-            [(_, hint)] => hint.clone(),
-            _ => {
-                let by_line = hints.iter().map(|(lines, hint)| format!("line {}: {hint}", lines.join(", ")));
-                by_line.collect::<Vec<_>>().join("\n")
-            }
-        };
-        Error::input(lines.join("\n")).hint(hint)
-    }
-}
-
-/// A file's name as one would type it into a shell.
-fn quoted(file: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
-    if file.bytes().all(plain) { file.to_owned() } else { format!("'{}'", file.replace('\'', r"'\''")) }
 }
 
 /// What differs for one instance between two lists.

@@ -1,5 +1,327 @@
-//! vpn-private.conf.
+//! vpn-private.conf: the key of this instance and the port it listens on (P5).
+//!
+//! The text of the file and the key in it are kept apart: the *template* is the file's text with a placeholder where
+//! the key stands. It holds no secret, so plans, journals and receipts can carry it; only together with the key it
+//! becomes the file again, byte for byte. An operator's comments and an `FwMark` survive that way.
 
-/// The private file.
+use std::ops::Range;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::conf::{self, Problems};
+use super::{PrivateKey, Problem};
+use crate::error::Result;
+use crate::host::Host;
+
+/// Stands in a template where the file has the key.
+const PLACEHOLDER: &str = "{private-key}";
+
+/// Settings of wg-quick, which `wg` refuses; the gateway is configured with `wg`'s files.
+const WG_QUICK: &[&str] = &["address", "dns", "mtu", "table", "preup", "postup", "predown", "postdown", "saveconfig"];
+
+/// The private file: its key, and its text without the key.
 #[derive(Debug)]
-pub struct PrivateConf {}
+pub struct PrivateConf {
+    /// The key.
+    pub key: PrivateKey,
+    /// `ListenPort`, if the file names one.
+    pub port: Option<u16>,
+    /// The file's text with a placeholder for the key.
+    pub template: String,
+}
+
+impl PrivateConf {
+    /// The file of a new instance.
+    pub fn fresh(key: PrivateKey, port: u16) -> Self {
+        PrivateConf { key, port: Some(port), template: Self::fresh_template(port) }
+    }
+
+    /// The template of a new instance's file, for when there is no key yet.
+    pub fn fresh_template(port: u16) -> String {
+        format!("[Interface]\nListenPort = {port}\nPrivateKey = {PLACEHOLDER}\n")
+    }
+
+    /// Parses strictly; every problem is in the error, no word of the file that could be a secret.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::parse_named("vpn-private.conf", text)
+    }
+
+    /// As [`PrivateConf::parse`], with the file's name in the error.
+    pub fn parse_named(file: &str, text: &str) -> Result<Self> {
+        let mut problems = Problems::default();
+        let found = Found::scan(text, &mut problems);
+        let key = found.key.as_ref().and_then(|(line, span)| match text[span.clone()].parse::<PrivateKey>() {
+            Ok(key) => Some(key),
+            Err(error) => {
+                let hint = "put the key back from a backup, or remove the file for a new key: rm {file}";
+                problems.add(*line, format!("PrivateKey: {error}"), hint);
+                None
+            }
+        });
+        if let (Some(key), Some((_, span))) = (&key, &found.key) {
+            refuse_other_keys(text, span, key, &mut problems);
+        }
+        problems.none_or_all().map_err(|problems| Problem::error(file, &problems))?;
+        let (_, span) = found.key.expect("a file without a key is a problem");
+        let template = format!("{}{PLACEHOLDER}{}", &text[..span.start], &text[span.end..]);
+        Ok(PrivateConf { key: key.expect("a bad key is a problem"), port: found.port.map(|(port, _)| port), template })
+    }
+
+    /// Reads the file; `None` when there is none.
+    pub fn read(host: &Host, path: &Path) -> Result<Option<Self>> {
+        let Some(text) = host.read_text(path)?.map(Zeroizing::new) else { return Ok(None) };
+        Self::parse_named(&host.display(path), &text).map(Some)
+    }
+
+    /// The same file with this port: one line is edited, or put in below `[Interface]`.
+    pub fn with_port(self, port: u16) -> Self {
+        PrivateConf { port: Some(port), template: Self::template_with_port(&self.template, port), key: self.key }
+    }
+
+    /// As [`PrivateConf::with_port`], for a template alone.
+    pub fn template_with_port(template: &str, port: u16) -> String {
+        let found = Found::scan(template, &mut Problems::default());
+        let mut text = template.to_owned();
+        match (found.port, found.header_end) {
+            (Some((known, _)), _) if known == port => {}
+            (Some((_, span)), _) => text.replace_range(span, &port.to_string()),
+            (None, Some(end)) => text.insert_str(end, &format!("ListenPort = {port}\n")),
+            (None, None) => {}
+        }
+        text
+    }
+
+    /// The file's text with `key` in it, wiped when dropped: for writing the file and for nothing else.
+    pub fn template_with(&self, key: &PrivateKey) -> Zeroizing<String> {
+        Self::fill(&self.template, key)
+    }
+
+    /// As [`PrivateConf::template_with`], for a template alone.
+    pub fn fill(template: &str, key: &PrivateKey) -> Zeroizing<String> {
+        let key = key.expose();
+        let (before, after) = template.split_once(PLACEHOLDER).unwrap_or((template, ""));
+        // At its full size from the start: a text that grows leaves copies behind that nobody wipes.
+        let mut text = Zeroizing::new(String::with_capacity(before.len() + key.len() + after.len()));
+        text.push_str(before);
+        text.push_str(&key);
+        text.push_str(after);
+        text
+    }
+}
+
+/// What a text has in it, and where.
+#[derive(Default)]
+struct Found {
+    header_end: Option<usize>,
+    key: Option<(usize, Range<usize>)>,
+    port: Option<(u16, Range<usize>)>,
+}
+
+impl Found {
+    fn scan(text: &str, problems: &mut Problems) -> Found {
+        let mut found = Found::default();
+        let mut mark = None;
+        let mut port = None;
+        let lines = conf::lines(text, problems);
+        for line in lines.iter().filter(|line| !line.content.is_empty()) {
+            let number = line.number;
+            if line.content.starts_with('[') {
+                let mine = line.content.eq_ignore_ascii_case("[Interface]");
+                if mine && found.header_end.is_none() {
+                    found.header_end = Some(line.span.end);
+                } else if line.content.eq_ignore_ascii_case("[Peer]") {
+                    problems.add(number, "a [Peer] section in the private file", "members belong into vpn-public.conf");
+                    break;
+                } else {
+                    let reason = if mine { "a second [Interface] section" } else { "an unknown section" };
+                    problems.add(number, reason, "one [Interface] section is all that belongs in here");
+                }
+                continue;
+            }
+            let Some((name, value)) = line.setting() else {
+                let reason = "neither a section, nor `Name = value`, nor a comment";
+                problems.add(number, reason, "comments begin with #, the only section is [Interface]");
+                continue;
+            };
+            if found.header_end.is_none() {
+                problems.add(number, "stands outside of any section", "put [Interface] above it");
+            }
+            let span = line.value_span(value);
+            let given = match name.to_ascii_lowercase().as_str() {
+                "privatekey" => found.key.replace((number, span)).map(|(first, _)| first),
+                "listenport" => {
+                    match listen_port(value) {
+                        Some(value) => found.port = Some((value, span)),
+                        None => problems.add(
+                            number,
+                            "ListenPort: not a port from 1 to 65535",
+                            "write the port the other instances know, ListenPort = 4567",
+                        ),
+                    }
+                    port.replace(number)
+                }
+                "fwmark" => {
+                    if !is_mark(value) {
+                        problems.add(number, "FwMark: not a number", "write a number, 0x and hexadecimal, or off");
+                    }
+                    mark.replace(number)
+                }
+                quick if WG_QUICK.contains(&quick) => {
+                    let hint = "take the line out; the gateway takes its address from MITIGATOR_VPN_ADDRESS in .env";
+                    problems.add(number, format!("{name} is a setting of wg-quick; wg refuses the file"), hint);
+                    None
+                }
+                _ => {
+                    let hint = "[Interface] has PrivateKey, ListenPort and, where needed, FwMark";
+                    problems.add(number, conf::unknown_key(name), hint);
+                    None
+                }
+            };
+            if let Some(first) = given {
+                problems.add(
+                    number,
+                    format!("{name} for the second time, first on line {first}"),
+                    "keep one of the two",
+                );
+            }
+        }
+        let hint = "put the file back from a backup, or remove it for a new key: rm {file}";
+        if text.is_empty() {
+            problems.add(1, "the file is empty", hint);
+        } else if found.key.is_none() && !lines.is_empty() {
+            problems.add(1, "no PrivateKey in it", hint);
+        }
+        found
+    }
+}
+
+/// Any other key in the file, in a comment, say, would go into plans and journals with the template.
+fn refuse_other_keys(text: &str, own: &Range<usize>, key: &PrivateKey, problems: &mut Problems) {
+    let public = key.public().to_string();
+    let public = public.trim_end_matches('=');
+    for line in conf::lines(text, &mut Problems::default()) {
+        let mut rest = text[line.span.clone()].to_owned();
+        if line.span.contains(&own.start) {
+            rest.replace_range(own.start - line.span.start..own.end - line.span.start, "");
+        }
+        let rest = Zeroizing::new(rest);
+        if rest.contains(PLACEHOLDER) || conf::words(&rest).any(|word| conf::has_key(word) && word != public) {
+            let hint = "take it out of this file; plans and journals may repeat what stands beside the key";
+            problems.add(line.number, "something that looks like another key", hint);
+        }
+    }
+}
+
+fn listen_port(value: &str) -> Option<u16> {
+    // wg takes 0 for any free port, another one at every start.
+    value.parse().ok().filter(|port| *port > 0 && value.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_mark(value: &str) -> bool {
+    match value.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).is_ok() && !hex.starts_with('+'),
+        None => value.eq_ignore_ascii_case("off") || (value.parse::<u32>().is_ok() && !value.starts_with('+')),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "yDPg5doavYH7fdD86nt+cOzSBL4znVZcrcrJwjY/Xmw=";
+    const SAMPLE: &str = "[Interface]\nListenPort = 4567\nPrivateKey = yDPg5doavYH7fdD86nt+cOzSBL4znVZcrcrJwjY/Xmw=\n";
+
+    #[test]
+    fn a_new_file_is_the_vendors_example() {
+        let conf = PrivateConf::fresh(KEY.parse().unwrap(), 4567);
+        assert_eq!(*conf.template_with(&conf.key), SAMPLE);
+        let read = PrivateConf::parse(SAMPLE).unwrap();
+        assert_eq!((read.port, &read.template, &read.key), (Some(4567), &conf.template, &conf.key));
+    }
+
+    #[test]
+    fn comments_and_a_mark_survive_and_no_debug_shows_the_key() {
+        let text = format!("# ours\n\n[interface]\n  privatekey={KEY} # do not share\nFwMark = 0x51\n");
+        let conf = PrivateConf::parse(&text).unwrap();
+        assert_eq!(*conf.template_with(&conf.key), text);
+        assert_eq!(conf.port, None);
+        assert!(!format!("{conf:?}").contains(&KEY[..8]));
+        let conf = conf.with_port(5000);
+        assert_eq!(*conf.template_with(&conf.key), text.replace("[interface]\n", "[interface]\nListenPort = 5000\n"));
+        let conf = conf.with_port(4567);
+        assert_eq!(*conf.template_with(&conf.key), text.replace("[interface]\n", "[interface]\nListenPort = 4567\n"));
+    }
+
+    #[test]
+    fn the_public_half_may_be_noted_beside_the_key() {
+        let public = KEY.parse::<PrivateKey>().unwrap().public();
+        assert!(PrivateConf::parse(&format!("# public: {public}\n{SAMPLE}")).is_ok());
+    }
+
+    #[test]
+    fn every_bad_line_is_reported_without_a_word_of_it() {
+        let other = "UguPyBThx/+xMXeTbRYkKlP0Wh/QZT3vTLPOVaaXTD8=";
+        for (text, reason) in [
+            (String::new(), "line 1: the file is empty"),
+            ("[Interface]\nListenPort = 4567\n".into(), "line 1: no PrivateKey in it"),
+            (SAMPLE.replace("[Interface]\n", ""), "line 1: stands outside of any section"),
+            (SAMPLE.replace("Xmw=", "Xmw"), "line 3: PrivateKey: not a WireGuard key"),
+            (SAMPLE.replace("PrivateKey = ", "PrivateKey "), "line 3: an unknown key"),
+            (SAMPLE.replace("4567", "0"), "line 2: ListenPort: not a port"),
+            (SAMPLE.replace("4567", "65536"), "line 2: ListenPort: not a port"),
+            (SAMPLE.replace("4567", KEY), "line 2: ListenPort: not a port"),
+            (format!("{SAMPLE}ListenPort = 1\n"), "line 4: ListenPort for the second time, first on line 2"),
+            (format!("{SAMPLE}PrivateKey = {other}\n"), "line 4: PrivateKey for the second time, first on line 3"),
+            (format!("{SAMPLE}Address = 10.8.3.1/24\n"), "line 4: Address is a setting of wg-quick"),
+            (format!("{SAMPLE}PostUp = curl -d {other}\n"), "line 4: PostUp is a setting of wg-quick"),
+            (format!("{SAMPLE}FwMark = {other}\n"), "line 4: FwMark: not a number"),
+            (format!("{SAMPLE}PresharedKey = {other}\n"), "line 4: unknown key PresharedKey"),
+            (format!("{SAMPLE}# old: {other}\n"), "line 4: something that looks like another key"),
+            (format!("{SAMPLE}# {{private-key}}\n"), "line 4: something that looks like another key"),
+            (format!("{SAMPLE}[Peer]\nPublicKey = {other}\n"), "line 4: a [Peer] section"),
+            (format!("{SAMPLE}[Interface]\n"), "line 4: a second [Interface] section"),
+            (format!("\u{feff}{SAMPLE}"), "line 1: a byte order mark"),
+            (SAMPLE.replace('\n', "\r\n"), "line 1: Windows line endings"),
+            (format!("{SAMPLE}\0"), "line 4: a NUL byte"),
+        ] {
+            let error = PrivateConf::parse(&text).unwrap_err();
+            assert!(error.to_string().contains(&format!("vpn-private.conf: {reason}")), "{reason}: {error}");
+            assert!(error.class().exit_code() == 2 && error.way_out().is_some(), "{error:?}");
+            let told = format!("{error}{error:?}");
+            assert!(!told.contains(&KEY[..8]) && !told.contains(&other[..8]), "{told}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn template_and_key_make_the_file_again(
+            before in "(\n|# [a-z=\\[\\]]{0,20}\n){0,3}",
+            between in "(\n|# .{0,20}\n|FwMark=[1-9]\n){0,1}",
+            port in prop::option::of(1u16..),
+            final_newline: bool,
+        ) {
+            let port_line = port.map(|p| format!("ListenPort\t=  {p} # p\n")).unwrap_or_default();
+            let mut text = format!("{before}[Interface]\n{between}{port_line}PrivateKey = {KEY}\n");
+            if !final_newline {
+                text.pop();
+            }
+            if let Ok(conf) = PrivateConf::parse(&text) {
+                prop_assert_eq!(conf.port, port);
+                prop_assert!(!conf.template.contains(KEY));
+                prop_assert_eq!(&*conf.template_with(&conf.key), &text);
+                let moved = conf.with_port(1);
+                let read = PrivateConf::parse(&moved.template_with(&moved.key)).unwrap();
+                prop_assert_eq!(read.port, Some(1));
+            }
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in "(\\PC|[\\[\\]=#\n\r\t\0]|\\[Interface\\]\n|PrivateKey = |ListenPort = ){0,60}") {
+            let _ = PrivateConf::parse(&text);
+            let _ = PrivateConf::template_with_port(&text, 1);
+        }
+    }
+}

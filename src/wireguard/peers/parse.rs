@@ -10,12 +10,10 @@ use std::hash::Hash;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
+use super::Peer;
 use super::value::{self, Refused};
-use super::{Peer, Problem};
 use crate::wireguard::PublicKey;
-
-/// More problems than this are counted, not listed: it isn't a list of members at all then.
-const ENOUGH: usize = 50;
+use crate::wireguard::conf::{self, Line, Problem, Problems};
 
 /// One member, and where in the text its parts stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,66 +34,15 @@ pub(super) struct Section {
 /// All members of a text, or everything that is wrong with it. No section at all is no problem here.
 pub(super) fn sections(text: &str) -> Result<Vec<Section>, Vec<Problem>> {
     let mut problems = Problems::default();
-    if let Some(at) = text.find('\0') {
-        let reason = "a NUL byte: this is not a text file";
-        problems.add(line_at(text, at), reason, "see what it is: file {file}");
-        return Err(problems.all);
-    }
+    let lines = conf::lines(text, &mut problems);
     let mut reader = Reader::new(text, &mut problems);
-    for line in lines(text, reader.problems) {
+    for line in lines {
         reader.line(&line);
     }
     let drafts = reader.drafts;
     let sections = drafts.into_iter().filter_map(|draft| draft.finish(&mut problems)).collect::<Vec<_>>();
     unique(&sections, &mut problems);
-    problems.into_result(sections)
-}
-
-/// One line without its end, its comment and the space around.
-struct Line<'t> {
-    number: usize,
-    /// The whole line, end included.
-    span: Range<usize>,
-    content: &'t str,
-    /// Where `content` begins.
-    at: usize,
-    comment: bool,
-}
-
-fn lines<'t>(text: &'t str, problems: &mut Problems) -> Vec<Line<'t>> {
-    let mut start = 0;
-    let mut windows_line = None;
-    let mut lines = Vec::new();
-    for (index, whole) in text.split_inclusive('\n').enumerate() {
-        let (number, span) = (index + 1, start..start + whole.len());
-        start = span.end;
-        let mut line = whole.strip_suffix('\n').unwrap_or(whole);
-        if let Some(cut) = line.strip_suffix('\r') {
-            windows_line.get_or_insert(number);
-            line = cut;
-        }
-        let mut at = span.start;
-        if number == 1
-            && let Some(cut) = line.strip_prefix('\u{feff}')
-        {
-            problems.add(1, "a byte order mark: wg refuses the file", "save it as UTF-8 without BOM");
-            at += line.len() - cut.len();
-            line = cut;
-        }
-        if line.contains(|c: char| c.is_control() && c != '\t') {
-            problems.add(number, "a control character", "see it with: cat -A {file}");
-        }
-        let before = line.split('#').next().unwrap_or_default();
-        let content = before.trim_matches([' ', '\t']);
-        at += before.len() - before.trim_start_matches([' ', '\t']).len();
-        lines.push(Line { number, span, content, at, comment: before.len() < line.len() });
-    }
-    if let Some(number) = windows_line {
-        // Not `sed -i`: it would replace the file, and a running gateway would keep the old one (FN-40).
-        let hint = "convert it in place: printf '%s\\n' \"$(tr -d '\\r' <{file})\" >{file}";
-        problems.add(number, "Windows line endings (CRLF)", hint);
-    }
-    lines
+    problems.none_or_all().map(|()| sections)
 }
 
 /// What the lines read so far belong to.
@@ -132,7 +79,7 @@ impl<'t, 'p> Reader<'t, 'p> {
         if let Place::Member = self.place {
             self.extend(line.span.end);
         }
-        match (&self.place, line.content.split_once('=')) {
+        match (&self.place, line.setting()) {
             (Place::Foreign, _) => {}
             (_, None) => self.problems.add(
                 line.number,
@@ -142,7 +89,7 @@ impl<'t, 'p> Reader<'t, 'p> {
             (Place::Nowhere, Some(_)) => {
                 self.problems.add(line.number, "stands outside of any section", "put [Peer] above it")
             }
-            (Place::Member, Some((name, value))) => self.key(line, name.trim_end_matches([' ', '\t']), value),
+            (Place::Member, Some((name, value))) => self.key(line, name, value),
         }
     }
 
@@ -196,8 +143,7 @@ impl<'t, 'p> Reader<'t, 'p> {
     }
 
     fn key(&mut self, line: &Line, name: &str, value: &str) {
-        let from = line.at + line.content.len() - value.trim_start_matches([' ', '\t']).len();
-        let span = from..line.at + line.content.len();
+        let span = line.value_span(value);
         let text = &self.text[span.clone()];
         let Some(draft) = self.drafts.last_mut() else { return };
         let number = line.number;
@@ -220,10 +166,7 @@ impl<'t, 'p> Reader<'t, 'p> {
             ),
             _ => self.problems.add(
                 number,
-                match nameable(name) {
-                    true => format!("unknown key {name}"),
-                    false => "an unknown key".into(),
-                },
+                conf::unknown_key(name),
                 "a member has PublicKey, AllowedIPs, Endpoint and, where needed, PersistentKeepalive",
             ),
         }
@@ -356,43 +299,5 @@ fn unique(sections: &[Section], problems: &mut Problems) {
                 "remove the section that is out of date; every instance has an endpoint of its own",
             );
         }
-    }
-}
-
-fn nameable(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 24 && name.bytes().all(|b| b.is_ascii_alphabetic())
-}
-
-fn line_at(text: &str, at: usize) -> usize {
-    1 + text[..at].matches('\n').count()
-}
-
-/// Problems while they are being collected.
-#[derive(Default)]
-struct Problems {
-    all: Vec<Problem>,
-    more: usize,
-}
-
-impl Problems {
-    fn add(&mut self, line: usize, reason: impl Into<String>, hint: impl Into<String>) {
-        if self.all.len() < ENOUGH {
-            self.all.push(Problem { line, reason: reason.into(), hint: hint.into() });
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn into_result(mut self, sections: Vec<Section>) -> Result<Vec<Section>, Vec<Problem>> {
-        if self.all.is_empty() {
-            return Ok(sections);
-        }
-        self.all.sort_by_key(|p| p.line);
-        if self.more > 0
-            && let Some(last) = self.all.last_mut()
-        {
-            last.reason.push_str(&format!(" (and {} more problems)", self.more));
-        }
-        Err(self.all)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::wireguard::PublicKey;
+use crate::wireguard::{PublicKey, conf};
 
 /// Why a value was refused, and the way out.
 pub(super) type Refused = (String, String);
@@ -120,10 +120,9 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
 
 /// A value as it may be repeated in a message: short, and nothing that could be a key.
 fn shown(value: &str) -> &str {
-    let keylike = value.split(|c: char| !c.is_ascii_alphanumeric() && !"+/".contains(c)).any(|part| part.len() > 40);
     if value.is_empty() {
         "nothing"
-    } else if value.len() > 80 || keylike || value.contains(char::is_control) {
+    } else if value.len() > 80 || conf::has_key(value) || value.contains(char::is_control) {
         "the value"
     } else {
         value
