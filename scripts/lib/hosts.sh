@@ -4,6 +4,7 @@
 # usage: source scripts/lib/{say,packages,docker,host-image,compose-v2,hosts}.sh
 #   hosts_up NAME N [SUITE]     makes them and waits until systemd, sshd and dockerd of each answer
 #   hosts_down NAME             removes them with their volumes and network; quiet if there are none
+#   hosts_down_all PREFIX       removes all hosts whose NAME begins so
 #   hosts_list NAME             prints "NAME-1 ADDRESS", one a line
 #   host_ssh HOST COMMAND…      runs a command on a host, as root; stdin goes with it
 #   host_copy FILE HOST:PATH    copies a file, either way
@@ -28,18 +29,18 @@ hosts_up() {
 
 # The first free network out of a pool, printed as its first three numbers: several sets of hosts may be up at once.
 hosts_network_create() {
-  local third net
+  local third net error=
   for third in $(seq 0 63); do
     net=10.98.$third
-    if docker network create --label "$HOSTS_LABEL=$1" --subnet "$net.0/24" \
-      --opt "com.docker.network.driver.mtu=$(docker_mtu)" "$1" >/dev/null 2>"$STATE/network.err"; then
+    if error=$(docker network create --label "$HOSTS_LABEL=$1" --subnet "$net.0/24" \
+      --opt "com.docker.network.driver.mtu=$(docker_mtu)" "$1" 2>&1); then
       printf '%s\n' "$net"
       return
     fi
     # anything but "pool overlaps" will not get better with another number
-    grep -qi overlap "$STATE/network.err" || break
+    case $error in *overlap*) ;; *) break ;; esac
   done
-  die "cannot create the network $1: $(cat "$STATE/network.err")" -- "scripts/hosts down $1"
+  die "cannot create the network $1: $error" -- "scripts/hosts down $1"
 }
 
 host_run() {
@@ -104,6 +105,15 @@ hosts_down() {
   docker ps -aq --filter "label=$HOSTS_LABEL=$1" | xargs -r docker rm -fv >/dev/null
   docker network ls -q --filter "label=$HOSTS_LABEL=$1" | xargs -r docker network rm >/dev/null
   rm -f "$STATE/hosts/$1.ssh_config"
+}
+
+# Everything whose NAME begins with this, for whoever made sets of hosts under one prefix.
+hosts_down_all() {
+  docker_answers || return 0
+  local format="{{.Label \"$HOSTS_LABEL\"}}" name
+  { docker ps -a --filter "label=$HOSTS_LABEL" --format "$format"
+    docker network ls --filter "label=$HOSTS_LABEL" --format "$format"; } | sort -u |
+    while read -r name; do case $name in "$1"*) hosts_down "$name" ;; esac; done
 }
 
 host_use_compose() {
