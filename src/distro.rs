@@ -164,12 +164,12 @@ impl Distro {
         !today.is_empty() && today > self.support_ends.as_str()
     }
 
-    /// Every package this release's data names, for this kernel: what apt has to be asked about.
+    /// Every package that an install may need on this kernel.
     pub fn named_packages(&self, kernel: &str, arch: &str) -> BTreeSet<String> {
         let names = &self.packages;
         let patterns = names.tools.iter().chain(&names.dkms).chain(&names.extra_modules).chain(&names.userspace);
         let headers = names.headers.iter().filter(|_| !names.dkms.is_empty());
-        patterns.chain(headers).chain([&names.kernel]).filter_map(|p| fill_in(p, kernel, arch)).collect()
+        patterns.chain(headers).filter_map(|p| fill_in(p, kernel, arch)).collect()
     }
 
     /// The package of the release's own kernel.

@@ -213,7 +213,7 @@ pub struct Source {
 pub struct Package {
     /// The installed version, if it is installed and configured.
     pub installed: Option<String>,
-    /// The version apt would install.
+    /// The version apt would install; not asked for where nothing needs the package.
     pub candidate: Option<String>,
 }
 

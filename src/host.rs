@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
@@ -55,6 +56,8 @@ pub struct Stat {
     pub id: (u64, u64),
     /// Size in bytes.
     pub len: u64,
+    /// When the content last changed.
+    pub modified: SystemTime,
 }
 
 impl Host {
@@ -87,10 +90,15 @@ impl Host {
     /// The whole content of a regular file; `None` when nothing is there. A write that was cut off counts as done:
     /// the next run completes it, so what it was going to write is what this file says.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        if let Some(pending) = self.read_plain(&write::redo_path(path))? {
+        if let Some(pending) = self.read_plain(&write::redo_path(path), MAX_FILE)? {
             return Ok(Some(pending));
         }
-        self.read_plain(path)
+        self.read_plain(path, MAX_FILE)
+    }
+
+    /// The content of a file that is nobody's input but a program's own database, and may be as large as `limit`.
+    pub fn read_database(&self, path: &Path, limit: u64) -> Result<Option<String>> {
+        Ok(self.read_plain(path, limit)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// The content of a text file; other encodings than UTF-8 are bad input.
@@ -106,7 +114,7 @@ impl Host {
             .transpose()
     }
 
-    fn read_plain(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+    fn read_plain(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         let what = || format!("reading {}", self.display(path));
         let Some(stat) = self.stat(path)? else { return Ok(None) };
         match stat.kind {
@@ -129,9 +137,9 @@ impl Host {
             .with_context(what)
             .map_err(|e| e.with_class(crate::error::Class::Input))?;
         let mut bytes = Vec::new();
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(what)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(Error::input(format!("{} is larger than {} MiB", self.display(path), MAX_FILE >> 20))
+        file.take(limit + 1).read_to_end(&mut bytes).with_context(what)?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::input(format!("{} is larger than {} MiB", self.display(path), limit >> 20))
                 .hint(format!("this can't be the right file; see: ls -l {}", self.display(path))));
         }
         Ok(Some(bytes))
@@ -148,7 +156,10 @@ impl Host {
         let meta = if link.is_symlink() {
             match self.resolve(path).map(fs::metadata) {
                 Ok(Ok(meta)) => meta,
-                _ => return Ok(Some(Stat { kind: Kind::DanglingLink, mode: 0, id: (0, 0), len: 0 })),
+                _ => {
+                    let modified = SystemTime::UNIX_EPOCH;
+                    return Ok(Some(Stat { kind: Kind::DanglingLink, mode: 0, id: (0, 0), len: 0, modified }));
+                }
             }
         } else {
             link
@@ -159,7 +170,8 @@ impl Host {
             t if t.is_socket() || t.is_fifo() => Kind::Other,
             _ => Kind::Other,
         };
-        Ok(Some(Stat { kind, mode: meta.mode() & 0o7777, id: (meta.dev(), meta.ino()), len: meta.len() }))
+        let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(Some(Stat { kind, mode: meta.mode() & 0o7777, id: (meta.dev(), meta.ino()), len: meta.len(), modified }))
     }
 
     /// Names in a directory, sorted; empty when there is no such directory.

@@ -1,9 +1,79 @@
 //! The clock.
 
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
 use super::Clock;
-use crate::host::Host;
+use crate::host::{Cmd, Host};
 
 /// Reads this part of the facts.
-pub fn gather(_host: &Host) -> Clock {
-    Clock::default()
+pub fn gather(host: &Host) -> Clock {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Clock { synchronised: synchronised(host), today: date(now.as_secs() / 86400) }
+}
+
+fn synchronised(host: &Host) -> Option<bool> {
+    if !host.is_live() {
+        return None;
+    }
+    // systemd-timesyncd leaves this mark; asking timedatectl would first have to start its daemon.
+    if host.stat(Path::new("/run/systemd/timesync/synchronized")).ok()?.is_some() {
+        return Some(true);
+    }
+    if host.stat(Path::new("/run/systemd/system")).ok()?.is_none() || !host.has_program("timedatectl") {
+        return None;
+    }
+    let ask = Cmd::new("timedatectl").args(["show", "-p", "NTPSynchronized", "--value"]);
+    let said = host.query(&ask.deadline(Duration::from_secs(5))).ok()?;
+    match said.stdout.trim() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// The date of a day counted from 1 January 1970, as ISO has it. Years are counted from March, so that the leap day
+/// comes last.
+fn date(days: u64) -> String {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates_across_leap_years_and_centuries() {
+        let known = [
+            (0, "1970-01-01"),
+            (59, "1970-03-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (19_722, "2023-12-31"),
+            (19_782, "2024-02-29"),
+            (20_779, "2026-11-22"),
+            (47_540, "2100-02-28"),
+            (47_541, "2100-03-01"),
+        ];
+        for (days, iso) in known {
+            assert_eq!(date(days), iso);
+        }
+    }
+
+    #[test]
+    fn a_mounted_tree_has_no_clock_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = gather(&Host::at(dir.path()).unwrap());
+        assert_eq!(clock.synchronised, None);
+        assert_eq!(clock.today.len(), 10);
+    }
 }

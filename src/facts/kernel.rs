@@ -1,9 +1,312 @@
-//! The kernel and what it can do.
+//! The kernel and what it can do: capability, never version (FN-14).
+//!
+//! `modinfo` and `depmod` are files underneath, and reading those is both faster and true of a mounted tree. What no
+//! file tells is tried: a link of type wireguard in a network namespace that is thrown away with the process (FN-16).
 
-use super::Kernel;
-use crate::host::Host;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Kernel, NextKernel, WireGuardSupport};
+use crate::host::{Cmd, Host};
+
+/// Where modprobe reads its configuration.
+const MODPROBE_D: [&str; 4] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d"];
+/// Where the modules to load at boot are named.
+const MODULES_LOAD_D: [&str; 4] =
+    ["/etc/modules-load.d", "/run/modules-load.d", "/usr/local/lib/modules-load.d", "/usr/lib/modules-load.d"];
+
+/// How a kernel's own files stand to the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shipped {
+    BuiltIn,
+    Module,
+    No,
+}
 
 /// Reads this part of the facts.
-pub fn gather(_host: &Host) -> Kernel {
-    Kernel::default()
+pub fn gather(host: &Host) -> Kernel {
+    let next = newest(host).map(|release| {
+        let wireguard = shipped(host, &release) != Shipped::No;
+        NextKernel { release, wireguard }
+    });
+    if !host.is_live() {
+        let wireguard = match next.as_ref().map(|n| shipped(host, &n.release)) {
+            Some(Shipped::BuiltIn) => WireGuardSupport::BuiltIn,
+            Some(Shipped::Module) => WireGuardSupport::Loadable,
+            _ => WireGuardSupport::Missing,
+        };
+        return Kernel { wireguard, next, autoload: autoload(host), ..Kernel::default() };
+    }
+    let release = release();
+    Kernel {
+        wireguard: support(host, &release),
+        next,
+        secure_boot: secure_boot(host),
+        autoload: autoload(host),
+        tun: exists(host, "/dev/net/tun"),
+        release,
+    }
+}
+
+/// `uname -r`.
+pub(super) fn release() -> String {
+    nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether this kernel has the module or needs none, as far as files tell.
+pub(super) fn has_module(host: &Host, release: &str) -> bool {
+    exists(host, "/sys/module/wireguard") || shipped(host, release) != Shipped::No
+}
+
+fn support(host: &Host, release: &str) -> WireGuardSupport {
+    let shipped = shipped(host, release);
+    let loaded = exists(host, "/sys/module/wireguard");
+    let known = match shipped {
+        Shipped::BuiltIn => WireGuardSupport::BuiltIn,
+        _ if loaded => WireGuardSupport::Loaded,
+        Shipped::Module => return refusal(host).map_or(WireGuardSupport::Loadable, WireGuardSupport::Refused),
+        Shipped::No => WireGuardSupport::Missing,
+    };
+    // The probe makes the kernel ask for the module, and loading one would be a change. Here none can be loaded from
+    // this host's files: it is there already, or this host has none. A container's kernel may still find one in the
+    // files of its host; that is the answer there, and no file of ours gives it (FN-19).
+    match (probe(host), known) {
+        (Probe::Works, WireGuardSupport::Missing) if exists(host, "/sys/module/wireguard") => WireGuardSupport::Loaded,
+        (Probe::Works, WireGuardSupport::Missing) => WireGuardSupport::BuiltIn,
+        (Probe::Fails(words), WireGuardSupport::BuiltIn | WireGuardSupport::Loaded) => WireGuardSupport::Refused(words),
+        (_, known) => known,
+    }
+}
+
+/// What became of a throw-away link.
+#[derive(Debug, PartialEq, Eq)]
+enum Probe {
+    Works,
+    Fails(String),
+    /// No namespace to try it in, or no `ip` to try it with.
+    Untried,
+}
+
+fn probe(host: &Host) -> Probe {
+    if !nix::unistd::geteuid().is_root() || !host.has_program("ip") || !host.has_program("unshare") {
+        return Probe::Untried;
+    }
+    let link = Cmd::new("unshare").args(["--net", "ip", "link", "add", "wgprobe", "type", "wireguard"]);
+    match host.query(&link.deadline(Duration::from_secs(5))) {
+        Ok(said) if said.ok() => Probe::Works,
+        Ok(said) => failed_probe(&said.stderr),
+        Err(_) => Probe::Untried,
+    }
+}
+
+fn failed_probe(stderr: &str) -> Probe {
+    let words = stderr.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    if words.is_empty() || words.starts_with("unshare:") {
+        return Probe::Untried;
+    }
+    Probe::Fails(words.trim_start_matches("RTNETLINK answers: ").trim_start_matches("Error: ").to_owned())
+}
+
+/// Why modprobe wouldn't load a module that is there.
+fn refusal(host: &Host) -> Option<String> {
+    for dir in MODPROBE_D {
+        for name in host.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf")) {
+            let text = text(host, &format!("{dir}/{name}"));
+            if let Some(line) = text.lines().find(|line| is_disabled(line)) {
+                return Some(format!("{dir}/{name} says: {}", line.trim()));
+            }
+        }
+    }
+    if text(host, "/proc/sys/kernel/modules_disabled").trim() == "1" {
+        return Some("this kernel takes no more modules until it reboots (kernel.modules_disabled)".to_owned());
+    }
+    // A container's root usually may not (FN-19); another user isn't asked.
+    let root = nix::unistd::geteuid().is_root();
+    (root && may_load(&text(host, "/proc/self/status")) == Some(false))
+        .then(|| "this system may not load modules (no CAP_SYS_MODULE)".to_owned())
+}
+
+/// Whether a line of modprobe.d replaces loading by nothing, with which modprobe succeeds and prints nothing (FN-16).
+fn is_disabled(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    matches!(words[..], ["install", "wireguard", program, ..] if program.ends_with("true") || program.ends_with("false"))
+}
+
+/// CAP_SYS_MODULE among the effective capabilities.
+fn may_load(status: &str) -> Option<bool> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    Some(u64::from_str_radix(line.trim(), 16).ok()? >> 16 & 1 == 1)
+}
+
+fn shipped(host: &Host, release: &str) -> Shipped {
+    let dir = format!("/lib/modules/{release}");
+    let is_ours =
+        |path: &str| path.rsplit('/').next().is_some_and(|file| file.split(".ko").next() == Some("wireguard"));
+    if text(host, &format!("{dir}/modules.builtin")).lines().any(is_ours) {
+        return Shipped::BuiltIn;
+    }
+    let dependencies = text(host, &format!("{dir}/modules.dep"));
+    let module = dependencies.lines().filter_map(|line| line.split(':').next()).find(|path| is_ours(path));
+    match module {
+        // The list outlives a file that somebody removed.
+        Some(path) if exists(host, &format!("{dir}/{path}")) => Shipped::Module,
+        _ => Shipped::No,
+    }
+}
+
+/// The newest kernel that can be booted. A directory of modules without its kernel is a leftover.
+fn newest(host: &Host) -> Option<String> {
+    host.list(Path::new("/lib/modules"))
+        .into_iter()
+        .filter(|release| exists(host, &format!("/boot/vmlinuz-{release}")))
+        .max_by(|a, b| parts(a).cmp(&parts(b)))
+}
+
+/// A kernel release as something that sorts as boot loaders sort it: numbers by value, release candidates first.
+fn parts(release: &str) -> Vec<(String, u64)> {
+    let release = release.replace("-rc", " rc");
+    let mut parts = Vec::new();
+    let mut rest = release.as_str();
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (word, number) = rest.split_at(digits);
+        let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+        parts.push((word.to_owned(), number[..end].parse().unwrap_or(0)));
+        rest = &number[end..];
+    }
+    parts
+}
+
+/// Whether unsigned modules are refused. shim can switch its own check off, which the kernel follows (FN-17).
+fn secure_boot(host: &Host) -> Option<bool> {
+    if !exists(host, "/sys/firmware/efi") {
+        return Some(false);
+    }
+    let dir = Path::new("/sys/firmware/efi/efivars");
+    let names = host.list(dir);
+    // Four bytes of attributes, then the value.
+    let value = |prefix: &str| {
+        let name = names.iter().find(|n| n.starts_with(prefix))?;
+        host.read(&dir.join(name)).ok().flatten()?.get(4).copied()
+    };
+    let on = value("SecureBoot-")? == 1;
+    Some(on && value("MokSBStateRT-") != Some(1))
+}
+
+fn autoload(host: &Host) -> bool {
+    let names_it = |text: &str| text.lines().any(|line| line.trim() == "wireguard");
+    names_it(&text(host, "/etc/modules"))
+        || MODULES_LOAD_D.iter().any(|dir| {
+            let names = host.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf"));
+            names.map(|name| text(host, &format!("{dir}/{name}"))).any(|t| names_it(&t))
+        })
+}
+
+fn exists(host: &Host, path: &str) -> bool {
+    host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some())
+}
+
+fn text(host: &Host, path: &str) -> String {
+    host.read_database(Path::new(path), 16 << 20).ok().flatten().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let host = Host::at(dir.path()).unwrap();
+        (dir, host)
+    }
+
+    #[test]
+    fn the_newest_kernel_that_can_boot_is_the_next_one() {
+        let (_dir, host) = tree(&[
+            ("boot/vmlinuz-6.1.0-9-amd64", ""),
+            ("boot/vmlinuz-6.1.0-13-amd64", ""),
+            ("lib/modules/6.1.0-9-amd64/modules.builtin", "kernel/drivers/net/wireguard/wireguard.ko\n"),
+            ("lib/modules/6.1.0-13-amd64/modules.dep", "kernel/drivers/net/wireguard/wireguard.ko.xz: kernel/a.ko\n"),
+            ("lib/modules/6.1.0-13-amd64/kernel/drivers/net/wireguard/wireguard.ko.xz", ""),
+            ("lib/modules/6.9.0-leftover/modules.dep", ""),
+        ]);
+        let kernel = gather(&host);
+        assert_eq!(kernel.next, Some(NextKernel { release: "6.1.0-13-amd64".into(), wireguard: true }));
+        assert_eq!(kernel.wireguard, WireGuardSupport::Loadable);
+        assert_eq!(kernel.release, "");
+        assert_eq!(shipped(&host, "6.1.0-9-amd64"), Shipped::BuiltIn);
+    }
+
+    #[test]
+    fn a_listed_module_whose_file_is_gone_is_missing() {
+        let (_dir, host) = tree(&[
+            ("boot/vmlinuz-5.4.0-1103-kvm", ""),
+            ("lib/modules/5.4.0-1103-kvm/modules.dep", "kernel/wireguard.ko:\nkernel/drivers/notwireguard.ko:\n"),
+        ]);
+        assert_eq!(gather(&host).wireguard, WireGuardSupport::Missing);
+    }
+
+    #[test]
+    fn releases_sort_by_their_numbers() {
+        let mut releases = ["5.10.0-8-amd64", "6.1.0-rc3", "6.1.0-9-amd64", "6.1.0-10-amd64", "5.4.0-42-generic"];
+        releases.sort_by_key(|r| parts(r));
+        assert_eq!(releases, ["5.4.0-42-generic", "5.10.0-8-amd64", "6.1.0-rc3", "6.1.0-9-amd64", "6.1.0-10-amd64"]);
+    }
+
+    #[test]
+    fn autoload_is_seen_wherever_boot_looks() {
+        for path in ["etc/modules", "etc/modules-load.d/mitigator.conf", "usr/lib/modules-load.d/x.conf"] {
+            let (_dir, host) = tree(&[(path, "# a comment\nwireguard\n")]);
+            assert!(gather(&host).autoload, "{path}");
+        }
+        let (_dir, host) =
+            tree(&[("etc/modules", "#wireguard\n"), ("etc/modules-load.d/x.conf.dpkg-old", "wireguard\n")]);
+        assert!(!gather(&host).autoload);
+    }
+
+    #[test]
+    fn a_module_that_modprobe_is_told_to_skip_is_refused_with_the_line() {
+        let (_dir, host) =
+            tree(&[("etc/modprobe.d/hardening.conf", "blacklist floppy\ninstall wireguard /bin/true\n")]);
+        assert_eq!(refusal(&host).as_deref(), Some("/etc/modprobe.d/hardening.conf says: install wireguard /bin/true"));
+        assert!(!is_disabled("install wireguard /sbin/modprobe --ignore-install wireguard"));
+        assert!(!is_disabled("install wireguard_old /bin/false"));
+    }
+
+    #[test]
+    fn capabilities_and_kernel_words_are_understood() {
+        assert_eq!(may_load("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(true));
+        assert_eq!(may_load("CapEff:\t00000000a80425fb\n"), Some(false));
+        assert_eq!(may_load(""), None);
+        assert_eq!(failed_probe("Error: Unknown device type.\n"), Probe::Fails("Unknown device type.".into()));
+        assert_eq!(
+            failed_probe("RTNETLINK answers: Operation not supported\n"),
+            Probe::Fails("Operation not supported".into())
+        );
+        assert_eq!(failed_probe("unshare: unshare failed: Operation not permitted\n"), Probe::Untried);
+    }
+
+    #[test]
+    fn secure_boot_follows_the_firmware_unless_shim_has_switched_it_off() {
+        let variable = |on: u8| String::from_utf8(vec![6, 0, 0, 0, on]).unwrap();
+        let (on, off) = (variable(1), variable(0));
+        let sb = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+        let mok = "sys/firmware/efi/efivars/MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23";
+        for (files, expected) in [
+            (vec![], Some(false)),
+            (vec![("sys/firmware/efi/efivars/OsIndications", "")], None),
+            (vec![(sb, on.as_str())], Some(true)),
+            (vec![(sb, off.as_str())], Some(false)),
+            (vec![(sb, on.as_str()), (mok, on.as_str())], Some(false)),
+        ] {
+            let (_dir, host) = tree(&files);
+            assert_eq!(secure_boot(&host), expected, "{files:?}");
+        }
+    }
 }

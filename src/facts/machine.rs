@@ -1,10 +1,127 @@
 //! The machine and who we are on it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
 use super::Machine;
-use crate::host::Host;
+use crate::host::{Cmd, Host};
 use crate::settings::Settings;
 
 /// Reads this part of the facts.
-pub fn gather(_host: &Host, _settings: &Settings) -> Machine {
-    Machine::default()
+pub fn gather(host: &Host, settings: &Settings) -> Machine {
+    let exists = |path: &str| host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some());
+    let (memory, memory_available) = memory(host);
+    Machine {
+        arch: arch(host),
+        is_root: nix::unistd::geteuid().is_root(),
+        memory,
+        memory_available,
+        free_space: free_space(host, settings),
+        container: container(host),
+        systemd: host.is_live() && exists("/run/systemd/system"),
+        reboot_required: exists("/run/reboot-required"),
+    }
+}
+
+/// `uname -m`; empty for a mounted tree, which may be another machine's.
+pub(super) fn arch(host: &Host) -> String {
+    if !host.is_live() {
+        return String::new();
+    }
+    nix::sys::utsname::uname().map(|u| u.machine().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Total and available bytes. Without /proc the crate says 0, which no machine has.
+fn memory(host: &Host) -> (Option<u64>, Option<u64>) {
+    if !host.is_live() {
+        return (None, None);
+    }
+    let only_memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    match System::new_with_specifics(only_memory) {
+        Ok(system) if system.total_memory() > 0 => (Some(system.total_memory()), Some(system.available_memory())),
+        _ => (None, None),
+    }
+}
+
+fn free_space(host: &Host, settings: &Settings) -> BTreeMap<String, u64> {
+    [settings.dir.as_path(), Path::new("/var"), Path::new("/usr"), Path::new("/boot")]
+        .into_iter()
+        .filter_map(|path| Some((path.display().to_string(), host.free_space(path)?)))
+        .collect()
+}
+
+/// The kind of container this is. systemd knows best; where it isn't installed, the marks its own detection looks at.
+fn container(host: &Host) -> Option<String> {
+    if !host.is_live() {
+        return None;
+    }
+    if host.has_program("systemd-detect-virt") {
+        let ask = Cmd::new("systemd-detect-virt").arg("--container").deadline(Duration::from_secs(5));
+        if let Ok(said) = host.query(&ask) {
+            // It exits with 1 when it says none.
+            let kind = said.stdout.trim();
+            if !kind.is_empty() {
+                return (kind != "none").then(|| kind.to_owned());
+            }
+        }
+    }
+    let exists = |path: &str| host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some());
+    let text = |path: &str| host.read_database(Path::new(path), 1 << 16).ok().flatten().unwrap_or_default();
+    marks(
+        &text("/run/systemd/container"),
+        &text("/proc/1/environ"),
+        &text("/proc/sys/kernel/osrelease"),
+        exists("/proc/vz") && !exists("/proc/bc"),
+        exists("/.dockerenv"),
+    )
+}
+
+fn marks(systemd: &str, environ: &str, osrelease: &str, openvz: bool, dockerenv: bool) -> Option<String> {
+    let said = |kind: &str| Some(kind.trim().to_owned()).filter(|k| !k.is_empty());
+    let osrelease = osrelease.to_lowercase();
+    if openvz {
+        said("openvz")
+    } else if osrelease.contains("microsoft") || osrelease.contains("wsl") {
+        said("wsl")
+    } else {
+        said(systemd)
+            .or_else(|| environ.split('\0').find_map(|pair| said(pair.strip_prefix("container=")?)))
+            .or_else(|| dockerenv.then(|| "docker".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_are_known_by_their_marks() {
+        let metal = "6.1.0-13-amd64";
+        assert_eq!(marks("", "HOME=/\0TERM=linux\0", metal, false, false), None);
+        assert_eq!(marks("lxc\n", "", metal, false, false).as_deref(), Some("lxc"));
+        assert_eq!(marks("", "A=b\0container=podman\0", metal, false, false).as_deref(), Some("podman"));
+        assert_eq!(marks("", "", "5.15.90.1-microsoft-standard-WSL2", false, false).as_deref(), Some("wsl"));
+        assert_eq!(marks("", "", metal, true, false).as_deref(), Some("openvz"));
+        assert_eq!(marks("", "", metal, false, true).as_deref(), Some("docker"));
+    }
+
+    #[test]
+    fn a_live_machine_has_memory_and_space() {
+        let machine = gather(&Host::live(), &Settings::default());
+        assert!(machine.memory.is_some_and(|m| m > 1 << 24), "{machine:?}");
+        assert!(machine.memory_available <= machine.memory);
+        assert!(machine.free_space.contains_key("/srv/mitigator") && machine.free_space.contains_key("/var"));
+        assert!(!machine.arch.is_empty());
+    }
+
+    #[test]
+    fn a_mounted_tree_says_nothing_about_the_machine_it_is_mounted_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = gather(&Host::at(dir.path()).unwrap(), &Settings::default());
+        assert_eq!((machine.arch.as_str(), machine.memory, machine.container), ("", None, None));
+        assert!(!machine.systemd && !machine.reboot_required);
+    }
 }

@@ -1,10 +1,236 @@
 //! apt and dpkg.
 
-use super::Packages;
+pub mod dpkg;
+pub mod sources;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::{Package, Packages, Source, kernel, machine};
 use crate::distro::Distro;
-use crate::host::Host;
+use crate::error::Result;
+use crate::host::{Cmd, Host};
+use dpkg::Status;
+use sources::LISTS;
+
+/// What apt and dpkg lock while they work (FN-20).
+pub const LOCKS: [&str; 4] =
+    ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"];
 
 /// Reads this part of the facts.
-pub fn gather(_host: &Host, _distro: Option<&Distro>) -> Packages {
-    Packages::default()
+pub fn gather(host: &Host, distro: Option<&Distro>) -> Packages {
+    let status = Status::read(host).unwrap_or_default();
+    let release = if host.is_live() { kernel::release() } else { String::new() };
+    let names = distro.map(|d| d.named_packages(&release, &machine::arch(host))).unwrap_or_default();
+    let mut known: BTreeMap<String, Package> = names
+        .into_iter()
+        .map(|name| {
+            let installed = status.version(&name).map(str::to_owned);
+            (name, Package { installed, candidate: None })
+        })
+        .collect();
+    let mut found = Ok(sources::gather(host));
+    let asked = worth_asking(&known, distro, host.is_live() && kernel::has_module(host, &release));
+    match candidates(host, &asked) {
+        Ok(candidates) => {
+            for (name, candidate) in candidates {
+                known.entry(name).and_modify(|package| package.candidate = Some(candidate));
+            }
+        }
+        Err(words) => found = Err(words),
+    }
+    let lists_age = lists_age(host);
+    Packages {
+        apt: host.has_program("apt-get") && host.has_program("dpkg"),
+        apt_version: status.version("apt").unwrap_or_default().to_owned(),
+        known,
+        lock_holder: lock_holder(host),
+        broken: status.broken().map(|e| (e.name.clone(), e.letters.clone())).collect(),
+        interrupted: status.interrupted,
+        mirror: found.as_ref().ok().and_then(|sources| mirror(sources, distro)),
+        sources: found,
+        lists_age,
+    }
+}
+
+/// What apt is asked about: what is missing, of the packages around the module only where the kernel has none. Asking
+/// is the slowest thing a preflight does, so a host that has all it needs isn't asked at all.
+fn worth_asking<'a>(known: &'a BTreeMap<String, Package>, distro: Option<&Distro>, module: bool) -> Vec<&'a str> {
+    let tool = |name: &String| distro.is_some_and(|d| d.packages.tools.contains(name));
+    let missing = known.iter().filter(|(_, package)| package.installed.is_none());
+    missing.filter(|(name, _)| !module || tool(name)).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Who holds one of apt's locks: `unattended-upgr (pid 812)`.
+pub fn lock_holder(host: &Host) -> Option<String> {
+    let pid = LOCKS.iter().find_map(|path| host.locked_by(Path::new(path)))?;
+    let name = host.read_database(Path::new(&format!("/proc/{pid}/comm")), 4096).ok().flatten();
+    Some(match name {
+        Some(name) => format!("{} (pid {pid})", name.trim()),
+        None => "a process outside this system's view".to_owned(),
+    })
+}
+
+/// What apt would install under these names, or apt's words about why it can't say. Names apt has never heard of and
+/// names without a candidate are left out.
+pub fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>, String> {
+    if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
+        return Ok(BTreeMap::new());
+    }
+    let ask = Cmd::new("apt-cache").args(cacheless(host).iter().copied()).arg("policy").args(names.iter().copied());
+    let said = host.query(&ask).map_err(|e| e.to_string())?;
+    if said.ok() { Ok(policy(&said.stdout)) } else { Err(complaint(&said.stderr)) }
+}
+
+/// Options that keep apt from writing its cache, for questions that must change nothing. Without its cache apt needs
+/// half a second, so where the cache is newer than all it was made of, and so wouldn't be written, there are none.
+pub fn cacheless(host: &Host) -> &'static [&'static str] {
+    let modified = |path: &str| host.stat(Path::new(path)).ok().flatten().map(|s| s.modified);
+    let Some(cache) = modified("/var/cache/apt/pkgcache.bin") else { return NO_CACHE };
+    let made_of = ["/var/lib/dpkg/status", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d", LISTS]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(sources::files(host))
+        .chain(host.list(Path::new(LISTS)).into_iter().map(|name| format!("{LISTS}/{name}")));
+    let stale = made_of.filter_map(|path| modified(&path)).any(|changed| changed >= cache);
+    if stale { NO_CACHE } else { &[] }
+}
+
+const NO_CACHE: &[&str] = &["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="];
+
+/// `apt-cache policy`: name to candidate.
+fn policy(text: &str) -> BTreeMap<String, String> {
+    let mut name = "";
+    let mut candidates = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(heading) = line.strip_suffix(':').filter(|h| !h.starts_with(' ')) {
+            name = heading;
+        } else if let Some(candidate) = line.trim().strip_prefix("Candidate: ").filter(|c| *c != "(none)") {
+            candidates.insert(name.to_owned(), candidate.to_owned());
+        }
+    }
+    candidates
+}
+
+/// apt's first error, without its mark.
+fn complaint(stderr: &str) -> String {
+    let error = stderr.lines().find_map(|line| line.strip_prefix("E: "));
+    error.or_else(|| stderr.lines().next()).unwrap_or("apt-cache gave no reason").trim().to_owned()
+}
+
+/// The address the release itself comes from, so that its other suites can be asked for at the same place.
+fn mirror(sources: &[Source], distro: Option<&Distro>) -> Option<String> {
+    let codename = &distro?.codename;
+    sources.iter().find(|s| s.suite == *codename).map(|s| s.uri.clone())
+}
+
+/// Time since apt last looked for lists. The lists carry the mirror's times, their directories the time of the visit.
+fn lists_age(host: &Host) -> Option<u64> {
+    let names = host.list(Path::new(LISTS));
+    if !names.iter().any(|name| name.contains("_Packages")) {
+        return None;
+    }
+    let modified = |path: &str| host.stat(Path::new(path)).ok().flatten().map(|s| s.modified);
+    let visited = modified(LISTS).max(modified("/var/lib/apt/lists/partial"))?;
+    Some(SystemTime::now().duration_since(visited).unwrap_or_default().as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Os;
+    use std::fs;
+
+    #[test]
+    fn policy_knows_candidates_and_leaves_out_what_has_none() {
+        let text = "wireguard-tools:\n  Installed: (none)\n  Candidate: 1.0.20210914-1+b1\n  Version table:\n     \
+                    1.0.20210914-1+b1 500\n        500 http://mirror.example/debian bookworm/main amd64 Packages\n\
+                    wireguard-dkms:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n";
+        let expected = BTreeMap::from([("wireguard-tools".to_owned(), "1.0.20210914-1+b1".to_owned())]);
+        assert_eq!(policy(text), expected);
+    }
+
+    #[test]
+    fn apts_own_words_say_why_its_sources_cant_be_read() {
+        let stderr = "W: something\nE: Malformed entry 1 in list file /etc/apt/sources.list (Suite)\n\
+                      E: The list of sources could not be read.\n";
+        assert_eq!(complaint(stderr), "Malformed entry 1 in list file /etc/apt/sources.list (Suite)");
+    }
+
+    #[test]
+    fn a_tree_tells_what_is_installed_and_where_packages_come_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "etc/apt/sources.list",
+            "deb http://other.example/x y main\ndeb http://mirror.example/debian bookworm main\n",
+        );
+        write(
+            "var/lib/dpkg/status",
+            "Package: wireguard-tools\nStatus: install ok installed\nVersion: 1.0\n\n\
+             Package: apt\nStatus: install ok installed\nVersion: 2.6.1\n\n\
+             Package: dkms\nStatus: install ok half-configured\nVersion: 3\n",
+        );
+        let os = Os { id: "debian".into(), version_id: "12".into(), ..Os::default() };
+        let packages = gather(&Host::at(dir.path()).unwrap(), Distro::detect(&os).ok().as_ref());
+        assert_eq!(packages.known["wireguard-tools"].installed.as_deref(), Some("1.0"));
+        assert_eq!(packages.known["wireguard-go"], Package::default());
+        assert_eq!(packages.apt_version, "2.6.1");
+        assert_eq!(packages.broken, BTreeMap::from([("dkms".to_owned(), "iF".to_owned())]));
+        assert_eq!(packages.mirror.as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!((packages.lists_age, packages.lock_holder), (None, None));
+    }
+
+    #[test]
+    fn apt_is_asked_only_about_what_is_missing_and_needed() {
+        let os = Os { id: "debian".into(), version_id: "12".into(), ..Os::default() };
+        let distro = Distro::detect(&os).ok();
+        let mut known: BTreeMap<String, Package> =
+            ["wireguard-tools", "wireguard-go"].map(|n| (n.to_owned(), Package::default())).into();
+        assert_eq!(worth_asking(&known, distro.as_ref(), false), ["wireguard-go", "wireguard-tools"]);
+        assert_eq!(worth_asking(&known, distro.as_ref(), true), ["wireguard-tools"]);
+        known.entry("wireguard-tools".to_owned()).and_modify(|p| p.installed = Some("1".into()));
+        assert!(worth_asking(&known, distro.as_ref(), true).is_empty());
+    }
+
+    #[test]
+    fn lists_are_as_old_as_apts_last_visit_not_as_the_mirrors_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let lists = dir.path().join("var/lib/apt/lists");
+        fs::create_dir_all(&lists).unwrap();
+        let list =
+            fs::File::create(lists.join("mirror.example_debian_dists_buster_main_binary-amd64_Packages")).unwrap();
+        list.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(lists_age(&Host::at(dir.path()).unwrap()).is_some_and(|age| age < 60));
+    }
+
+    #[test]
+    fn apt_may_read_its_cache_only_while_nothing_it_was_made_of_is_newer() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::at(dir.path()).unwrap();
+        let at = |path: &str, seconds: u64| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(path)
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        };
+        at("var/lib/dpkg/status", 100);
+        assert_eq!(cacheless(&host), NO_CACHE);
+        at("var/cache/apt/pkgcache.bin", 200);
+        assert!(cacheless(&host).is_empty());
+        at("var/lib/dpkg/status", 300);
+        assert_eq!(cacheless(&host), NO_CACHE);
+    }
 }

@@ -1,13 +1,31 @@
-//! Who holds a file by its inode: containers that bind-mount it (FN-40).
+//! Who holds a file: containers that bind-mount its inode (FN-40), processes that have locked it (FN-20).
 
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
 use super::Host;
 
 impl Host {
+    /// The process that has locked a file the POSIX way, as apt and dpkg do; 0 when it lives where we can't see it.
+    /// `None` when nobody has, there is no such file, or only root may ask.
+    pub fn locked_by(&self, path: &Path) -> Option<u32> {
+        let file = fs::File::open(self.resolve(path).ok()?).ok()?;
+        let mut lock = libc::flock {
+            l_type: libc::F_WRLCK as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        fcntl(&file, FcntlArg::F_GETLK(&mut lock)).ok()?;
+        (lock.l_type != libc::F_UNLCK as i16).then_some(u32::try_from(lock.l_pid).unwrap_or(0))
+    }
+
     /// Whether some other mount namespace has this very file mounted, so that replacing it by rename would leave a
     /// container with the old content. Where that can't be found out, the answer is yes: writing in place is always
     /// right for the content, it only lacks the atomicity of a rename.

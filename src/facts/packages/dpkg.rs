@@ -1,0 +1,192 @@
+//! dpkg's own record of what is installed. Reading its file is faster than asking dpkg-query, needs no running host,
+//! and shows what a cut-off run has left behind.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::host::Host;
+
+/// dpkg's database grows with the host: some thousand packages fill what [`crate::host::MAX_FILE`] allows.
+const LIMIT: u64 = 64 << 20;
+
+/// How far dpkg has got with a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Nothing of it is there.
+    NotInstalled,
+    /// Removed; its configuration files are left.
+    ConfigFiles,
+    /// Unpacking or removing it was cut off.
+    HalfInstalled,
+    /// Unpacked, not configured.
+    Unpacked,
+    /// Its configuration failed or was cut off.
+    HalfConfigured,
+    /// Installed and configured.
+    Installed,
+}
+
+/// One package of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// How far it is.
+    pub progress: Progress,
+    /// The two or three letters `dpkg -l` shows: `ii`, `iF`, `iHR`.
+    pub letters: String,
+}
+
+impl Entry {
+    /// Whether dpkg has left it half way.
+    pub fn broken(&self) -> bool {
+        self.letters.ends_with('R')
+            || matches!(self.progress, Progress::HalfInstalled | Progress::Unpacked | Progress::HalfConfigured)
+    }
+}
+
+/// All that dpkg has a record of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    entries: Vec<Entry>,
+    /// Whether a run of dpkg was cut off; apt refuses to work then.
+    pub interrupted: bool,
+}
+
+impl Status {
+    /// Reads the record; an empty one where there is no dpkg.
+    pub fn read(host: &Host) -> Result<Status> {
+        let text = host.read_database(Path::new("/var/lib/dpkg/status"), LIMIT)?.unwrap_or_default();
+        // While dpkg works, its journal stands here in files named by numbers; afterwards there is none.
+        let journal = host.list(Path::new("/var/lib/dpkg/updates"));
+        let interrupted = journal.iter().any(|name| name.bytes().all(|b| b.is_ascii_digit()));
+        Ok(Status { entries: parse(&text), interrupted })
+    }
+
+    /// The package of this name. Where several architectures have one, the one that is furthest.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().filter(|e| e.name == name).max_by_key(|e| e.progress)
+    }
+
+    /// The version of a package that is installed and configured.
+    pub fn version(&self, name: &str) -> Option<&str> {
+        self.entry(name).filter(|e| e.progress == Progress::Installed).map(|e| e.version.as_str())
+    }
+
+    /// Packages that dpkg has left half way.
+    pub fn broken(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|e| e.broken())
+    }
+}
+
+fn parse(text: &str) -> Vec<Entry> {
+    text.split("\n\n").filter_map(stanza).collect()
+}
+
+fn stanza(text: &str) -> Option<Entry> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let status = field("Status:")?;
+    let [want, flag, progress] = status.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    let (progress, letter) = match progress {
+        "not-installed" => (Progress::NotInstalled, 'n'),
+        "config-files" => (Progress::ConfigFiles, 'c'),
+        "half-installed" => (Progress::HalfInstalled, 'H'),
+        "unpacked" => (Progress::Unpacked, 'U'),
+        "half-configured" => (Progress::HalfConfigured, 'F'),
+        // Work another package has left to it, which the next run of dpkg does.
+        "triggers-awaited" => (Progress::Installed, 'W'),
+        "triggers-pending" => (Progress::Installed, 't'),
+        _ => (Progress::Installed, 'i'),
+    };
+    let want = match want {
+        "install" => 'i',
+        "hold" => 'h',
+        "deinstall" => 'r',
+        "purge" => 'p',
+        _ => 'u',
+    };
+    let reinstall = if flag == "reinstreq" { "R" } else { "" };
+    Some(Entry {
+        name: field("Package:")?.to_owned(),
+        version: field("Version:").unwrap_or_default().to_owned(),
+        progress,
+        letters: format!("{want}{letter}{reinstall}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "\
+Package: wireguard-tools
+Status: install ok installed
+Architecture: amd64
+Version: 1.0.20210914-1+b1
+Description: fast, modern, secure kernel VPN tunnel
+ Status: install ok half-configured
+
+Package: wireguard-dkms
+Status: install ok half-configured
+Version: 1.0.20210219-1~bpo10+1
+
+Package: dkms
+Status: deinstall ok config-files
+Version: 2.6.1-4
+
+Package: torn
+Status: install reinstreq half-installed
+Version: 1
+
+Package: libc6
+Status: install ok installed
+Architecture: amd64
+Version: 2.36
+
+Package: libc6
+Status: deinstall ok config-files
+Architecture: i386
+Version: 2.35
+
+Package: man-db
+Status: install ok triggers-pending
+Version: 2.11
+";
+
+    fn status() -> Status {
+        Status { entries: parse(STATUS), interrupted: false }
+    }
+
+    #[test]
+    fn only_a_configured_package_counts_as_installed() {
+        let status = status();
+        assert_eq!(status.version("wireguard-tools"), Some("1.0.20210914-1+b1"));
+        assert_eq!(status.version("libc6"), Some("2.36"));
+        assert_eq!(status.version("man-db"), Some("2.11"));
+        for name in ["wireguard-dkms", "dkms", "torn", "unheard-of"] {
+            assert_eq!(status.version(name), None, "{name}");
+        }
+        assert_eq!(status.entry("dkms").unwrap().progress, Progress::ConfigFiles);
+    }
+
+    #[test]
+    fn half_done_packages_are_broken_with_dpkgs_letters() {
+        let status = status();
+        let broken: Vec<_> = status.broken().map(|e| (e.name.as_str(), e.letters.as_str())).collect();
+        assert_eq!(broken, [("wireguard-dkms", "iF"), ("torn", "iHR")]);
+    }
+
+    #[test]
+    fn a_journal_left_behind_means_dpkg_was_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::at(dir.path()).unwrap();
+        let updates = dir.path().join("var/lib/dpkg/updates");
+        std::fs::create_dir_all(&updates).unwrap();
+        std::fs::write(updates.join("tmp.i"), "").unwrap();
+        assert_eq!(Status::read(&host).unwrap(), Status::default());
+        std::fs::write(updates.join("0001"), "").unwrap();
+        assert!(Status::read(&host).unwrap().interrupted);
+    }
+}
