@@ -10,6 +10,8 @@
 pub mod clock;
 pub mod docker;
 pub mod firewall;
+#[cfg(test)]
+mod healthy;
 pub mod instance;
 pub mod kernel;
 pub mod machine;

@@ -1,0 +1,105 @@
+//! The host that tests begin with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Clock, ComposeCommand, Docker, EnvFile, Facts, Firewall, GatewayService, Generation, Instance, InterfaceAddress,
+    Kernel, Machine, Net, NextKernel, Os, Package, Packages, Resolved, Route, Source, Stack, WireGuardSupport,
+};
+
+impl Facts {
+    /// A fresh Debian 12 on which the vendor's stack runs and nothing of ours is: no check has anything to say about it.
+    pub fn healthy() -> Facts {
+        let gib = 1 << 30;
+        let kernel = "6.1.0-13-amd64";
+        let services = ["backend", "gateway"].map(str::to_owned);
+        let source =
+            |suite: &str| Source { uri: "http://mirror.example/debian".into(), suite: suite.into(), fetched: true };
+        Facts {
+            os: Os {
+                id: "debian".into(),
+                id_like: Vec::new(),
+                version_id: "12".into(),
+                codename: "bookworm".into(),
+                parent_codename: None,
+                pretty_name: "Debian GNU/Linux 12 (bookworm)".into(),
+            },
+            machine: Machine {
+                arch: "x86_64".into(),
+                is_root: true,
+                memory: Some(16 * gib),
+                memory_available: Some(8 * gib),
+                free_space: ["/srv/mitigator", "/var", "/usr", "/boot"].map(|p| (p.to_owned(), 20 * gib)).into(),
+                container: None,
+                systemd: true,
+                reboot_required: false,
+            },
+            kernel: Kernel {
+                release: kernel.into(),
+                wireguard: WireGuardSupport::Loadable,
+                next: Some(NextKernel { release: kernel.into(), wireguard: true }),
+                secure_boot: Some(false),
+                autoload: false,
+                tun: true,
+            },
+            packages: Packages {
+                apt: true,
+                apt_version: "2.6.1".into(),
+                known: BTreeMap::from([
+                    (
+                        "wireguard-tools".into(),
+                        Package { installed: None, candidate: Some("1.0.20210914-1+b1".into()) },
+                    ),
+                    ("wireguard-go".into(), Package::default()),
+                ]),
+                sources: Ok(vec![source("bookworm"), source("bookworm-updates")]),
+                mirror: Some("http://mirror.example/debian".into()),
+                lists_age: Some(3600),
+                ..Packages::default()
+            },
+            docker: Docker {
+                present: true,
+                daemon: Ok("20.10.24".into()),
+                networks: BTreeMap::from([("bridge".into(), vec!["172.17.0.0/16".into()])]),
+                ..Docker::default()
+            },
+            stack: Stack {
+                commands: vec![ComposeCommand {
+                    words: vec!["docker".into(), "compose".into()],
+                    generation: Generation::V2,
+                    version: "2.26.1".into(),
+                }],
+                config: Some(Ok(Resolved {
+                    services: BTreeSet::from(services),
+                    gateway: Some(GatewayService {
+                        image: "registry.example/gateway:v21".into(),
+                        published: BTreeMap::from([(4567, 4567)]),
+                        ..GatewayService::default()
+                    }),
+                    ..Resolved::default()
+                })),
+                ..Stack::default()
+            },
+            instance: Instance {
+                dir_exists: true,
+                env: EnvFile { exists: true, ..EnvFile::default() },
+                compose_files: BTreeSet::from(["docker-compose.yml".to_owned()]),
+                ..Instance::default()
+            },
+            net: Net {
+                addresses: vec![InterfaceAddress {
+                    interface: "eth0".into(),
+                    address: [192, 0, 2, 1].into(),
+                    prefix: 24,
+                }],
+                routes: vec![
+                    Route { network: [0, 0, 0, 0].into(), prefix: 0, device: "eth0".into() },
+                    Route { network: [192, 0, 2, 0].into(), prefix: 24, device: "eth0".into() },
+                ],
+                udp: Vec::new(),
+            },
+            firewall: Firewall::default(),
+            clock: Clock { synchronised: Some(true), today: "2026-11-22".into() },
+        }
+    }
+}
