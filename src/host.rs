@@ -8,6 +8,7 @@
 
 pub mod cmd;
 mod held;
+mod network;
 mod write;
 
 use std::fs::{self, File};
@@ -200,9 +201,15 @@ impl Host {
 
     /// Whether a program of this name can be found.
     pub fn has_program(&self, name: &str) -> bool {
-        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        self.program(name).is_some()
+    }
+
+    /// Where a program stands, links not followed: programs of a snap all lead to snap itself.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"]
             .iter()
-            .any(|dir| self.resolve(&Path::new(dir).join(name)).is_ok_and(|p| p.is_file()))
+            .map(|dir| Path::new(dir).join(name))
+            .find(|path| self.resolve(path).is_ok_and(|p| p.is_file()))
     }
 
     /// Bytes free for root on the file system of `path` or of its nearest existing parent.

@@ -1,9 +1,140 @@
 //! Addresses, routes, ports.
 
-use super::Net;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use super::{InterfaceAddress, Net, Route, UdpListener};
 use crate::host::Host;
 
 /// Reads this part of the facts.
-pub fn gather(_host: &Host) -> Net {
-    Net::default()
+pub fn gather(host: &Host) -> Net {
+    if !host.is_live() {
+        return Net::default();
+    }
+    let text = |path: &str| host.read_text(Path::new(path)).ok().flatten().unwrap_or_default();
+    let addresses = host
+        .interface_addresses()
+        .into_iter()
+        .map(|(interface, address, prefix)| InterfaceAddress { interface, address, prefix })
+        .collect();
+    Net { addresses, routes: parse_routes(&text("/proc/net/route")), udp: udp(host, &text) }
+}
+
+/// All bound UDP ports, with the process that has each open.
+fn udp(host: &Host, text: &dyn Fn(&str) -> String) -> Vec<UdpListener> {
+    let mut sockets = parse_udp(&text("/proc/net/udp"));
+    sockets.extend(parse_udp(&text("/proc/net/udp6")));
+    let inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
+    let owners = host.socket_owners(&inodes);
+    sockets
+        .into_iter()
+        .map(|socket| UdpListener {
+            address: socket.address,
+            port: socket.port,
+            process: owners.get(&socket.inode).map(|(name, pid)| format!("{name} (pid {pid})")),
+        })
+        .collect()
+}
+
+/// Reads /proc/net/route: the main table, addresses as the machine's own little-endian hexadecimal.
+fn parse_routes(text: &str) -> Vec<Route> {
+    const UP: u32 = 1;
+    let route = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [device, destination, _, flags, _, _, _, mask, ..] = fields[..] else { return None };
+        if u32::from_str_radix(flags, 16).ok()? & UP == 0 {
+            return None;
+        }
+        let prefix = u32::from_str_radix(mask, 16).ok()?.count_ones() as u8;
+        Some(Route { network: ipv4(destination)?, prefix, device: device.to_owned() })
+    };
+    text.lines().skip(1).filter_map(route).collect()
+}
+
+/// One line of /proc/net/udp or udp6.
+#[derive(Debug, PartialEq, Eq)]
+struct UdpSocket {
+    address: IpAddr,
+    port: u16,
+    inode: u64,
+}
+
+fn parse_udp(text: &str) -> Vec<UdpSocket> {
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (address, port) = fields.get(1)?.split_once(':')?;
+        let address = if address.len() == 8 { ipv4(address)?.into() } else { ipv6(address)?.into() };
+        Some(UdpSocket { address, port: u16::from_str_radix(port, 16).ok()?, inode: fields.get(9)?.parse().ok()? })
+    };
+    text.lines().skip(1).filter_map(socket).collect()
+}
+
+fn ipv4(hex: &str) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(u32::from_str_radix(hex, 16).ok()?.to_ne_bytes()))
+}
+
+/// Four words, each in the machine's own byte order.
+fn ipv6(hex: &str) -> Option<Ipv6Addr> {
+    let mut bytes = [0; 16];
+    for (word, bytes) in bytes.chunks_exact_mut(4).enumerate() {
+        let digits = hex.get(word * 8..word * 8 + 8)?;
+        bytes.copy_from_slice(&u32::from_str_radix(digits, 16).ok()?.to_ne_bytes());
+    }
+    Some(Ipv6Addr::from(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_of_a_docker_host() {
+        // A reject route has no device, a route that is down doesn't count.
+        let text = "\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+*\t0000000A\t00000000\t0201\t0\t0\t0\t000000FF\t0\t0\t0
+eth1\t0003080A\t00000000\t0000\t0\t0\t0\t00FFFFFF\t0\t0\t0
+";
+        let routes: Vec<String> =
+            parse_routes(text).into_iter().map(|r| format!("{}/{} {}", r.network, r.prefix, r.device)).collect();
+        assert_eq!(routes, ["0.0.0.0/0 eth0", "172.17.0.0/16 docker0", "192.0.2.0/24 eth0", "10.0.0.0/8 *"]);
+    }
+
+    #[test]
+    fn sockets_of_both_families() {
+        let text = "\
+   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+   77: 0100007F:11D7 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 30851 2 0000000000000000 0
+ 1234: 00000000:11D8 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 0 2 0000000000000000 0
+";
+        let six = "\
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+ 4661: 00000000000000000000000001000000:11D9 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 31007 2 0000000000000000 0
+";
+        let sockets: Vec<String> = parse_udp(text)
+            .into_iter()
+            .chain(parse_udp(six))
+            .map(|s| format!("{} {} {}", s.address, s.port, s.inode))
+            .collect();
+        assert_eq!(sockets, ["127.0.0.1 4567 30851", "0.0.0.0 4568 0", "::1 4569 31007"]);
+    }
+
+    #[test]
+    fn a_port_of_this_process_is_found_with_its_name() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let net = gather(&Host::live());
+        let found = net.udp.iter().find(|l| l.port == port).unwrap();
+        let process = found.process.as_deref().unwrap();
+        assert!(process.ends_with(&format!("(pid {})", std::process::id())), "{process}");
+    }
+
+    #[test]
+    fn a_mounted_tree_has_no_network() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(gather(&Host::at(dir.path()).unwrap()), Net::default());
+    }
 }
