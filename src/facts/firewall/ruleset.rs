@@ -1,0 +1,180 @@
+//! What a set of filter rules does to one packet: a new UDP packet from somewhere to one port of this host.
+//!
+//! Rules match on a hundred things this program knows nothing of, so a rule's match is an estimate: of all the packets
+//! that members of the cluster may send to the port, it fits all, most, some or none. An accept counts only when it
+//! fits all; a drop counts when it fits most. A ban of single senders is thus no reason for a rule of ours, and an
+//! operator's exception for single senders no reason to do without one.
+
+use std::collections::BTreeMap;
+use std::ops::Not;
+
+/// How many of the packets in question a rule fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// None: another protocol, another port.
+    None,
+    /// Those of particular senders, or up to some rate.
+    Some,
+    /// Those on one interface or to one address, or all but those of particular senders.
+    Most,
+    /// All.
+    All,
+}
+
+impl Fit {
+    /// All or none.
+    pub fn exactly(fits: bool) -> Fit {
+        if fits { Fit::All } else { Fit::None }
+    }
+}
+
+impl Not for Fit {
+    type Output = Fit;
+
+    /// The same condition, negated.
+    fn not(self) -> Fit {
+        match self {
+            Fit::None => Fit::All,
+            Fit::Some => Fit::Most,
+            Fit::Most => Fit::Some,
+            Fit::All => Fit::None,
+        }
+    }
+}
+
+/// What a rule does with a packet that it fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Lets it in.
+    Accept,
+    /// Drops or rejects it.
+    Drop,
+    /// Goes on in another chain, and comes back.
+    Jump(String),
+    /// Goes on in another chain, and doesn't come back.
+    Goto(String),
+    /// Leaves the chain.
+    Return,
+}
+
+/// One rule that may decide something; others (counters, logs) are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Which packets.
+    pub fit: Fit,
+    /// What happens to them.
+    pub verdict: Verdict,
+}
+
+/// A chain of rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Whether a base chain drops what no rule decided.
+    pub drops: bool,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Chains by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// The chains.
+    pub chains: BTreeMap<String, Chain>,
+}
+
+/// The kernel allows 16 levels of jumps.
+const DEEPEST: usize = 16;
+
+impl Ruleset {
+    /// Whether a packet that enters at this base chain is dropped.
+    pub fn drops(&self, base: &str) -> bool {
+        match self.walk(base, 0) {
+            Some(decided) => decided == Verdict::Drop,
+            None => self.chains.get(base).is_some_and(|chain| chain.drops),
+        }
+    }
+
+    /// Accept, drop, or undecided.
+    fn walk(&self, chain: &str, depth: usize) -> Option<Verdict> {
+        if depth > DEEPEST {
+            return None;
+        }
+        for Rule { fit, verdict } in &self.chains.get(chain)?.rules {
+            let inner = match verdict {
+                Verdict::Jump(target) | Verdict::Goto(target) if *fit != Fit::None => self.walk(target, depth + 1),
+                other => Some(other.clone()),
+            };
+            match (inner, *fit) {
+                (Some(Verdict::Accept), Fit::All) => return Some(Verdict::Accept),
+                (Some(Verdict::Drop), Fit::All | Fit::Most) => return Some(Verdict::Drop),
+                (Some(Verdict::Return), Fit::All) => return None,
+                (None, Fit::All) if matches!(verdict, Verdict::Goto(_)) => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, policy, rules.
+    type ChainOf<'a> = (&'a str, bool, &'a [(Fit, Verdict)]);
+
+    fn ruleset(chains: &[ChainOf]) -> Ruleset {
+        let chain = |&(name, drops, rules): &ChainOf| {
+            let rules = rules.iter().map(|(fit, verdict)| Rule { fit: *fit, verdict: verdict.clone() }).collect();
+            (name.to_owned(), Chain { drops, rules })
+        };
+        Ruleset { chains: chains.iter().map(chain).collect() }
+    }
+
+    #[test]
+    fn the_policy_decides_when_no_rule_does() {
+        assert!(ruleset(&[("in", true, &[(Fit::None, Verdict::Accept)])]).drops("in"));
+        assert!(!ruleset(&[("in", false, &[(Fit::None, Verdict::Drop)])]).drops("in"));
+        assert!(!ruleset(&[]).drops("in"));
+    }
+
+    #[test]
+    fn an_exception_for_some_is_no_way_in_and_a_ban_of_some_no_obstacle() {
+        assert!(ruleset(&[("in", true, &[(Fit::Some, Verdict::Accept)])]).drops("in"));
+        assert!(ruleset(&[("in", true, &[(Fit::Most, Verdict::Accept)])]).drops("in"));
+        assert!(!ruleset(&[("in", false, &[(Fit::Some, Verdict::Drop)])]).drops("in"));
+        assert!(ruleset(&[("in", false, &[(Fit::Most, Verdict::Drop)])]).drops("in"));
+    }
+
+    #[test]
+    fn order_matters() {
+        let accept_first = [(Fit::All, Verdict::Accept), (Fit::All, Verdict::Drop)];
+        assert!(!ruleset(&[("in", true, &accept_first)]).drops("in"));
+        let drop_first = [(Fit::All, Verdict::Drop), (Fit::All, Verdict::Accept)];
+        assert!(ruleset(&[("in", false, &drop_first)]).drops("in"));
+    }
+
+    #[test]
+    fn jumps_come_back_gotos_do_not() {
+        let empty: ChainOf = ("sub", false, &[]);
+        let jump = [(Fit::All, Verdict::Jump("sub".into())), (Fit::All, Verdict::Drop)];
+        assert!(ruleset(&[("in", false, &jump), empty]).drops("in"));
+        let goto = [(Fit::All, Verdict::Goto("sub".into())), (Fit::All, Verdict::Drop)];
+        assert!(!ruleset(&[("in", false, &goto), empty]).drops("in"));
+        let returns: ChainOf = ("sub", false, &[(Fit::All, Verdict::Return), (Fit::All, Verdict::Accept)]);
+        assert!(ruleset(&[("in", false, &jump), returns]).drops("in"));
+    }
+
+    #[test]
+    fn what_a_chain_accepts_counts_only_for_those_that_get_there() {
+        let accepts: ChainOf = ("sub", false, &[(Fit::All, Verdict::Accept)]);
+        assert!(ruleset(&[("in", true, &[(Fit::Some, Verdict::Jump("sub".into()))]), accepts]).drops("in"));
+        assert!(!ruleset(&[("in", true, &[(Fit::All, Verdict::Jump("sub".into()))]), accepts]).drops("in"));
+    }
+
+    #[test]
+    fn chains_that_lead_to_each_other_end() {
+        let circle = [(Fit::All, Verdict::Jump("in".into()))];
+        assert!(!ruleset(&[("in", false, &circle)]).drops("in"));
+    }
+}

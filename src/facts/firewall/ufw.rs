@@ -1,0 +1,168 @@
+//! Reads ufw's own files: whether it is on, and the rules it keeps.
+
+use std::path::Path;
+
+use super::ruleset::{Chain, Fit, Rule, Ruleset, Verdict};
+use super::{Packet, TAG, iptables};
+use crate::host::Host;
+
+/// The rules of one family.
+pub fn rules_file(ipv6: bool) -> &'static Path {
+    Path::new(if ipv6 { "/etc/ufw/user6.rules" } else { "/etc/ufw/user.rules" })
+}
+
+/// The live chain of those rules.
+pub fn live_chain(ipv6: bool) -> &'static str {
+    if ipv6 { "ufw6-user-input" } else { "ufw-user-input" }
+}
+
+/// Whether ufw is switched on: it filters now, or does so from the next boot.
+pub fn is_enabled(host: &Host) -> bool {
+    setting(host, "/etc/ufw/ufw.conf", "ENABLED").is_some_and(|value| value.eq_ignore_ascii_case("yes"))
+}
+
+/// Whether it filters IPv6 as well.
+pub fn has_ipv6(host: &Host) -> bool {
+    setting(host, "/etc/default/ufw", "IPV6").is_none_or(|value| value.eq_ignore_ascii_case("yes"))
+}
+
+/// Whether what no rule lets in is dropped.
+pub fn drops_by_default(host: &Host) -> bool {
+    setting(host, "/etc/default/ufw", "DEFAULT_INPUT_POLICY").is_none_or(|value| !value.eq_ignore_ascii_case("accept"))
+}
+
+fn setting(host: &Host, path: &str, name: &str) -> Option<String> {
+    let text = host.read_text(Path::new(path)).ok().flatten()?;
+    let value = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('=')).next_back()?;
+    Some(value.trim_matches(['"', '\'', ' ']).to_owned())
+}
+
+/// What ufw's rules do to one kind of packet, ours left out; the answer is that of the chain `user`.
+pub fn ruleset(rules: &str, packet: Packet, drops_by_default: bool) -> Ruleset {
+    let rules = tuples(rules).filter(|t| !t.is_ours(packet.port)).filter_map(|t| t.estimate(packet.port)).collect();
+    Ruleset { chains: [("user".to_owned(), Chain { drops: drops_by_default, rules })].into() }
+}
+
+/// How many rules of ours for this port are kept.
+pub fn ours(rules: &str, port: u16) -> usize {
+    tuples(rules).filter(|tuple| tuple.is_ours(port)).count()
+}
+
+/// Whether some other rule already opens exactly this port to everybody; a second one ufw would take for the same.
+pub fn has_twin(rules: &str, port: u16) -> bool {
+    tuples(rules).any(|tuple| tuple.is_same(port) && !tuple.is_ours(port))
+}
+
+/// ufw's own note of a rule: `### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=6d69…`.
+struct Tuple<'a> {
+    action: &'a str,
+    protocol: &'a str,
+    port: &'a str,
+    to: &'a str,
+    from_port: &'a str,
+    from: &'a str,
+    direction: &'a str,
+    comment: Option<&'a str>,
+}
+
+fn tuples(rules: &str) -> impl Iterator<Item = Tuple<'_>> {
+    rules.lines().filter_map(|line| {
+        let mut words: Vec<&str> = line.strip_prefix("### tuple ###")?.split_whitespace().collect();
+        let comment = words.pop_if(|word| word.starts_with("comment=")).map(|word| &word["comment=".len()..]);
+        // A rule made from an application profile has the profile's names before the direction.
+        let direction = words.pop()?;
+        let [action, protocol, port, to, from_port, from, ..] = words[..] else { return None };
+        Some(Tuple { action, protocol, port, to, from_port, from, direction, comment })
+    })
+}
+
+impl Tuple<'_> {
+    fn is_same(&self, port: u16) -> bool {
+        let anybody = is_any(self.to) && is_any(self.from) && is_any(self.from_port);
+        let exactly = self.protocol == "udp" && self.port == port.to_string();
+        self.action == "allow" && self.direction == "in" && anybody && exactly
+    }
+
+    fn is_ours(&self, port: u16) -> bool {
+        let tag = TAG.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        self.is_same(port) && self.comment == Some(tag.as_str())
+    }
+
+    fn estimate(&self, port: u16) -> Option<Rule> {
+        let verdict = match self.action {
+            "allow" | "allow_log" | "allow_log-all" => Verdict::Accept,
+            action if action.starts_with("deny") || action.starts_with("reject") => Verdict::Drop,
+            // `limit` lets in at a rate only, `route:` is about forwarding.
+            _ => return None,
+        };
+        let fit = [
+            Fit::exactly(self.direction.starts_with("in")),
+            Fit::exactly(matches!(self.protocol, "udp" | "any")),
+            Fit::exactly(is_any(self.port) || self.port.split(',').any(|p| iptables::has_port(p, ':', port))),
+            if self.direction == "in" && is_any(self.to) { Fit::All } else { Fit::Most },
+            if is_any(self.from) && is_any(self.from_port) { Fit::All } else { Fit::Some },
+        ];
+        Some(Rule { fit: fit.into_iter().min()?, verdict })
+    }
+}
+
+fn is_any(word: &str) -> bool {
+    matches!(word, "any" | "0.0.0.0/0" | "::/0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=6d6974696761746f722d76706e\n";
+
+    fn drops(rules: &str) -> bool {
+        ruleset(rules, Packet { port: 4567, ipv6: false }, true).drops("user")
+    }
+
+    #[test]
+    fn real_rules_that_open_the_port_and_that_do_not() {
+        for open in [
+            "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in",
+            "### tuple ### allow any 4567 0.0.0.0/0 any 0.0.0.0/0 in",
+            "### tuple ### allow udp 4500:4600 0.0.0.0/0 any 0.0.0.0/0 in comment=612062",
+            "### tuple ### allow udp 10,4567 ::/0 any ::/0 in",
+            "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 Galera - in",
+        ] {
+            assert!(!drops(open), "{open}");
+        }
+        for closed in [
+            "### tuple ### allow tcp 4567 0.0.0.0/0 any 0.0.0.0/0 in",
+            "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in_eth0",
+            "### tuple ### allow udp 4567 0.0.0.0/0 any 10.0.0.0/8 in",
+            "### tuple ### limit udp 4567 0.0.0.0/0 any 0.0.0.0/0 in",
+            "### tuple ### route:allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in",
+            "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 out",
+            "### tuple ### reject_log udp 4567 0.0.0.0/0 any 0.0.0.0/0 in\n### tuple ### allow any any 0.0.0.0/0 any 0.0.0.0/0 in",
+        ] {
+            assert!(drops(closed), "{closed}");
+        }
+    }
+
+    #[test]
+    fn ours_is_known_by_its_comment_and_a_twin_by_lacking_it() {
+        assert_eq!(ours(OURS, 4567), 1);
+        assert_eq!(ours(OURS, 4568), 0);
+        assert!(drops(OURS));
+        let twin = "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=612062\n";
+        assert!(has_twin(twin, 4567) && ours(twin, 4567) == 0);
+        assert!(!has_twin(OURS, 4567));
+    }
+
+    #[test]
+    fn switched_on_or_off_is_read_from_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("etc/ufw")).unwrap();
+        std::fs::create_dir_all(dir.path().join("etc/default")).unwrap();
+        let host = Host::at(dir.path()).unwrap();
+        assert!(!is_enabled(&host));
+        std::fs::write(dir.path().join("etc/ufw/ufw.conf"), "# ENABLED=no\nENABLED=yes\nLOGLEVEL=low\n").unwrap();
+        std::fs::write(dir.path().join("etc/default/ufw"), "IPV6=no\nDEFAULT_INPUT_POLICY=\"ACCEPT\"\n").unwrap();
+        assert!(is_enabled(&host) && !has_ipv6(&host) && !drops_by_default(&host));
+    }
+}
