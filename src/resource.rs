@@ -103,7 +103,6 @@ impl fmt::Display for Resource {
 }
 
 /// A state that doesn't belong to this kind of resource: only a damaged journal can hold one.
-#[expect(dead_code, reason = "the kinds that use it are on their way")]
 fn mismatch(resource: &impl fmt::Display, state: &State) -> Error {
     Error::unexpected(format!("{resource} can't be set to {state:?}"))
 }

@@ -1,0 +1,51 @@
+//! A rule in a native nftables chain. It goes first in the chain that drops: an accept in a chain of our own would not
+//! keep a later one from dropping (FN-58).
+
+use super::FirewallRule;
+use crate::error::Result;
+use crate::facts::firewall::{self, TAG};
+use crate::host::{Cmd, Host};
+
+/// Handles of our rules.
+pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<u64>> {
+    Ok(firewall::listing(host)?.map(|listing| listing.ours(&rule.place, rule.port)).unwrap_or_default())
+}
+
+pub fn insert(rule: &FirewallRule) -> Cmd {
+    Cmd::new("nft").args(["insert", "rule"]).args(rule.place.split(' ')).args(expression(rule))
+}
+
+fn expression(rule: &FirewallRule) -> [String; 7] {
+    ["udp", "dport", &rule.port.to_string(), "counter", "accept", "comment", TAG].map(str::to_owned)
+}
+
+/// Leaves exactly one.
+pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+    match &ours(rule, host)?[..] {
+        [] => {
+            let cmd = insert(rule);
+            host.run(&cmd)?.success(format!("'{cmd}'"))?;
+            Ok(())
+        }
+        [_, surplus @ ..] => delete(rule, host, surplus),
+    }
+}
+
+pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+    delete(rule, host, &ours(rule, host)?)
+}
+
+fn delete(rule: &FirewallRule, host: &mut Host, handles: &[u64]) -> Result<()> {
+    for handle in handles {
+        let cmd = Cmd::new("nft").args(["delete", "rule"]).args(rule.place.split(' '));
+        let cmd = cmd.args(["handle".to_owned(), handle.to_string()]);
+        host.run(&cmd)?.success(format!("'{cmd}'"))?;
+    }
+    Ok(())
+}
+
+/// A shell line that adds the rule unless it is there.
+pub fn ensure(rule: &FirewallRule) -> String {
+    let list = Cmd::new("nft").args(["list", "chain"]).args(rule.place.split(' '));
+    format!("{list} | grep -q \"udp dport {} .*{TAG}\" || {}", rule.port, insert(rule))
+}

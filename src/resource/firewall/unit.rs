@@ -1,0 +1,105 @@
+//! The systemd unit that puts a rule back after a boot, or after the firewall has been loaded anew.
+
+use std::path::{Path, PathBuf};
+
+use super::{FirewallRule, iptables, nft};
+use crate::error::Result;
+use crate::facts::Backend;
+use crate::host::{Cmd, Host, Mode};
+
+const DIR: &str = "/etc/systemd/system";
+
+/// Whether it is written and switched on; where there is no systemd, there is nothing to write.
+pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
+    if !has_systemd(host) {
+        return Ok(true);
+    }
+    let written = host.read_text(&path(rule))?.is_some_and(|text| text == content(rule));
+    Ok(written && is_enabled(rule, host)?)
+}
+
+pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+    if !has_systemd(host) {
+        return Ok(());
+    }
+    host.write(&path(rule), content(rule).as_bytes(), Mode::PUBLIC)?;
+    reload(host)?;
+    systemctl(host, &["enable", &name(rule)])?;
+    if is_running(host) {
+        // Started, it follows the firewall's own service; the rule is there, so there is nothing for it to add.
+        systemctl(host, &["start", &name(rule)])?;
+    }
+    Ok(())
+}
+
+pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+    if host.stat(&path(rule))?.is_none() {
+        return Ok(());
+    }
+    if is_running(host) {
+        systemctl(host, &["stop", &name(rule)])?;
+    }
+    systemctl(host, &["disable", &name(rule)])?;
+    host.remove(&path(rule))?;
+    reload(host)
+}
+
+fn name(rule: &FirewallRule) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    format!("mitigator-vpn-firewall-{}-{}.service", rule.port, rule.place.chars().map(plain).collect::<String>())
+}
+
+fn path(rule: &FirewallRule) -> PathBuf {
+    Path::new(DIR).join(name(rule))
+}
+
+fn content(rule: &FirewallRule) -> String {
+    let (loader, ensure) = match rule.backend {
+        Backend::Nftables => ("nftables.service", nft::ensure(rule)),
+        _ => ("netfilter-persistent.service", iptables::ensure(rule)),
+    };
+    format!(
+        "\
+# Written by mitigator-vpn; 'mitigator-vpn undo' takes it away.
+# Puts one rule back when the packet filter has been loaded without it: at boot, or anew.
+
+[Unit]
+Description={rule}
+After={loader} network.target ferm.service shorewall.service rc-local.service
+PartOf={loader}
+ReloadPropagatedFrom={loader}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c '{ensure}'
+ExecReload=/bin/sh -c '{ensure}'
+
+[Install]
+WantedBy=multi-user.target {loader}
+"
+    )
+}
+
+fn is_enabled(rule: &FirewallRule, host: &Host) -> Result<bool> {
+    Ok(host.stat(&Path::new(DIR).join("multi-user.target.wants").join(name(rule)))?.is_some())
+}
+
+fn has_systemd(host: &Host) -> bool {
+    host.has_program("systemctl")
+}
+
+/// Whether systemd runs as well as being there: in a chroot or a plain container it doesn't.
+fn is_running(host: &Host) -> bool {
+    host.stat(Path::new("/run/systemd/system")).is_ok_and(|stat| stat.is_some())
+}
+
+fn reload(host: &mut Host) -> Result<()> {
+    if is_running(host) { systemctl(host, &["daemon-reload"]) } else { Ok(()) }
+}
+
+fn systemctl(host: &mut Host, args: &[&str]) -> Result<()> {
+    let cmd = Cmd::new("systemctl").args(args.iter().copied());
+    host.run(&cmd)?.success(format!("'{cmd}'"))?;
+    Ok(())
+}
