@@ -1,1 +1,254 @@
-//! The .env file, edited line by line.
+//! The `.env` file: one line is edited, every other byte stays (FN-34).
+//!
+//! Both generations of compose read this file, by different grammars. Edits go by the one that reads more of it
+//! (v1's); an edit is taken only if afterwards both read the new value, and all other values are what they were.
+//! Values of keys that aren't ours may be secrets: nothing in here prints one.
+
+mod v1;
+mod v2;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::v1::Entry;
+use crate::error::{Error, Result};
+use crate::facts::Generation;
+
+/// Whether this program owns the key: only values of such keys are read into facts, shown, or changed.
+pub fn is_ours(key: &str) -> bool {
+    matches!(key, "COMPOSE_FILE" | "COMPOSE_PATH_SEPARATOR" | "COMPOSE_PROJECT_NAME")
+        || key.starts_with("MITIGATOR_VPN_")
+}
+
+/// Something in the file that a generation of compose refuses, skips, or reads in its own way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Oddity {
+    /// Line number, from 1.
+    pub line: usize,
+    /// What it is, as a fragment that quotes nothing.
+    pub reason: String,
+    /// The generation that refuses the whole file because of it.
+    #[schemars(with = "Option<String>")]
+    pub stops: Option<Generation>,
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)?;
+        match self.stops {
+            Some(Generation::V1) => f.write_str(" (compose v1 refuses the file)"),
+            Some(Generation::V2) => f.write_str(" (compose v2 refuses the file)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A `.env` file, byte for byte.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Dotenv {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Lines of the statements that v1 skips.
+    malformed: Vec<usize>,
+}
+
+impl fmt::Debug for Dotenv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dotenv({} entries)", self.entries.len())
+    }
+}
+
+impl Dotenv {
+    /// Reads whatever there is; what is wrong with it is for [`Dotenv::oddities`] to say.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let (entries, malformed) = v1::entries(bytes);
+        Dotenv { bytes: bytes.to_vec(), entries, malformed }
+    }
+
+    /// The exact bytes.
+    pub fn to_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The value of a key, as v1 reads it, variables in it not replaced. Of several the last counts.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let value = self.entry(key)?.value.as_ref()?;
+        Some(String::from_utf8_lossy(&value.bytes).into_owned())
+    }
+
+    /// The lines of the statement that counts for a key, as they are, without the last line end.
+    pub fn line(&self, key: &str) -> Option<String> {
+        self.entry(key).map(|entry| String::from_utf8_lossy(&self.bytes[entry.span.clone()]).into_owned())
+    }
+
+    /// The keys that are ours, with their values.
+    pub fn ours(&self) -> impl Iterator<Item = (&str, String)> {
+        let keys: BTreeSet<&str> =
+            self.entries.iter().filter_map(|e| std::str::from_utf8(&e.key).ok()).filter(|key| is_ours(key)).collect();
+        keys.into_iter().filter_map(|key| self.get(key).map(|value| (key, value)))
+    }
+
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| entry.key == key.as_bytes())
+    }
+
+    /// Gives a key this value. Where it has a line, only the value in it changes: `export`, quotes and a comment behind
+    /// it stay. Where it has none, one is put at the end.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        if self.get(key).as_deref() == Some(value) {
+            return Ok(());
+        }
+        if self.entry(key).is_some_and(|entry| std::str::from_utf8(&self.bytes[entry.span.clone()]).is_err()) {
+            // Its line couldn't be kept as text, so nobody could put it back.
+            return Err(self.uneditable(key));
+        }
+        let plain = value.to_owned();
+        let (double, single) = (format!("\"{value}\""), format!("'{value}'"));
+        let quote = self.entry(key).and_then(|e| e.value.as_ref()).and_then(|v| v.quote);
+        let spellings = match quote {
+            None => [plain, double, single],
+            Some(b'"') => [double, single, plain],
+            Some(_) => [single, double, plain],
+        };
+        for spelling in spellings {
+            let bytes = match self.entry(key) {
+                Some(Entry { value: Some(value), .. }) => self.spliced(value.span.clone(), &spelling),
+                Some(Entry { key_end, .. }) => self.spliced(*key_end..*key_end, &format!("={spelling}")),
+                None => self.appended(&format!("{key}={spelling}")),
+            };
+            let edited = Dotenv::parse(&bytes);
+            let takes = edited.get(key).as_deref() == Some(value) && edited.odd(key).is_none();
+            if takes && edited.agrees(self, key) && edited.agrees_in_v2(self, key) {
+                *self = edited;
+                return Ok(());
+            }
+        }
+        Err(self.uneditable(key))
+    }
+
+    /// Puts the line of a key back as [`Dotenv::line`] gave it; `None` takes away what [`Dotenv::set`] had appended.
+    pub fn set_line(&mut self, key: &str, line: Option<&str>) -> Result<()> {
+        if self.line(key).as_deref() == line {
+            return Ok(());
+        }
+        let bytes = match (self.entry(key), line) {
+            (Some(entry), Some(line)) => self.spliced(entry.span.clone(), line),
+            (None, Some(line)) => self.appended(line),
+            (Some(entry), None) => self.without(entry),
+            (None, None) => return Ok(()),
+        };
+        let edited = Dotenv::parse(&bytes);
+        if line.is_some_and(|line| edited.line(key).as_deref() != Some(line)) || !edited.agrees(self, key) {
+            return Err(self.uneditable(key));
+        }
+        *self = edited;
+        Ok(())
+    }
+
+    /// What is unusual about the file.
+    pub fn oddities(&self) -> Vec<Oddity> {
+        let mut odd: Vec<Oddity> = Vec::new();
+        let mut add = |line, reason: &str, stops| odd.push(Oddity { line, reason: reason.into(), stops });
+        let text = String::from_utf8_lossy(&self.bytes);
+        if let Err(error) = std::str::from_utf8(&self.bytes) {
+            add(line_at(&self.bytes, error.valid_up_to()), "not UTF-8 text", Some(Generation::V1));
+        }
+        if let Some(at) = self.bytes.iter().position(|b| *b == 0) {
+            add(line_at(&self.bytes, at), "a NUL byte", Some(Generation::V2));
+        }
+        for line in &self.malformed {
+            add(*line, "not KEY=value; compose v1 skips it", None);
+        }
+        if let Err(refusal) = v2::values(&text) {
+            add(refusal.line, refusal.reason, Some(Generation::V2));
+        }
+        let keys = self.entries.iter().map(|e| &e.key).collect::<BTreeSet<_>>();
+        for key in keys.into_iter().filter_map(|key| std::str::from_utf8(key).ok()).filter(|key| is_ours(key)) {
+            if let (Some(reason), Some(entry)) = (self.odd(key), self.entry(key)) {
+                add(entry.line, &reason, None);
+            }
+        }
+        odd.sort_by_key(|o| o.line);
+        odd
+    }
+
+    /// Why the two generations don't read the same value for a key, if they don't.
+    fn odd(&self, key: &str) -> Option<String> {
+        let value = self.entry(key)?.value.as_ref();
+        if value.is_some_and(|v| v.bytes.contains(&b'$')) {
+            return Some(format!("{key} has a `$` in it, which compose v1 and v2 replace differently"));
+        }
+        let raw = value.map(|v| &self.bytes[v.span.clone()]);
+        if value.is_some_and(|v| v.quote.is_some()) && raw.is_some_and(|raw| raw.contains(&b'\\')) {
+            return Some(format!("{key} has a backslash in quotes, which compose v1 and v2 read differently"));
+        }
+        let theirs = v2::values(&String::from_utf8_lossy(&self.bytes)).ok()?;
+        let differ = theirs.get(key) != self.get(key).as_ref();
+        differ.then(|| format!("compose v1 and v2 read different values for {key} (a comment, a quote, a colon)"))
+    }
+
+    /// Whether all other keys have the values they have in `before`.
+    fn agrees(&self, before: &Dotenv, key: &str) -> bool {
+        let others = |dotenv: &Dotenv| {
+            let entries = dotenv.entries.iter().filter(|e| e.key != key.as_bytes());
+            entries.map(|e| (e.key.clone(), e.value.clone().map(|v| v.bytes))).collect::<Vec<_>>()
+        };
+        others(self) == others(before)
+    }
+
+    /// Whether v2, if it read `before`, reads this with the same values for all other keys.
+    fn agrees_in_v2(&self, before: &Dotenv, key: &str) -> bool {
+        let others = |dotenv: &Dotenv| {
+            let mut values = v2::values(&String::from_utf8_lossy(&dotenv.bytes)).ok()?;
+            values.remove(key);
+            Some(values)
+        };
+        others(before).is_none_or(|before| others(self) == Some(before))
+    }
+
+    fn uneditable(&self, key: &str) -> Error {
+        let (place, hint) = match self.entry(key) {
+            Some(entry) => (format!("line {}", entry.line), format!("write that line by hand as {key}=VALUE")),
+            None => ("the end of the file".into(), "close the quote that is open before the end of the file".into()),
+        };
+        Error::input(format!("{place} can't be edited so that compose v1 and v2 both read {key} from it")).hint(hint)
+    }
+
+    fn spliced(&self, span: Range<usize>, with: &str) -> Vec<u8> {
+        [&self.bytes[..span.start], with.as_bytes(), &self.bytes[span.end..]].concat()
+    }
+
+    /// With one more line at the end. A file whose last line isn't ended keeps that: [`Dotenv::without`] relies on it.
+    fn appended(&self, line: &str) -> Vec<u8> {
+        let mut end: &[u8] = match self.bytes.iter().position(|b| *b == b'\n') {
+            Some(at) if at > 0 && self.bytes[at - 1] == b'\r' => b"\r\n",
+            _ => b"\n",
+        };
+        if self.bytes.is_empty() || self.bytes.ends_with(b"\n") {
+            return [&self.bytes, line.as_bytes(), end].concat();
+        }
+        if self.bytes.ends_with(b"\r") {
+            end = b"\r\n";
+        }
+        [&self.bytes, end, line.as_bytes()].concat()
+    }
+
+    fn without(&self, entry: &Entry) -> Vec<u8> {
+        let mut before = &self.bytes[..entry.span.start];
+        if entry.end == entry.span.end {
+            before = before.strip_suffix(b"\n").map_or(before, |b| b.strip_suffix(b"\r").unwrap_or(b));
+        }
+        [before, &self.bytes[entry.end..]].concat()
+    }
+}
+
+fn line_at(bytes: &[u8], at: usize) -> usize {
+    1 + bytes[..at].iter().filter(|b| **b == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests;
