@@ -26,6 +26,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::compose::dotenv::Oddity;
 use crate::wireguard::PublicKey;
 
 /// Everything that was read from one host.
@@ -344,7 +345,7 @@ pub struct Instance {
     pub env: EnvFile,
     /// docker-compose.vpn.yml.
     pub overlay: TextFile,
-    /// Which `docker-compose*.yml`/`compose*.yaml` names exist in the directory.
+    /// Which `docker-compose*.yml`/`compose*.yaml` names exist in the directory, and which of the names in COMPOSE_FILE.
     pub compose_files: BTreeSet<String>,
     /// Files whose last write was cut off and waits for completion.
     pub interrupted: Vec<String>,
@@ -403,8 +404,11 @@ pub enum PrivateFile {
 pub struct EnvFile {
     /// Whether the file exists.
     pub exists: bool,
-    /// Why it can't be read as a compose `.env`, with the line.
+    /// Why it can't be read at all.
     pub problem: Option<String>,
+    /// What compose refuses in it, skips, or reads differently in v1 and v2.
+    #[serde(default)]
+    pub oddities: Vec<Oddity>,
     /// Values of `COMPOSE_FILE`, `COMPOSE_PATH_SEPARATOR`, `COMPOSE_PROJECT_NAME` and every `MITIGATOR_VPN_*`.
     pub values: BTreeMap<String, String>,
 }

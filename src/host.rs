@@ -17,7 +17,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::unistd::AccessFlags;
 
 pub use cmd::{Cmd, Output};
 pub use write::Mode;
@@ -91,10 +93,34 @@ impl Host {
     /// The whole content of a regular file; `None` when nothing is there. A write that was cut off counts as done:
     /// the next run completes it, so what it was going to write is what this file says.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        if let Some(pending) = self.read_plain(&write::redo_path(path), MAX_FILE)? {
+        if let Some(pending) = self.read_plain(&self.redo_of(path)?, MAX_FILE)? {
             return Ok(Some(pending));
         }
         self.read_plain(path, MAX_FILE)
+    }
+
+    /// Whether a write to `path` was cut off and waits for completion.
+    pub fn is_interrupted(&self, path: &Path) -> bool {
+        self.redo_of(path).and_then(|redo| self.stat(&redo)).is_ok_and(|stat| stat.is_some())
+    }
+
+    /// Where the redo copy of `path` would be: beside the file itself, not beside a link to it.
+    fn redo_of(&self, path: &Path) -> Result<PathBuf> {
+        let redo = write::redo_path(&self.target(path)?);
+        Ok(Path::new("/").join(redo.strip_prefix(&self.root).unwrap_or(&redo)))
+    }
+
+    /// Why `path`, or the nearest existing directory above it, can't be written; `None` when it can.
+    pub fn why_unwritable(&self, path: &Path) -> Option<String> {
+        let (path, real) = path.ancestors().find_map(|p| Some((p, self.resolve(p).ok()?)))?;
+        let reason = match nix::unistd::access(&real, AccessFlags::W_OK) {
+            Ok(()) => return None,
+            Err(Errno::EROFS) => "read-only file system".into(),
+            Err(Errno::EACCES) => "permission denied".into(),
+            Err(Errno::EPERM) => "marked immutable".into(),
+            Err(error) => error.desc().to_lowercase(),
+        };
+        Some(format!("{}: {reason}", self.display(path)))
     }
 
     /// The content of a file that is nobody's input but a program's own database, and may be as large as `limit`.
@@ -234,6 +260,11 @@ impl Host {
             },
             _ => self.resolve(path),
         }
+    }
+
+    /// The real path that a write to `path` goes to: through links, so that a link an operator made stays one.
+    fn target(&self, path: &Path) -> Result<PathBuf> {
+        self.resolve(path).or_else(|_| self.entry(path))
     }
 
     /// The real path behind `path`, all links followed, inside the root.

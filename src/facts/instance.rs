@@ -1,10 +1,196 @@
 //! The files in the instance's directory.
+//!
+//! A list that can't be parsed isn't passed on, nor is a word of vpn-private.conf but its template, nor a value of
+//! `.env` that isn't ours: what could be a secret never becomes a fact.
 
-use super::Instance;
-use crate::host::Host;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{EnvFile, Instance, PrivateFile, TextFile};
+use crate::compose::dotenv::Dotenv;
+use crate::compose::split_compose_file;
+use crate::error::Error;
+use crate::host::{Host, Kind};
 use crate::settings::Settings;
+use crate::wireguard::{PeerList, PrivateConf};
+
+/// The files this program writes, all in the instance's directory.
+const OURS: [&str; 5] = ["vpn-public.conf", "vpn-private.conf", ".env", "docker-compose.vpn.yml", "docker-compose.yml"];
 
 /// Reads this part of the facts.
-pub fn gather(_host: &Host, _settings: &Settings) -> Instance {
-    Instance::default()
+pub fn gather(host: &Host, settings: &Settings) -> Instance {
+    let dir = &settings.dir;
+    let env = env_file(host, &dir.join(".env"));
+    Instance {
+        dir_exists: is(host, dir, Kind::Directory),
+        public_conf: public_conf(host, &dir.join("vpn-public.conf")),
+        private_conf: private_conf(host, &dir.join("vpn-private.conf")),
+        overlay: text_file(host, &dir.join("docker-compose.vpn.yml")),
+        compose_files: compose_files(host, dir, &env),
+        interrupted: OURS.into_iter().filter(|name| host.is_interrupted(&dir.join(name))).map(str::to_owned).collect(),
+        unwritable: unwritable(host, dir),
+        env,
+    }
+}
+
+fn public_conf(host: &Host, path: &Path) -> TextFile {
+    match PeerList::read(host, path) {
+        Ok(Some(list)) => TextFile::Text(list.to_text()),
+        Ok(None) => TextFile::Absent,
+        Err(error) => unusable(host, path, error),
+    }
+}
+
+fn text_file(host: &Host, path: &Path) -> TextFile {
+    match host.read_text(path) {
+        Ok(Some(text)) => TextFile::Text(text),
+        Ok(None) => TextFile::Absent,
+        Err(error) => unusable(host, path, error),
+    }
+}
+
+fn unusable(host: &Host, path: &Path, error: Error) -> TextFile {
+    TextFile::Unusable { reason: error.to_string(), directory: is(host, path, Kind::Directory) }
+}
+
+fn private_conf(host: &Host, path: &Path) -> PrivateFile {
+    match PrivateConf::read(host, path) {
+        Ok(Some(PrivateConf { key, port, template })) => {
+            let mode = host.stat(path).ok().flatten().map_or(0, |stat| stat.mode);
+            PrivateFile::Present { public: key.public(), port, mode, template }
+        }
+        Ok(None) => PrivateFile::Absent,
+        Err(error) => PrivateFile::Unusable { reason: error.to_string(), directory: is(host, path, Kind::Directory) },
+    }
+}
+
+fn env_file(host: &Host, path: &Path) -> EnvFile {
+    match host.read(path) {
+        Ok(None) => EnvFile::default(),
+        Err(error) => EnvFile { exists: true, problem: Some(error.to_string()), ..EnvFile::default() },
+        Ok(Some(bytes)) => {
+            let dotenv = Dotenv::parse(&bytes);
+            let values = dotenv.ours().map(|(key, value)| (key.to_owned(), value)).collect();
+            EnvFile { exists: true, problem: None, oddities: dotenv.oddities(), values }
+        }
+    }
+}
+
+fn compose_files(host: &Host, dir: &Path, env: &EnvFile) -> BTreeSet<String> {
+    let value = |key: &str| env.values.get(key).map(String::as_str);
+    let compose = |name: &str| {
+        (name.starts_with("docker-compose") || name.starts_with("compose"))
+            && (name.ends_with(".yml") || name.ends_with(".yaml"))
+    };
+    let named = split_compose_file(value("COMPOSE_FILE").unwrap_or_default(), value("COMPOSE_PATH_SEPARATOR"));
+    let present = host.list(dir).into_iter().filter(|name| compose(name));
+    present.chain(named.map(str::to_owned)).filter(|name| is(host, &dir.join(name), Kind::File)).collect()
+}
+
+/// The first of the directory and our files in it that can't be written.
+fn unwritable(host: &Host, dir: &Path) -> Option<String> {
+    let files = OURS.iter().map(|name| dir.join(name)).filter(|path| is(host, path, Kind::File));
+    std::iter::once(dir.to_owned()).chain(files).find_map(|path| host.why_unwritable(&path))
+}
+
+fn is(host: &Host, path: &Path, kind: Kind) -> bool {
+    host.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::facts::Generation;
+    use crate::wireguard::PrivateKey;
+
+    struct Tree {
+        dir: tempfile::TempDir,
+    }
+
+    impl Tree {
+        fn new(files: &[(&str, &[u8])]) -> Tree {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir_all(dir.path().join("srv/mitigator")).unwrap();
+            for (name, content) in files {
+                fs::write(dir.path().join("srv/mitigator").join(name), content).unwrap();
+            }
+            Tree { dir }
+        }
+
+        fn path(&self, name: &str) -> std::path::PathBuf {
+            self.dir.path().join("srv/mitigator").join(name)
+        }
+
+        fn gather(&self) -> Instance {
+            gather(&Host::at(self.dir.path()).unwrap(), &Settings::default())
+        }
+    }
+
+    const PEER: &str = "[Peer]\nPublicKey = acfzxE6ZsiYE4jIqsBicOt7oT8ZuKhxBvuz0+6JxiEc=\nAllowedIPs = 10.8.3.1/32\nEndpoint = 192.0.2.1:4567\n";
+
+    #[test]
+    fn an_installed_instance_is_read_without_its_secrets() {
+        let key = PrivateKey::generate();
+        let conf = PrivateConf::fresh(key.clone(), 4567);
+        let tree = Tree::new(&[
+            ("vpn-public.conf", PEER.as_bytes()),
+            ("vpn-private.conf", conf.template_with(&key).as_bytes()),
+            (".env", b"COMPOSE_FILE=docker-compose.yml:other/a.yml:b.yml\nPASSWORD=hunter2\nMITIGATOR_VPN_ADDRESS=10.8.3.1\n"),
+            ("docker-compose.yml", b"services: {}\n"),
+            ("b.yml", b""),
+            ("compose.override.yaml", b""),
+            ("README", b""),
+        ]);
+        fs::set_permissions(tree.path("vpn-private.conf"), fs::Permissions::from_mode(0o640)).unwrap();
+        let facts = tree.gather();
+        assert!(facts.dir_exists && facts.unwritable.is_none() && facts.interrupted.is_empty());
+        assert_eq!(facts.public_conf, TextFile::Text(PEER.into()));
+        assert_eq!(
+            facts.private_conf,
+            PrivateFile::Present { public: key.public(), port: Some(4567), mode: 0o640, template: conf.template }
+        );
+        assert_eq!(facts.env.values["MITIGATOR_VPN_ADDRESS"], "10.8.3.1");
+        assert_eq!(facts.overlay, TextFile::Absent);
+        let files: Vec<&String> = facts.compose_files.iter().collect();
+        assert_eq!(files, ["b.yml", "compose.override.yaml", "docker-compose.yml"]);
+        let recorded = serde_json::to_string(&facts).unwrap();
+        assert!(!recorded.contains("hunter2") && !recorded.contains(&key.expose()[..20]), "{recorded}");
+    }
+
+    #[test]
+    fn nothing_there_is_no_failure() {
+        let empty = tempfile::tempdir().unwrap();
+        let facts = gather(&Host::at(empty.path()).unwrap(), &Settings::default());
+        assert_eq!(facts, Instance::default());
+    }
+
+    #[test]
+    fn unusable_files_say_why_without_a_word_of_them() {
+        let key = PrivateKey::generate().expose().to_string();
+        let tree = Tree::new(&[
+            ("vpn-public.conf", format!("{PEER}PrivateKey = {key}\n").as_bytes()),
+            ("vpn-private.conf", format!("PrivateKey = {key}\n").as_bytes()),
+            (".env", format!("A B={key}\n").as_bytes()),
+        ]);
+        fs::create_dir(tree.path("docker-compose.vpn.yml")).unwrap();
+        let facts = tree.gather();
+        let TextFile::Unusable { reason, directory: false } = &facts.public_conf else { panic!("{facts:?}") };
+        assert!(reason.contains("line 5: PrivateKey: a secret in the public list"), "{reason}");
+        let PrivateFile::Unusable { reason, directory: false } = &facts.private_conf else { panic!("{facts:?}") };
+        assert!(reason.contains("line 1: stands outside of any section"), "{reason}");
+        assert_eq!(facts.env.oddities[1].stops, Some(Generation::V2));
+        assert!(matches!(&facts.overlay, TextFile::Unusable { directory: true, .. }));
+        assert!(!serde_json::to_string(&facts).unwrap().contains(&key[..20]));
+    }
+
+    #[test]
+    fn a_cut_off_write_is_seen() {
+        let tree = Tree::new(&[("vpn-public.conf", b"torn"), (".vpn-public.conf.mitigator-vpn-redo", PEER.as_bytes())]);
+        let facts = tree.gather();
+        assert_eq!(facts.interrupted, ["vpn-public.conf"]);
+        assert_eq!(facts.public_conf, TextFile::Text(PEER.into()));
+    }
 }

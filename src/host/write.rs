@@ -29,11 +29,7 @@ impl Host {
     /// Gives `path` this content, durably. `mode` counts for a new file only.
     pub fn write(&mut self, path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
         let what = || format!("writing {}", self.display(path));
-        // Through a link, so that a link an operator made stays one.
-        let target = match self.resolve(path) {
-            Ok(target) => target,
-            Err(_) => self.entry(path)?,
-        };
+        let target = self.target(path)?;
         let outcome = if target.exists() && self.is_held(path) {
             redo_in_place(&target, bytes)
         } else {
@@ -44,10 +40,7 @@ impl Host {
 
     /// Completes a write to `path` that a crash cut off, and clears what it left beside it. Says whether there was one.
     pub fn recover(&mut self, path: &Path) -> Result<bool> {
-        let target = match self.resolve(path) {
-            Ok(target) => target,
-            Err(_) => self.entry(path)?,
-        };
+        let target = self.target(path)?;
         let what = || format!("completing an interrupted write to {}", self.display(path));
         let _ = fs::remove_file(temporary_path(&target));
         let redo = redo_path(&target);
@@ -242,6 +235,21 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
         assert!(!host.recover(Path::new("/f")).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_cut_off_write_through_a_link_reads_as_done_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("real")).unwrap();
+        fs::write(dir.path().join("real/f"), "torn").unwrap();
+        fs::write(redo_path(&dir.path().join("real/f")), "whole").unwrap();
+        std::os::unix::fs::symlink("/real/f", dir.path().join("link")).unwrap();
+        let mut host = host(dir.path());
+        assert!(host.is_interrupted(Path::new("/link")));
+        assert_eq!(host.read(Path::new("/link")).unwrap().unwrap(), b"whole");
+        assert!(host.recover(Path::new("/link")).unwrap());
+        assert!(!host.is_interrupted(Path::new("/link")));
+        assert_eq!(fs::read(dir.path().join("real/f")).unwrap(), b"whole");
     }
 
     #[test]
