@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::facts::{Kernel, Os, Packages};
+use crate::facts::{Facts, Kernel, Os, Packages, WireGuardSupport};
+use crate::settings::{Settings, StackKind};
 
 /// Every file of `distros/` by its name. A release may inherit a file that stands before it.
 const FILES: &[(&str, &str)] = &[
@@ -177,7 +178,33 @@ impl Distro {
         fill_in(&self.packages.kernel, "", arch)
     }
 
-    /// What gives this kernel the module it lacks; `None` when this release has no such thing.
+    /// What an install has to install on this host: the tools, and what gives the kernel its module or, with our own
+    /// stack, stands in for it. Names only; what they depend on is apt's to say.
+    pub fn missing_packages(&self, facts: &Facts, settings: &Settings) -> Vec<String> {
+        let mut wanted = self.packages.tools.clone();
+        if !facts.kernel.wireguard.usable() {
+            match self.module_route(facts) {
+                Some(source) => wanted.extend(source.packages()),
+                None if settings.stack == StackKind::Default => wanted.extend(self.packages.userspace.clone()),
+                None => {}
+            }
+        }
+        wanted.retain(|name| !facts.packages.installed(name));
+        wanted
+    }
+
+    /// How an install gives the running kernel the module it lacks; `None` when it needs none or can't have one: in a
+    /// container (FN-19), or where Secure Boot would refuse what dkms builds (FN-17).
+    pub fn module_route(&self, facts: &Facts) -> Option<ModuleSource> {
+        if facts.kernel.wireguard != WireGuardSupport::Missing || facts.machine.container.is_some() {
+            return None;
+        }
+        let source = self.module_source(&facts.kernel, &facts.machine.arch, &facts.packages)?;
+        let refused = facts.kernel.secure_boot == Some(true) && matches!(source, ModuleSource::Dkms { .. });
+        (!refused).then_some(source)
+    }
+
+    /// What this release has to give this kernel the module it lacks; `None` when it has no such thing.
     pub fn module_source(&self, kernel: &Kernel, arch: &str, packages: &Packages) -> Option<ModuleSource> {
         let extra = self.packages.extra_modules.as_ref().and_then(|p| fill_in(p, &kernel.release, arch));
         if let Some(extra) = extra.filter(|name| packages.obtainable(name)) {

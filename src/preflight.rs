@@ -7,6 +7,7 @@
 mod docker;
 mod host;
 mod instance;
+mod kernel;
 mod network;
 mod packages;
 
@@ -121,7 +122,9 @@ pub struct Finding {
 
 /// Every check, in the order it is reported: the machine first, the instance last.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    [host::CHECKS, packages::CHECKS, docker::CHECKS, instance::CHECKS, network::CHECKS].into_iter().flatten()
+    [host::CHECKS, kernel::CHECKS, packages::CHECKS, docker::CHECKS, instance::CHECKS, network::CHECKS]
+        .into_iter()
+        .flatten()
 }
 
 /// Runs every check and applies `--ignore`.
@@ -146,4 +149,46 @@ pub fn run(context: &Context) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The verdict of one row, and its words.
+    pub(super) fn outcome(id: &str, facts: &Facts) -> (Verdict, String) {
+        outcome_with(id, facts, &Settings::default())
+    }
+
+    /// As [`outcome`], with settings.
+    pub(super) fn outcome_with(id: &str, facts: &Facts, settings: &Settings) -> (Verdict, String) {
+        let distro = Distro::detect(&facts.os);
+        let context = Context { facts, distro: distro.as_ref().map_err(String::as_str), settings };
+        let finding = run(&context).into_iter().find(|f| f.id == id).expect("a check of this id");
+        (finding.outcome, format!("{} [{}]", finding.detail, finding.hint))
+    }
+
+    #[test]
+    fn ids_are_unique_and_every_row_explains_itself() {
+        let ids: BTreeSet<&str> = checks().map(|c| c.id).collect();
+        assert_eq!(ids.len(), checks().count());
+        for check in checks() {
+            assert!(check.explain.len() > 100, "{}", check.id);
+            assert!(check.explain.lines().all(|line| line.chars().count() <= 120), "{}", check.id);
+        }
+    }
+
+    #[test]
+    fn an_ignored_failure_becomes_a_visible_warning() {
+        let mut facts = Facts::healthy();
+        facts.machine.is_root = false;
+        let settings = Settings { ignore: vec!["root".into()], ..Settings::default() };
+        assert_eq!(outcome("root", &facts).0, Verdict::Fail);
+        assert_eq!(outcome_with("root", &facts, &settings).0, Verdict::Warn);
+        let distro = Distro::detect(&facts.os);
+        let context = Context { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
+        assert!(run(&context).iter().any(|f| f.id == "root" && f.ignored));
+    }
 }

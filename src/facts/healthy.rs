@@ -8,7 +8,7 @@ use super::{
 };
 
 impl Facts {
-    /// A fresh Debian 12 on which the vendor's stack runs and nothing of ours is: no check has anything to say about it.
+    /// A fresh Debian 12 on which the vendor's stack runs and nothing of ours is: no check has anything to say.
     pub fn healthy() -> Facts {
         let gib = 1 << 30;
         let kernel = "6.1.0-13-amd64";

@@ -1,6 +1,290 @@
-//! Checks of: apt and dpkg.
+//! Checks of: apt and dpkg. They are strict only where something has to be installed.
 
-use super::Check;
+use super::{Check, Context, Outcome};
+use crate::distro::{AptFeature, Distro};
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[];
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "dpkg-lock",
+        title: "nobody else is installing packages",
+        note: Some("FN-20"),
+        run: dpkg_lock,
+        explain: "\
+apt and dpkg lock their files while they work; unattended-upgrades and cloud-init do that on their own, often right
+after boot. Install waits for the lock, says for whom, and gives up after ten minutes; it never stops the holder, whose
+packages would be left half-installed.
+
+To wait beforehand: `apt-get -o DPkg::Lock::Timeout=600 check`. Debian 10's apt knows no such option and fails at once;
+there, look again with `ps -p PID` until that process is gone.",
+    },
+    Check {
+        id: "dpkg-healthy",
+        title: "dpkg has no half-done work",
+        note: Some("FN-13"),
+        run: dpkg_healthy,
+        explain: "\
+Every run of apt finishes what earlier runs left half done, and fails if that fails, whatever it was asked for. So
+half-installed or half-configured packages are mended first: `dpkg --audit` lists them, `dpkg --configure -a` finishes
+them, `apt-get install --reinstall NAME` mends one that was cut off while unpacking.
+
+Debian 10: wireguard-dkms stays half-configured (iF) when its build failed, mostly for want of kernel headers. That one
+is a warning: install brings the headers and configures it again. The reason of a failed build is in
+/var/lib/dkms/wireguard/*/build/make.log.",
+    },
+    Check {
+        id: "apt-sources",
+        title: "apt can get the packages",
+        note: Some("FN-11"),
+        run: apt_sources,
+        explain: "\
+The packages that are missing must come from somewhere: apt has to be able to read its sources, and to know the packages
+after install has fetched the lists (it does that only if a package is unknown). `apt-get update` succeeds even when a
+mirror is dead, so its exit code proves nothing; `apt-cache policy wireguard-tools` shows what apt really knows.
+
+Debian 10: wireguard-tools and wireguard-dkms are in buster-backports, which is gone from the ordinary mirrors and lives
+in Debian's archive. Name a mirror that has it with `--apt-mirror URL`.
+Debian 11: a source of bullseye-backports is dead as well and can be removed; nothing here needs it.
+Elsewhere the release's own main archive has all that is needed.",
+    },
+];
+
+/// What install would install, and the release that says so; `None` for a release nobody knows.
+fn missing<'a>(context: &Context<'a>) -> Option<(&'a Distro, Vec<String>)> {
+    let distro = context.distro.ok()?;
+    Some((distro, distro.missing_packages(context.facts, context.settings)))
+}
+
+fn dpkg_lock(context: &Context) -> Outcome {
+    let Some(holder) = &context.facts.packages.lock_holder else { return Outcome::pass("not locked") };
+    match missing(context) {
+        Some((_, missing)) if missing.is_empty() => {
+            Outcome::pass(format!("locked by {holder}; nothing has to be installed"))
+        }
+        found => {
+            let waits = found.is_none_or(|(distro, _)| !distro.apt_lacks.contains(&AptFeature::LockTimeout));
+            let hint = match holder.rsplit_once("pid ") {
+                Some((_, pid)) if !waits => format!("ps -p {}", pid.trim_end_matches(')')),
+                _ => "apt-get -o DPkg::Lock::Timeout=600 check".to_owned(),
+            };
+            Outcome::warn(format!("locked by {holder}; install waits for it"), hint)
+        }
+    }
+}
+
+fn dpkg_healthy(context: &Context) -> Outcome {
+    let packages = &context.facts.packages;
+    let nothing_to_do = missing(context).is_some_and(|(_, missing)| missing.is_empty());
+    let verdict = if nothing_to_do { Outcome::warn } else { Outcome::fail };
+    if !packages.apt {
+        return if nothing_to_do {
+            Outcome::pass("no apt here; nothing has to be installed")
+        } else {
+            Outcome::fail("there is no apt-get or no dpkg here", "command -v apt-get dpkg")
+        };
+    }
+    if packages.interrupted {
+        return verdict("dpkg was cut off in the middle of its work".to_owned(), "dpkg --configure -a".to_owned());
+    }
+    if packages.broken.is_empty() {
+        return Outcome::pass("no half-done packages");
+    }
+    let list: Vec<String> = packages.broken.iter().map(|(name, letters)| format!("{name} ({letters})")).collect();
+    let detail = format!("half done: {}", list.join(", "));
+    // Those install asks for are configured again by that.
+    if packages.broken.keys().all(|name| packages.known.contains_key(name)) {
+        return Outcome::warn(format!("{detail}; install finishes it"), "dpkg --audit");
+    }
+    let torn: Vec<&str> = packages
+        .broken
+        .iter()
+        .filter(|(_, letters)| letters.contains('H') || letters.contains('R'))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let hint = if torn.is_empty() {
+        "dpkg --configure -a".to_owned()
+    } else {
+        format!("apt-get install --reinstall {}", torn.join(" "))
+    };
+    verdict(detail, hint)
+}
+
+fn apt_sources(context: &Context) -> Outcome {
+    let packages = &context.facts.packages;
+    let Some((distro, missing)) = missing(context) else {
+        return Outcome::unknown("which packages are needed depends on the release");
+    };
+    if missing.is_empty() {
+        return Outcome::pass("nothing has to be installed");
+    }
+    let sources = match &packages.sources {
+        Ok(sources) => sources,
+        Err(words) => {
+            return Outcome::fail(
+                format!("apt can't read its sources: {words}"),
+                "mend the file it names, then: apt-get update",
+            );
+        }
+    };
+    let unknown: Vec<&str> = missing.iter().filter(|n| !packages.obtainable(n)).map(String::as_str).collect();
+    if unknown.is_empty() {
+        return match sources.iter().find(|source| !source.fetched) {
+            Some(source) => Outcome::warn(
+                format!("apt has no lists of {} {}; it may be dead", source.uri, source.suite),
+                "apt-get update",
+            ),
+            None => Outcome::pass(format!("apt has {}", missing.join(", "))),
+        };
+    }
+    if let Some(suite) = distro.suite.as_ref().filter(|s| sources.iter().all(|source| source.suite != s.name)) {
+        return match context.settings.apt_mirror.as_ref().or(packages.mirror.as_ref()) {
+            Some(mirror) => Outcome::warn(
+                format!("{} is in {}, which install adds from {mirror}", unknown.join(", "), suite.name),
+                "mitigator-vpn explain apt-sources",
+            ),
+            None => Outcome::fail(
+                format!("{} is in {}, and no mirror is known that has it", unknown.join(", "), suite.name),
+                "mitigator-vpn install --apt-mirror URL",
+            ),
+        };
+    }
+    if sources.is_empty() {
+        return Outcome::fail(
+            format!("apt has no sources, so {} can't be got", unknown.join(", ")),
+            format!("name an archive of {} in /etc/apt/sources.list, then: apt-get update", distro.name),
+        );
+    }
+    if packages.lists_age.is_none() {
+        return Outcome::pass("apt has no package lists yet; install fetches them");
+    }
+    Outcome::warn(
+        format!("apt doesn't know {}; install fetches the lists anew and looks again", unknown.join(", ")),
+        format!("apt-get update; apt-cache policy {}", unknown.join(" ")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Facts, Os, Package, Source, WireGuardSupport};
+    use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
+    use crate::preflight::tests::{outcome, outcome_with};
+    use crate::settings::Settings;
+
+    fn complete() -> Facts {
+        let mut facts = Facts::healthy();
+        facts.packages.known.insert("wireguard-tools".into(), Package { installed: Some("1".into()), candidate: None });
+        facts
+    }
+
+    fn buster(mut facts: Facts) -> Facts {
+        facts.os = Os { id: "debian".into(), version_id: "10".into(), ..Os::default() };
+        facts
+    }
+
+    #[test]
+    fn a_healthy_host_passes_every_row() {
+        for check in CHECKS {
+            assert_eq!(outcome(check.id, &Facts::healthy()).0, Pass, "{}", check.id);
+            assert_eq!(outcome(check.id, &complete()).0, Pass, "{}", check.id);
+        }
+    }
+
+    #[test]
+    fn a_held_lock_warns_with_its_holder_where_something_has_to_be_installed() {
+        let holder = |mut facts: Facts| {
+            facts.packages.lock_holder = Some("unattended-upgr (pid 812)".into());
+            facts
+        };
+        let (verdict, text) = outcome("dpkg-lock", &holder(Facts::healthy()));
+        assert!(verdict == Warn && text.contains("unattended-upgr (pid 812)"), "{text}");
+        assert!(text.contains("DPkg::Lock::Timeout=600"), "{text}");
+        assert!(outcome("dpkg-lock", &holder(buster(Facts::healthy()))).1.contains("ps -p 812"));
+        assert_eq!(outcome("dpkg-lock", &holder(complete())).0, Pass);
+    }
+
+    #[test]
+    fn half_done_work_of_others_fails_and_our_own_warns() {
+        let broken = |mut facts: Facts, name: &str, letters: &str| {
+            facts.packages.broken.insert(name.into(), letters.into());
+            facts
+        };
+        let (verdict, text) = outcome("dpkg-healthy", &broken(Facts::healthy(), "mysql-server", "iF"));
+        assert!(verdict == Fail && text.contains("dpkg --configure -a"), "{text}");
+        let (_, text) = outcome("dpkg-healthy", &broken(Facts::healthy(), "mysql-server", "iHR"));
+        assert!(text.contains("apt-get install --reinstall mysql-server"), "{text}");
+        assert_eq!(outcome("dpkg-healthy", &broken(complete(), "mysql-server", "iF")).0, Warn);
+        assert_eq!(outcome("dpkg-healthy", &broken(Facts::healthy(), "wireguard-tools", "iF")).0, Warn);
+    }
+
+    #[test]
+    fn a_cut_off_dpkg_fails_and_no_apt_at_all_too() {
+        let mut facts = Facts::healthy();
+        facts.packages.interrupted = true;
+        assert_eq!(outcome("dpkg-healthy", &facts).0, Fail);
+        let mut facts = Facts::healthy();
+        facts.packages.apt = false;
+        assert_eq!(outcome("dpkg-healthy", &facts).0, Fail);
+        let mut facts = complete();
+        facts.packages.apt = false;
+        assert_eq!(outcome("dpkg-healthy", &facts).0, Pass);
+    }
+
+    #[test]
+    fn sources_that_cant_be_read_or_arent_there_fail_unless_nothing_is_missing() {
+        let mut facts = Facts::healthy();
+        facts.packages.sources = Err("Malformed entry 1 in list file /etc/apt/sources.list (Suite)".into());
+        let (verdict, text) = outcome("apt-sources", &facts);
+        assert!(verdict == Fail && text.contains("Malformed entry 1"), "{text}");
+
+        let mut facts = Facts::healthy();
+        facts.packages.sources = Ok(Vec::new());
+        facts.packages.known.clear();
+        assert_eq!(outcome("apt-sources", &facts).0, Fail);
+
+        let mut facts = complete();
+        facts.packages.sources = Ok(Vec::new());
+        assert_eq!(outcome("apt-sources", &facts).0, Pass);
+    }
+
+    #[test]
+    fn a_host_that_never_fetched_lists_passes_and_an_unknown_package_warns() {
+        let mut facts = Facts::healthy();
+        facts.packages.known.clear();
+        assert_eq!(outcome("apt-sources", &facts).0, Warn);
+        facts.packages.lists_age = None;
+        assert_eq!(outcome("apt-sources", &facts).0, Pass);
+    }
+
+    #[test]
+    fn a_source_without_lists_is_named() {
+        let mut facts = Facts::healthy();
+        let dead = Source { uri: "http://mirror.example/debian".into(), suite: "dead".into(), fetched: false };
+        facts.packages.sources.as_mut().unwrap().push(dead);
+        let (verdict, text) = outcome("apt-sources", &facts);
+        assert!(verdict == Warn && text.contains("mirror.example/debian dead"), "{text}");
+    }
+
+    #[test]
+    fn debian_10_says_where_backports_will_come_from() {
+        let mut facts = buster(Facts::healthy());
+        facts.packages.known.clear();
+        facts.kernel.wireguard = WireGuardSupport::Missing;
+        let (verdict, text) = outcome("apt-sources", &facts);
+        assert!(
+            verdict == Warn && text.contains("buster-backports, which install adds from http://mirror.example"),
+            "{text}"
+        );
+        facts.packages.mirror = None;
+        assert_eq!(outcome("apt-sources", &facts).0, Fail);
+        let settings = Settings { apt_mirror: Some("http://inside.example/debian".into()), ..Settings::default() };
+        assert_eq!(outcome_with("apt-sources", &facts, &settings).0, Warn);
+    }
+
+    #[test]
+    fn an_unsupported_release_leaves_the_packages_unknown() {
+        let mut facts = Facts::healthy();
+        facts.os = Os::default();
+        assert_eq!(outcome("apt-sources", &facts).0, Unknown);
+    }
+}

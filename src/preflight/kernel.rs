@@ -1,0 +1,356 @@
+//! Checks of: WireGuard in the running kernel and in the next one, and what Secure Boot makes of a module built here.
+
+use super::host::on_the_containers_host;
+use super::{Check, Context, Outcome};
+use crate::distro::ModuleSource;
+use crate::facts::WireGuardSupport;
+use crate::settings::StackKind;
+
+/// The rows, in the order they are reported.
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "kernel-wireguard",
+        title: "the running kernel has WireGuard, or install can give it",
+        note: Some("FN-14"),
+        run: kernel_wireguard,
+        explain: "\
+Decided by what the kernel can do, never by its version: the module is loaded (/sys/module/wireguard), built in
+(modules.builtin), there to be loaded (modules.dep, what `modinfo wireguard` reads), or a link of type wireguard comes
+up in a throw-away network namespace.
+
+Debian 10: the stock kernel has none. Install has dkms build it (wireguard-dkms from buster-backports, and the headers
+of the running kernel). Where those headers are gone: `apt-get install linux-image-amd64 linux-headers-amd64`, reboot,
+and run install again.
+Debian 11 and later: it is in the stock kernel. Another kernel runs here; `apt-get install linux-image-amd64`, reboot.
+Ubuntu 20.04 and later: it is in the stock kernel; cloud kernels keep it in a package of its own:
+`apt-get install linux-modules-extra-$(uname -r)`, which install does where apt has it.
+A module that is there and refused: a line `install wireguard /bin/false` in /etc/modprobe.d stands in the way, or
+kernel.modules_disabled is set until the next reboot.
+
+The vendor's gateway needs the module. With `--stack default`, wireguard-go stands in for it where the release has a
+package of that (Debian 12 and later, Ubuntu 24.04): slower, and a warning.",
+    },
+    Check {
+        id: "kernel-next",
+        title: "the next boot's kernel has WireGuard too",
+        note: Some("FN-14"),
+        run: kernel_next,
+        explain: "\
+The newest kernel in /boot is the one the next boot takes. If it lacks the module, the VPN is gone after a reboot that
+may be months away.
+
+Debian 10: dkms builds the module for a new kernel only if that kernel's headers are there:
+`apt-get install linux-headers-amd64`, which also keeps them coming.
+Ubuntu, cloud kernels: `apt-get install linux-modules-extra-VERSION` of that kernel.
+Elsewhere: `apt-get install linux-image-amd64` (Debian) or `linux-image-generic` (Ubuntu).",
+    },
+    Check {
+        id: "secure-boot",
+        title: "Secure Boot doesn't refuse the module",
+        note: Some("FN-17"),
+        run: secure_boot,
+        explain: "\
+Matters only where dkms has to build the module (Debian 10): UEFI Secure Boot refuses what isn't signed with a key the
+firmware knows (\"Required key not available\", \"Key was rejected by service\"). Read from the firmware's SecureBoot
+variable; shim can have its check switched off, which counts as off.
+
+Somebody has to sit at the console, or at the server's remote console:
+1. `apt-get install mokutil`, then `mokutil --disable-validation`: asks for a one-time password.
+2. `systemctl reboot`; in the blue MOK menu choose \"Change Secure Boot state\" and type the letters it asks for.
+3. Run install again.
+Or switch Secure Boot off in the firmware's own menu. Debian 11 and later and Ubuntu need nothing: their module is
+signed.",
+    },
+];
+
+fn kernel_wireguard(context: &Context) -> Outcome {
+    let kernel = &context.facts.kernel;
+    let running = if kernel.release.is_empty() { "the tree's newest kernel" } else { &kernel.release };
+    match &kernel.wireguard {
+        WireGuardSupport::BuiltIn => Outcome::pass(format!("built into {running}")),
+        WireGuardSupport::Loaded => Outcome::pass(format!("loaded into {running}")),
+        WireGuardSupport::Loadable => Outcome::pass(format!("a module of {running}, which install loads")),
+        WireGuardSupport::Refused(words) => without_module(
+            context,
+            format!("{running} has the module and refuses it: {words}"),
+            refusal_hint(context, words),
+        ),
+        WireGuardSupport::Missing if kernel.release.is_empty() => {
+            Outcome::unknown("this tree has no kernel that shows its modules")
+        }
+        WireGuardSupport::Missing => match context.distro.ok().and_then(|d| d.module_route(context.facts)) {
+            Some(ModuleSource::Package(name)) => {
+                Outcome::pass(format!("{running} has none; install gets it from {name}"))
+            }
+            Some(ModuleSource::Dkms { headers, packages, next_boot: false }) => Outcome::pass(format!(
+                "{running} has none; install has dkms build it from {} and {headers}",
+                packages.join(", ")
+            )),
+            Some(ModuleSource::Dkms { headers, .. }) => Outcome::warn(
+                format!(
+                    "{running} has none, and its headers are gone from apt: dkms can only build it for a newer kernel, \
+                     which needs a reboot"
+                ),
+                format!("apt-get install {} {headers}, then: systemctl reboot", release_kernel(context)),
+            ),
+            None => missing(context, running),
+        },
+    }
+}
+
+fn missing(context: &Context, running: &str) -> Outcome {
+    let facts = context.facts;
+    let next = facts.kernel.next.as_ref().filter(|next| next.wireguard && next.release != facts.kernel.release);
+    if let Some(kind) = &facts.machine.container {
+        let detail = format!("{running} has none, and a container ({kind}) can't load one");
+        without_module(context, detail, on_the_containers_host(kind).to_owned())
+    } else if let Some(next) = next {
+        let detail = format!("{running} has none; the installed {} has", next.release);
+        without_module(context, detail, "systemctl reboot".to_owned())
+    } else if facts.kernel.secure_boot == Some(true) && context.distro.is_ok_and(|d| !d.packages.dkms.is_empty()) {
+        let detail = format!("{running} has none, and Secure Boot refuses what dkms would build");
+        without_module(context, detail, "mitigator-vpn explain secure-boot".to_owned())
+    } else {
+        let hint = format!("apt-get install {}, then: systemctl reboot", release_kernel(context));
+        without_module(context, format!("{running} has none"), hint)
+    }
+}
+
+/// The kernel can't: that stops the vendor's stack; ours goes on with a userspace implementation.
+fn without_module(context: &Context, detail: String, hint: String) -> Outcome {
+    let facts = context.facts;
+    if context.settings.stack == StackKind::Vendor {
+        return Outcome::fail(format!("{detail}; the vendor's gateway needs it"), hint);
+    }
+    let userspace = context.distro.ok().and_then(|d| d.packages.userspace.as_deref());
+    // Without package lists nobody knows yet; install fetches them.
+    let obtainable = |name: &str| facts.packages.obtainable(name) || facts.packages.lists_age.is_none();
+    match userspace.filter(|name| obtainable(name)) {
+        None => Outcome::fail(format!("{detail}, and apt has nothing that stands in for it"), hint),
+        Some(name) if !facts.kernel.tun => {
+            let hint = if facts.machine.container.is_some() {
+                "on the container's host: modprobe tun"
+            } else {
+                "modprobe tun"
+            };
+            Outcome::fail(format!("{detail}, and {name}, which could stand in for it, needs /dev/net/tun"), hint)
+        }
+        Some(name) => Outcome::warn(format!("{detail}; {name} stands in for it, which is slower"), hint),
+    }
+}
+
+fn refusal_hint(context: &Context, words: &str) -> String {
+    if words.contains("modprobe.d") {
+        "remove that line, then: modprobe wireguard".to_owned()
+    } else if words.contains("modules_disabled") {
+        "systemctl reboot".to_owned()
+    } else if let Some(kind) = &context.facts.machine.container {
+        on_the_containers_host(kind).to_owned()
+    } else {
+        "modprobe wireguard; dmesg | tail".to_owned()
+    }
+}
+
+fn release_kernel(context: &Context) -> String {
+    let package = context.distro.ok().and_then(|d| d.kernel_package(&context.facts.machine.arch));
+    package.unwrap_or_else(|| "linux-image-amd64".to_owned())
+}
+
+fn kernel_next(context: &Context) -> Outcome {
+    let kernel = &context.facts.kernel;
+    if let Some(kind) = &context.facts.machine.container {
+        return Outcome::pass(format!("a container ({kind}) boots its host's kernel"));
+    }
+    let Some(next) = &kernel.next else {
+        return Outcome::unknown("no kernel in /boot: something else boots this host");
+    };
+    if next.wireguard {
+        return Outcome::pass(format!("{} has it", next.release));
+    }
+    if next.release == kernel.release {
+        return Outcome::pass(format!("{} is the running one", next.release));
+    }
+    let names = context.distro.map(|d| &d.packages).ok();
+    let package = if names.is_some_and(|p| !p.dkms.is_empty()) {
+        format!("linux-headers-{}", next.release)
+    } else if names.is_some_and(|p| p.extra_modules.is_some()) {
+        format!("linux-modules-extra-{}", next.release)
+    } else {
+        release_kernel(context)
+    };
+    Outcome::warn(
+        format!("the next boot takes {}, which has no WireGuard", next.release),
+        format!("apt-get install {package}"),
+    )
+}
+
+fn secure_boot(context: &Context) -> Outcome {
+    let facts = context.facts;
+    let builds = context.distro.is_ok_and(|d| {
+        let source = d.module_source(&facts.kernel, &facts.machine.arch, &facts.packages);
+        facts.kernel.wireguard == WireGuardSupport::Missing
+            && facts.machine.container.is_none()
+            && matches!(source, Some(ModuleSource::Dkms { .. }))
+    });
+    if !builds {
+        return Outcome::pass("no module has to be built here");
+    }
+    let hint =
+        "mokutil --disable-validation, then reboot and confirm at the console: mitigator-vpn explain secure-boot";
+    match (facts.kernel.secure_boot, context.settings.stack) {
+        (Some(false), _) => Outcome::pass("off"),
+        (Some(true), StackKind::Vendor) => Outcome::fail("on: it refuses the module that dkms would build", hint),
+        (Some(true), StackKind::Default) => Outcome::warn("on: it refuses the module that dkms would build", hint),
+        (None, _) => Outcome::unknown("the firmware's variables can't be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Facts, NextKernel, Os, Package};
+    use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
+    use crate::preflight::tests::{outcome, outcome_with};
+    use crate::settings::Settings;
+
+    fn missing() -> Facts {
+        let mut facts = Facts::healthy();
+        facts.kernel.wireguard = WireGuardSupport::Missing;
+        facts.kernel.next = None;
+        facts
+    }
+
+    fn release(facts: &mut Facts, id: &str, version: &str, kernel: &str) {
+        facts.os = Os { id: id.into(), version_id: version.into(), ..Os::default() };
+        facts.kernel.release = kernel.into();
+        facts.clock.today = "2020-01-01".into();
+    }
+
+    fn candidate(facts: &mut Facts, name: &str) {
+        facts.packages.known.insert(name.into(), Package { candidate: Some("1".into()), ..Package::default() });
+    }
+
+    fn default_stack() -> Settings {
+        Settings { stack: StackKind::Default, ..Settings::default() }
+    }
+
+    #[test]
+    fn a_healthy_host_passes_every_row() {
+        for check in CHECKS {
+            assert_eq!(outcome(check.id, &Facts::healthy()).0, Pass, "{}", check.id);
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_the_module_stops_the_vendors_stack_and_slows_ours() {
+        let mut facts = missing();
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert_eq!(verdict, Fail);
+        assert!(text.contains("apt-get install linux-image-amd64, then: systemctl reboot"), "{text}");
+        assert_eq!(outcome_with("kernel-wireguard", &facts, &default_stack()).0, Fail, "wireguard-go has no candidate");
+        candidate(&mut facts, "wireguard-go");
+        assert_eq!(outcome_with("kernel-wireguard", &facts, &default_stack()).0, Warn);
+        assert_eq!(outcome("kernel-wireguard", &facts).0, Fail);
+        facts.kernel.tun = false;
+        let (verdict, text) = outcome_with("kernel-wireguard", &facts, &default_stack());
+        assert!(verdict == Fail && text.contains("modprobe tun"), "{text}");
+    }
+
+    #[test]
+    fn a_reboot_is_the_way_out_where_the_next_kernel_has_it() {
+        let mut facts = missing();
+        facts.kernel.next = Some(NextKernel { release: "6.1.0-20-amd64".into(), wireguard: true });
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert!(verdict == Fail && text.contains("6.1.0-20-amd64 has") && text.contains("systemctl reboot"), "{text}");
+    }
+
+    #[test]
+    fn debian_10_passes_because_dkms_builds_it_and_warns_when_the_headers_are_gone() {
+        let mut facts = missing();
+        release(&mut facts, "debian", "10", "4.19.0-21-amd64");
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert_eq!(verdict, Pass);
+        assert!(text.contains("dkms build it from wireguard-dkms and linux-headers-4.19.0-21-amd64"), "{text}");
+        candidate(&mut facts, "linux-headers-amd64");
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert_eq!(verdict, Warn);
+        assert!(
+            text.contains("apt-get install linux-image-amd64 linux-headers-amd64, then: systemctl reboot"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_cloud_kernel_passes_where_apt_has_its_extra_modules() {
+        let mut facts = missing();
+        release(&mut facts, "ubuntu", "20.04", "5.4.0-1103-kvm");
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert!(verdict == Fail && text.contains("linux-image-generic"), "{text}");
+        candidate(&mut facts, "linux-modules-extra-5.4.0-1103-kvm");
+        assert_eq!(outcome("kernel-wireguard", &facts).0, Pass);
+    }
+
+    #[test]
+    fn a_container_is_sent_to_its_host() {
+        let mut facts = missing();
+        release(&mut facts, "debian", "10", "4.19.0-21-amd64");
+        facts.machine.container = Some("lxc".into());
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert!(verdict == Fail && text.contains("on the container's host: modprobe wireguard"), "{text}");
+        assert_eq!(outcome("kernel-next", &facts).0, Pass);
+        assert_eq!(outcome("secure-boot", &facts).0, Pass);
+    }
+
+    #[test]
+    fn a_refused_module_says_by_whom() {
+        let mut facts = Facts::healthy();
+        facts.kernel.wireguard =
+            WireGuardSupport::Refused("/etc/modprobe.d/x.conf says: install wireguard /bin/true".into());
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert!(verdict == Fail && text.contains("remove that line"), "{text}");
+        facts.kernel.wireguard = WireGuardSupport::Refused("kernel.modules_disabled".into());
+        assert!(outcome("kernel-wireguard", &facts).1.contains("systemctl reboot"));
+    }
+
+    #[test]
+    fn a_mounted_tree_without_a_kernel_is_unknown() {
+        let mut facts = missing();
+        facts.kernel.release.clear();
+        assert_eq!(outcome("kernel-wireguard", &facts).0, Unknown);
+        assert_eq!(outcome("kernel-next", &facts).0, Unknown);
+    }
+
+    #[test]
+    fn a_next_kernel_without_it_warns_with_the_package_of_this_release() {
+        let mut facts = Facts::healthy();
+        facts.kernel.wireguard = WireGuardSupport::Loaded;
+        facts.kernel.next = Some(NextKernel { release: "9.9-x".into(), wireguard: false });
+        for (id, version, package) in [
+            ("debian", "10", "linux-headers-9.9-x"),
+            ("debian", "12", "linux-image-amd64"),
+            ("ubuntu", "22.04", "linux-modules-extra-9.9-x"),
+        ] {
+            release(&mut facts, id, version, "5.4.0-42-generic");
+            let (verdict, text) = outcome("kernel-next", &facts);
+            assert!(verdict == Warn && text.contains(&format!("apt-get install {package}")), "{text}");
+        }
+        facts.kernel.next = Some(NextKernel { release: facts.kernel.release.clone(), wireguard: false });
+        assert_eq!(outcome("kernel-next", &facts).0, Pass);
+    }
+
+    #[test]
+    fn secure_boot_stops_only_what_dkms_would_build() {
+        let mut facts = missing();
+        facts.kernel.secure_boot = Some(true);
+        assert_eq!(outcome("secure-boot", &facts).0, Pass);
+        release(&mut facts, "debian", "10", "4.19.0-21-amd64");
+        assert_eq!(outcome("secure-boot", &facts).0, Fail);
+        let (verdict, text) = outcome("kernel-wireguard", &facts);
+        assert!(verdict == Fail && text.contains("explain secure-boot"), "{text}");
+        assert_eq!(outcome_with("secure-boot", &facts, &default_stack()).0, Warn);
+        facts.kernel.secure_boot = None;
+        assert_eq!(outcome("secure-boot", &facts).0, Unknown);
+        facts.kernel.secure_boot = Some(false);
+        assert_eq!(outcome("secure-boot", &facts).0, Pass);
+    }
+}
