@@ -26,11 +26,11 @@ enum Shipped {
 /// Reads this part of the facts.
 pub fn gather(host: &Host) -> Kernel {
     let next = newest(host).map(|release| {
-        let wireguard = shipped(host, &release) != Shipped::No;
+        let wireguard = shipped(host, &release, "wireguard") != Shipped::No;
         NextKernel { release, wireguard }
     });
     if !host.is_live() {
-        let wireguard = match next.as_ref().map(|n| shipped(host, &n.release)) {
+        let wireguard = match next.as_ref().map(|n| shipped(host, &n.release, "wireguard")) {
             Some(Shipped::BuiltIn) => WireGuardSupport::BuiltIn,
             Some(Shipped::Module) => WireGuardSupport::Loadable,
             _ => WireGuardSupport::Missing,
@@ -49,17 +49,27 @@ pub fn gather(host: &Host) -> Kernel {
 }
 
 /// `uname -r`.
-pub(super) fn release() -> String {
+pub fn release() -> String {
     nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Whether this kernel has the module or needs none, as far as files tell.
 pub(super) fn has_module(host: &Host, release: &str) -> bool {
-    exists(host, "/sys/module/wireguard") || shipped(host, release) != Shipped::No
+    exists(host, "/sys/module/wireguard") || shipped(host, release, "wireguard") != Shipped::No
+}
+
+/// Whether a module is in the running kernel: loaded, or built in.
+pub fn in_kernel(host: &Host, module: &str) -> bool {
+    exists(host, &format!("/sys/module/{module}")) || shipped(host, &release(), module) == Shipped::BuiltIn
+}
+
+/// The kernel the next boot takes, where it is another one and has this module.
+pub fn next_with(host: &Host, module: &str) -> Option<String> {
+    newest(host).filter(|next| *next != release() && shipped(host, next, module) != Shipped::No)
 }
 
 fn support(host: &Host, release: &str) -> WireGuardSupport {
-    let shipped = shipped(host, release);
+    let shipped = shipped(host, release, "wireguard");
     let loaded = exists(host, "/sys/module/wireguard");
     let known = match shipped {
         Shipped::BuiltIn => WireGuardSupport::BuiltIn,
@@ -138,10 +148,9 @@ fn may_load(status: &str) -> Option<bool> {
     Some(u64::from_str_radix(line.trim(), 16).ok()? >> 16 & 1 == 1)
 }
 
-fn shipped(host: &Host, release: &str) -> Shipped {
+fn shipped(host: &Host, release: &str, module: &str) -> Shipped {
     let dir = format!("/lib/modules/{release}");
-    let is_ours =
-        |path: &str| path.rsplit('/').next().is_some_and(|file| file.split(".ko").next() == Some("wireguard"));
+    let is_ours = |path: &str| path.rsplit('/').next().is_some_and(|file| file.split(".ko").next() == Some(module));
     if text(host, &format!("{dir}/modules.builtin")).lines().any(is_ours) {
         return Shipped::BuiltIn;
     }
@@ -240,7 +249,7 @@ mod tests {
         assert_eq!(kernel.next, Some(NextKernel { release: "6.1.0-13-amd64".into(), wireguard: true }));
         assert_eq!(kernel.wireguard, WireGuardSupport::Loadable);
         assert_eq!(kernel.release, "");
-        assert_eq!(shipped(&host, "6.1.0-9-amd64"), Shipped::BuiltIn);
+        assert_eq!(shipped(&host, "6.1.0-9-amd64", "wireguard"), Shipped::BuiltIn);
     }
 
     #[test]

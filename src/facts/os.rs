@@ -50,7 +50,7 @@ fn clean(line: &str) -> Option<String> {
     // Names end up on terminals, so nothing in them may steer one. A quote left at either end would make the crate
     // unquote a second time; none belongs to a name.
     let value: String = unquote(value.trim()).chars().filter(|c| !c.is_control()).collect();
-    Some(format!("{key}={}", value.trim_matches(['"', '\''])))
+    Some(format!("{key}={}", value.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'')))
 }
 
 /// What a shell makes of the value: quotes removed, backslashes resolved.
@@ -107,7 +107,17 @@ mod tests {
 
     #[test]
     fn lines_that_break_the_parser_crate_are_harmless() {
-        for text in ["NAME=\"", "NAME='", "ID=\"\"\"", "PRETTY_NAME=\\", "=", "ID", "NAME=\"\\\"\"", "ID=\u{feff}\""] {
+        for text in [
+            "NAME=\"",
+            "NAME='",
+            "ID=\"\"\"",
+            "PRETTY_NAME=\\",
+            "ID=\\ ' \\",
+            "=",
+            "ID",
+            "NAME=\"\\\"\"",
+            "ID=\u{feff}\"",
+        ] {
             parse(text);
         }
         assert_eq!(parse("PRETTY_NAME=\"\x1b[31mred\"").pretty_name, "[31mred");

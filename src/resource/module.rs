@@ -1,11 +1,13 @@
-//! A loaded kernel module.
+//! A loaded kernel module. modprobe's silence proves little (FN-16), so what counts is what the kernel says afterwards.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::State;
-use crate::error::Result;
-use crate::host::Host;
+use super::{State, mismatch};
+use crate::error::{Class, Error, Result};
+use crate::facts::kernel;
+use crate::host::{Cmd, Host, Output};
 
 /// A kernel module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,17 +18,128 @@ pub struct Module {
 
 impl Module {
     /// `Present` when it is loaded or built in.
-    pub fn observe(&self, _host: &Host) -> Result<State> {
-        Ok(State::Absent)
+    pub fn observe(&self, host: &Host) -> Result<State> {
+        let there = host.is_live() && kernel::in_kernel(host, &self.name);
+        Ok(if there { State::Present } else { State::Absent })
     }
-    /// `modprobe`, or `modprobe -r`.
-    pub fn set(&self, _host: &mut Host, _state: &State) -> Result<()> {
-        Ok(())
+
+    /// `modprobe`, or `modprobe -r`. One that is in use stays, and that is an error with the reason.
+    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
+        match (state, self.observe(host)? == State::Present) {
+            (State::Present, true) | (State::Absent, false) => Ok(()),
+            (State::Present, false) => self.load(host),
+            (State::Absent, true) => self.unload(host),
+            _ => Err(mismatch(self, state)),
+        }
     }
+
+    fn load(&self, host: &mut Host) -> Result<()> {
+        let said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
+        if said.ok() && self.observe(host)? == State::Present {
+            return Ok(());
+        }
+        let next = kernel::next_with(host, &self.name);
+        Err(refusal(&self.name, &said, &kernel::release(), next.as_deref()))
+    }
+
+    fn unload(&self, host: &mut Host) -> Result<()> {
+        let said = host.run(&Cmd::new("modprobe").args(["-r", self.name.as_str()]))?;
+        if said.ok() && self.observe(host)? == State::Absent {
+            return Ok(());
+        }
+        let why = if said.stderr.contains("in use") { "it is in use" } else { words(&said) };
+        Err(Error::unexpected(format!("{self} stays loaded: {why}")).hint(format!("modprobe -r {}", self.name)))
+    }
+}
+
+/// Why modprobe couldn't, as one cause. `next` is another installed kernel that has the module.
+fn refusal(name: &str, said: &Output, running: &str, next: Option<&str>) -> Error {
+    let mentions = |any: &[&str]| any.iter().any(|words| said.stderr.contains(words));
+    if mentions(&["Required key not available", "Key was rejected by service", "Loading of unsigned module"]) {
+        return Error::unexpected(format!("Secure Boot refuses the module {name}, which no key it knows has signed"))
+            .hint("mitigator-vpn explain secure-boot");
+    }
+    if mentions(&["not found in directory", "Unknown symbol", "disagrees about version", "Exec format error"]) {
+        return match next {
+            Some(next) => Error::new(
+                Class::Reboot,
+                format!("the running kernel {running} has no usable module {name}; the installed {next} has"),
+            )
+            .hint("systemctl reboot, then run it again"),
+            None => Error::unexpected(format!("the running kernel {running} has no usable module {name}"))
+                .hint("mitigator-vpn explain kernel-wireguard"),
+        };
+    }
+    if said.ok() {
+        return Error::unexpected(format!(
+            "modprobe {name} exits with 0, and the kernel has not loaded it: {}",
+            words(said)
+        ))
+        .hint(format!("modprobe -n -v {name}"));
+    }
+    if mentions(&["Operation not permitted"]) {
+        return Error::unexpected(format!(
+            "this system may not load the module {name} (a container, or a locked kernel)"
+        ))
+        .hint(format!("on the container's host: modprobe {name}"));
+    }
+    Error::unexpected(format!("modprobe {name}: {}", words(said))).hint("dmesg | tail")
+}
+
+/// The last thing a command said.
+fn words(said: &Output) -> &str {
+    said.stderr
+        .lines()
+        .chain(said.stdout.lines())
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .unwrap_or("no reason given")
 }
 
 impl fmt::Display for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "kernel module {}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: i32, stderr: &str, next: Option<&str>) -> Error {
+        let said = Output { code: Some(code), stderr: stderr.into(), ..Output::default() };
+        refusal("wireguard", &said, "4.19.0-21-amd64", next)
+    }
+
+    #[test]
+    fn a_refused_module_has_one_cause() {
+        for key in ["Required key not available", "Key was rejected by service"] {
+            let error = refused(1, &format!("modprobe: ERROR: could not insert 'wireguard': {key}\n"), None);
+            assert!(error.to_string().starts_with("Secure Boot refuses"), "{error}");
+            assert_eq!(error.way_out(), Some("mitigator-vpn explain secure-boot"));
+        }
+        let stderr = "modprobe: FATAL: Module wireguard not found in directory /lib/modules/4.19.0-21-amd64\n";
+        assert_eq!(refused(1, stderr, None).class().exit_code(), 1);
+        let error = refused(1, stderr, Some("5.10.0-30-amd64"));
+        assert_eq!(error.class().exit_code(), 4);
+        assert!(error.to_string().contains("the installed 5.10.0-30-amd64 has"), "{error}");
+    }
+
+    #[test]
+    fn silence_without_a_module_is_no_success() {
+        let error = refused(0, "", None);
+        assert!(error.to_string().contains("exits with 0, and the kernel has not loaded it"), "{error}");
+        assert_eq!(error.way_out(), Some("modprobe -n -v wireguard"));
+    }
+
+    #[test]
+    fn a_module_no_kernel_has_is_not_loaded_and_says_why() {
+        let mut host = Host::live();
+        let module = Module { name: "mitigator_no_such_module".into() };
+        assert_eq!(module.observe(&host).unwrap(), State::Absent);
+        module.set(&mut host, &State::Absent).unwrap();
+        let error = module.set(&mut host, &State::Present).unwrap_err().to_string();
+        let reason = if host.has_program("modprobe") { "has no usable module" } else { "starting 'modprobe'" };
+        assert!(error.contains(reason), "{error}");
     }
 }

@@ -1,0 +1,326 @@
+//! apt, driven by a program instead of a person: nobody answers questions, nobody sees a warning scroll by, and an exit
+//! code of 0 proves little (FN-11). So every change is simulated first, waits for its turn, and is judged by what dpkg
+//! says afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::facts::packages::dpkg::Status;
+use crate::facts::packages::{cacheless, lock_holder};
+use crate::host::{Cmd, Host, Output};
+
+/// How long to wait for somebody else's installation to end.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+/// dkms compiles on slow machines too; a deadline is only there for what hangs.
+const DEADLINE: Duration = Duration::from_secs(1800);
+
+/// What a run of apt would do, by its own simulation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// Packages that come, with their versions.
+    pub new: BTreeMap<String, String>,
+    /// Packages that are there and get another version.
+    pub upgraded: BTreeSet<String>,
+    /// Packages that go.
+    pub removed: BTreeSet<String>,
+}
+
+/// Simulates installing these.
+pub fn simulate_install(host: &Host, names: &[&str]) -> Result<Transaction> {
+    simulate(host, &["--no-install-recommends", "install"], names)
+}
+
+/// Simulates removing these.
+pub fn simulate_remove(host: &Host, names: &[&str]) -> Result<Transaction> {
+    simulate(host, &["-o", "APT::Get::AutomaticRemove=false", "remove"], names)
+}
+
+fn simulate(host: &Host, verb: &[&str], names: &[&str]) -> Result<Transaction> {
+    let cmd = Cmd::new("apt-get").args(["-s", "-q"]).args(cacheless(host).iter().copied());
+    let said = host.query(&cmd.args(verb.iter().copied()).args(names.iter().copied()))?;
+    if said.ok() {
+        return Ok(transaction(&said.stdout));
+    }
+    let failure = failure(&said, None);
+    Err(Error::unexpected(format!("apt can't {} {}: {}", verb[verb.len() - 1], names.join(", "), failure.cause))
+        .hint(failure.hint.unwrap_or_else(|| format!("apt-get -s {} {}", verb[verb.len() - 1], names.join(" ")))))
+}
+
+fn transaction(simulation: &str) -> Transaction {
+    let mut transaction = Transaction::default();
+    for line in simulation.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(what), Some(name), version) = (words.next(), words.next(), words.next()) else { continue };
+        let name = name.to_owned();
+        match (what, version.unwrap_or_default().strip_prefix('(')) {
+            ("Inst", Some(version)) => {
+                transaction.new.insert(name, version.to_owned());
+            }
+            ("Inst", None) => {
+                transaction.upgraded.insert(name);
+            }
+            ("Remv" | "Purg", _) => {
+                transaction.removed.insert(name);
+            }
+            _ => {}
+        }
+    }
+    transaction
+}
+
+/// Waits until nobody else installs packages; never disturbs them (FN-20).
+pub fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
+    let start = Instant::now();
+    let mut said = None;
+    while let Some(holder) = lock_holder(host) {
+        if said.as_ref() != Some(&holder) {
+            tracing::info!("waiting for {holder}, which is installing packages");
+            said = Some(holder.clone());
+        }
+        if start.elapsed() >= patience {
+            return Err(Error::unexpected(format!(
+                "{holder} has been installing packages for {} s and holds dpkg's lock",
+                patience.as_secs()
+            ))
+            .hint("wait for it to end, then run it again; see: ps -ef"));
+        }
+        sleep(Duration::from_millis(250));
+    }
+    Ok(())
+}
+
+/// Fetches the package lists; gives back what apt complained about. It says 0 with a dead mirror and 100 with one dead
+/// source among living ones, so its exit code is no verdict: what counts is whether the packages are known afterwards.
+pub fn update(host: &mut Host) -> Result<Vec<String>> {
+    wait_for_turn(host, PATIENCE)?;
+    tracing::info!("fetching package lists");
+    let limits = ["Acquire::Retries=1", "Acquire::http::Timeout=20", "Acquire::https::Timeout=20"];
+    let cmd = apt_get().args(limits.iter().flat_map(|limit| ["-o", limit])).arg("update");
+    let said = host.run(&cmd.deadline(DEADLINE))?;
+    Ok(complaints(&said.stderr))
+}
+
+/// apt's warnings and errors, each once, without those that only sum up.
+fn complaints(stderr: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in stderr.lines() {
+        let Some(words) = line.strip_prefix("E: ").or_else(|| line.strip_prefix("W: ")) else { continue };
+        let summary = words.starts_with("Some index files failed to download");
+        if !summary && found.iter().all(|known| known != words) {
+            found.push(words.to_owned());
+        }
+    }
+    found
+}
+
+/// Installs exactly these, all of which are new. `apt-get` is told to remove nothing.
+pub fn install(host: &mut Host, names: &[&str]) -> Result<()> {
+    change(host, &["-y", "--no-install-recommends", "--no-remove", "install"], names)
+}
+
+/// Removes these, with their configuration if `purge`.
+pub fn remove(host: &mut Host, names: &[&str], purge: bool) -> Result<()> {
+    let verb = if purge { "purge" } else { "remove" };
+    change(host, &["-y", "-o", "APT::Get::AutomaticRemove=false", verb], names)
+}
+
+/// Marks packages as brought along by others, so that the host's own `apt autoremove` treats them as it should.
+pub fn mark_auto(host: &mut Host, names: &[&str]) -> Result<()> {
+    host.run(&Cmd::new("apt-mark").arg("auto").args(names.iter().copied()))?.success("apt-mark auto").map(drop)
+}
+
+fn change(host: &mut Host, verb: &[&str], names: &[&str]) -> Result<()> {
+    wait_for_turn(host, PATIENCE)?;
+    if Status::read(host)?.interrupted {
+        tracing::info!("finishing what dpkg was cut off from");
+        let said =
+            host.run(&quiet(Cmd::new("dpkg")).args(["--force-confold", "--configure", "-a"]).deadline(DEADLINE))?;
+        judge(host, &said, "dpkg --configure -a", names)?;
+    }
+    let what = format!("apt-get {} {}", verb[verb.len() - 1], names.join(" "));
+    tracing::info!("{what}");
+    let cmd = apt_get().args(verb.iter().copied()).args(names.iter().copied());
+    let said = host.run(&cmd.deadline(DEADLINE))?;
+    judge(host, &said, &what, names)
+}
+
+/// `apt-get` that asks nothing, restarts nothing and keeps configuration files as they are (FN-21).
+fn apt_get() -> Cmd {
+    // Our own waiting leaves a moment in which somebody else may begin; newer apt waits that out itself.
+    let options = ["DPkg::Lock::Timeout=120", "Dpkg::Options::=--force-confold"];
+    quiet(Cmd::new("apt-get")).arg("-q").args(options.iter().flat_map(|option| ["-o", option]))
+}
+
+fn quiet(cmd: Cmd) -> Cmd {
+    // needrestart ignores DEBIAN_FRONTEND, and what it restarts may be dockerd.
+    cmd.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_SUSPEND", "1").env("UCF_FORCE_CONFFOLD", "1")
+}
+
+/// A failed run as one cause and a way out.
+fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<()> {
+    if said.ok() {
+        return Ok(());
+    }
+    let log = make_log(host);
+    let failure = failure(said, log.as_ref().map(|(_, text)| text.as_str()));
+    let mut message = format!("{what}: {}", failure.cause);
+    let status = Status::read(host).unwrap_or_default();
+    let half: Vec<String> = status
+        .broken()
+        .filter(|entry| names.contains(&entry.name.as_str()))
+        .map(|entry| format!("{} ({})", entry.name, entry.letters))
+        .collect();
+    if !half.is_empty() {
+        message.push_str(&format!("; half done: {}", half.join(", ")));
+    }
+    let hint = match (failure.hint, log) {
+        (Some(hint), _) => hint,
+        (None, Some((path, _))) => format!("less {path}"),
+        (None, None) => format!("{what} (to see it all); dpkg --audit"),
+    };
+    Err(Error::unexpected(message).hint(hint))
+}
+
+/// The log of the last failed module build, if dkms has left one: it removes those that went well.
+fn make_log(host: &Host) -> Option<(String, String)> {
+    let dkms = "/var/lib/dkms";
+    for module in host.list(Path::new(dkms)) {
+        for version in host.list(&Path::new(dkms).join(&module)) {
+            let path = format!("{dkms}/{module}/{version}/build/make.log");
+            if let Ok(Some(text)) = host.read_database(Path::new(&path), 16 << 20) {
+                return Some((path, text));
+            }
+        }
+    }
+    None
+}
+
+/// Why it failed, and what to type where that is known.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    cause: String,
+    hint: Option<String>,
+}
+
+fn failure(said: &Output, make_log: Option<&str>) -> Failure {
+    let lines = || said.stderr.lines().chain(said.stdout.lines()).map(str::trim);
+    let mentions = |words: &str| lines().find(|line| line.contains(words));
+    let known = |cause: String, hint: &str| Failure { cause, hint: Some(hint.to_owned()) };
+    if mentions("No space left on device").is_some() {
+        return known("there is no space left".to_owned(), "df -h /var /usr /boot");
+    }
+    if let Some(line) = mentions("Your kernel headers for kernel") {
+        let kernel = word_after(line, "for kernel ").unwrap_or("$(uname -r)");
+        let cause = format!("dkms can't build the module: the headers of kernel {kernel} are missing");
+        return known(cause, &format!("apt-get install linux-headers-{kernel}"));
+    }
+    if mentions("BUILD_EXCLUSIVE").is_some() {
+        return known("dkms won't build for this kernel, which has the module itself".to_owned(), "modprobe wireguard");
+    }
+    if mentions("Bad return status for module build").is_some() {
+        let error = make_log.and_then(|log| {
+            let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
+            lines().find(|line| line.contains("error:") || line.contains("Error ")).or_else(|| lines().next_back())
+        });
+        return Failure { cause: format!("the module doesn't build: {}", error.unwrap_or("see make.log")), hint: None };
+    }
+    if let Some(line) = mentions("dpkg: error processing package") {
+        let package = word_after(line, "processing package ").unwrap_or("a package");
+        let script = lines().find(|line| line.contains("script subprocess") || line.contains("script returned"));
+        let cause = match script {
+            Some(script) => script.to_owned(),
+            None => format!("{package} can't be configured"),
+        };
+        return known(cause, &format!("dpkg --configure {package}"));
+    }
+    if mentions("dpkg was interrupted").is_some() {
+        return known("dpkg was cut off in the middle of its work".to_owned(), "dpkg --configure -a");
+    }
+    let complaint = complaints(&said.stderr);
+    let fetch = complaint.iter().find(|words| words.starts_with("Failed to fetch"));
+    match fetch.or(complaint.first()) {
+        Some(words) => Failure { cause: words.clone(), hint: None },
+        None => {
+            let last = lines().rfind(|line| !line.is_empty()).unwrap_or("it gave no reason");
+            Failure { cause: last.to_owned(), hint: None }
+        }
+    }
+}
+
+fn word_after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
+    line.split_once(words)?.1.split_whitespace().next()
+}
+
+/// Whether apt failed because its lists name files the mirror has replaced since: new lists mend that.
+pub fn lists_are_stale(error: &Error) -> bool {
+    let words = error.to_string();
+    words.contains("Failed to fetch") || words.contains("Unable to fetch")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(stdout: &str, stderr: &str) -> Output {
+        Output { code: Some(100), stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn a_simulation_tells_new_from_upgraded_from_removed() {
+        let said = "NOTE: This is only a simulation!\nReading package lists...\n\
+                    The following NEW packages will be installed:\n  dkms wireguard-dkms\n\
+                    Remv mawk [1.3.4]\nPurg old [1]\n\
+                    Inst libc6 [2.28-10] (2.28-10+deb10u1 Debian:10.13/oldoldstable [amd64])\n\
+                    Inst dkms (2.6.1-4 Debian:10.13/oldoldstable [all])\n\
+                    Inst wireguard-dkms (1.0~bpo10+1 Debian Backports:buster-backports [all]) []\n\
+                    Conf dkms (2.6.1-4 Debian:10.13/oldoldstable [all])\n";
+        let transaction = transaction(said);
+        let new: Vec<_> = transaction.new.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        assert_eq!(new, ["dkms=2.6.1-4", "wireguard-dkms=1.0~bpo10+1"]);
+        assert!(transaction.upgraded.iter().eq(["libc6"]) && transaction.removed.iter().eq(["mawk", "old"]));
+    }
+
+    #[test]
+    fn complaints_are_apts_own_words_each_once() {
+        let stderr = "W: Failed to fetch http://mirror.example/debian/dists/x/InRelease  Connection refused\n\
+                      W: Failed to fetch http://mirror.example/debian/dists/x/InRelease  Connection refused\n\
+                      W: Some index files failed to download. They have been ignored, or old ones used instead.\n";
+        assert_eq!(
+            complaints(stderr),
+            ["Failed to fetch http://mirror.example/debian/dists/x/InRelease  Connection refused"]
+        );
+    }
+
+    #[test]
+    fn a_failure_names_one_cause() {
+        let headers = "Error! Your kernel headers for kernel 4.19.0-21-amd64 cannot be found at\n\
+                       /lib/modules/4.19.0-21-amd64/build or /lib/modules/4.19.0-21-amd64/source.\n\
+                       dpkg: error processing package wireguard-dkms (--configure):\n";
+        let found = failure(&output(headers, "E: Sub-process /usr/bin/dpkg returned an error code (1)"), None);
+        assert_eq!(found.cause, "dkms can't build the module: the headers of kernel 4.19.0-21-amd64 are missing");
+        assert_eq!(found.hint.as_deref(), Some("apt-get install linux-headers-4.19.0-21-amd64"));
+
+        let build = "Error! Bad return status for module build on kernel: 4.19.0-21-amd64 (x86_64)\n\
+                     Consult /var/lib/dkms/wireguard/1.0/build/make.log for more information.\n";
+        let log = "make: Entering directory '/usr/src/linux'\n  CC [M] main.o\n\
+                   main.c:7:1: error: unknown type name 'x'\nmake: *** [Makefile:1: all] Error 2\n";
+        assert_eq!(
+            failure(&output(build, ""), Some(log)).cause,
+            "the module doesn't build: main.c:7:1: error: unknown type name 'x'"
+        );
+
+        let script = "dpkg: error processing package mysql-server (--configure):\n \
+                      installed mysql-server package post-installation script subprocess returned error exit status 1\n";
+        let found = failure(&output("", script), None);
+        assert!(found.cause.starts_with("installed mysql-server package post-installation script"), "{found:?}");
+        assert_eq!(found.hint.as_deref(), Some("dpkg --configure mysql-server"));
+
+        let gone = "E: Failed to fetch http://mirror.example/debian/x.deb  404  Not Found\n\
+                    E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?\n";
+        assert!(failure(&output("", gone), None).cause.contains("x.deb  404"));
+        assert_eq!(failure(&output("last words\n", ""), None).cause, "last words");
+    }
+}
