@@ -28,6 +28,8 @@ use crate::error::{Context, Error, Result};
 
 /// Files larger than this are not read: nothing this program reads comes near it.
 pub const MAX_FILE: u64 = 4 << 20;
+/// Programs are larger, above all unoptimised ones.
+const MAX_PROGRAM: u64 = 512 << 20;
 
 /// A running host, or the tree of one mounted at some directory.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub struct Stat {
     pub len: u64,
     /// When the content last changed.
     pub modified: SystemTime,
+    /// How many names the file has. None is left when it was replaced while a bind mount held it (FN-40).
+    pub links: u64,
 }
 
 impl Host {
@@ -128,6 +132,11 @@ impl Host {
         Ok(self.read_plain(path, limit)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// The bytes of a program or a library.
+    pub fn read_program(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        self.read_plain(path, MAX_PROGRAM)
+    }
+
     /// The content of a text file; other encodings than UTF-8 are bad input.
     pub fn read_text(&self, path: &Path) -> Result<Option<String>> {
         self.read(path)?
@@ -185,7 +194,7 @@ impl Host {
                 Ok(Ok(meta)) => meta,
                 _ => {
                     let modified = SystemTime::UNIX_EPOCH;
-                    return Ok(Some(Stat { kind: Kind::DanglingLink, mode: 0, id: (0, 0), len: 0, modified }));
+                    return Ok(Some(Stat { kind: Kind::DanglingLink, mode: 0, id: (0, 0), len: 0, modified, links: 1 }));
                 }
             }
         } else {
@@ -197,8 +206,14 @@ impl Host {
             t if t.is_socket() || t.is_fifo() => Kind::Other,
             _ => Kind::Other,
         };
-        let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        Ok(Some(Stat { kind, mode: meta.mode() & 0o7777, id: (meta.dev(), meta.ino()), len: meta.len(), modified }))
+        Ok(Some(Stat {
+            kind,
+            mode: meta.mode() & 0o7777,
+            id: (meta.dev(), meta.ino()),
+            len: meta.len(),
+            modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            links: meta.nlink(),
+        }))
     }
 
     /// Names in a directory, sorted; empty when there is no such directory.
@@ -223,6 +238,11 @@ impl Host {
     /// Runs a command that changes the host.
     pub fn run(&mut self, cmd: &Cmd) -> Result<Output> {
         self.query(cmd)
+    }
+
+    /// Starts a program that goes on beside us, with our stdout and stderr. Its end is for the caller to notice.
+    pub fn start(&mut self, cmd: &Cmd) -> Result<nix::unistd::Pid> {
+        cmd.start()
     }
 
     /// Whether a program of this name can be found.

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -116,6 +117,20 @@ impl Cmd {
         };
         tracing::debug!(command = %self, code = ?output.code, "done");
         Ok(output)
+    }
+
+    /// Starts it and leaves it to itself, in a process group of its own: a Ctrl-C meant for us doesn't reach it.
+    pub(super) fn start(&self) -> Result<Pid> {
+        tracing::debug!(command = %self, "start");
+        let child = Command::new(&self.program)
+            .args(&self.args)
+            .env_clear()
+            .envs(self.environment())
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting '{}'", self.program))?;
+        Ok(Pid::from_raw(child.id() as i32))
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {

@@ -1,1 +1,268 @@
-//! The live device.
+//! The live device: what WireGuard is doing now, and how it is told something else.
+//!
+//! A device is read whole ([`Device::observe`]), compared with what is wanted ([`difference`], pure), and sent the
+//! difference alone ([`apply`]): replacing a peer that is already right would cut its session for some twenty seconds.
+//!
+//! A kernel that has WireGuard is spoken to over netlink, through `wireguard-control`; a userspace implementation over
+//! its socket, with a client of our own, because that crate's prints to stdout, starts programs and folds all errors
+//! into one. Neither lets a private key out: of the device's own key only the public half is ever kept.
+
+mod difference;
+mod kernel;
+mod link;
+mod uapi;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use difference::{Changes, PeerChange, Wanted, difference};
+pub use link::{Address, addresses, bring_up, exists, remove, set_address};
+
+use super::PublicKey;
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+
+/// The name of a network interface, one that the kernel takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceName(String);
+
+impl InterfaceName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
+        if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || matches!(name, "." | "..") {
+            return Err(Error::input(format!("'{name}' can't be the name of a network interface"))
+                .hint("use 1 to 15 letters and digits, wg0 for example"));
+        }
+        Ok(InterfaceName(name.to_owned()))
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who does the encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Implementation {
+    /// The kernel.
+    Kernel,
+    /// A process, wireguard-go for example.
+    Userspace,
+}
+
+impl fmt::Display for Implementation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Implementation::Kernel => "kernel",
+            Implementation::Userspace => "userspace",
+        })
+    }
+}
+
+/// A device as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its interface.
+    pub name: InterfaceName,
+    /// Who does the encryption.
+    pub implementation: Implementation,
+    /// The public half of its key; `None` before it has one.
+    pub public_key: Option<PublicKey>,
+    /// The UDP port it listens on; `None` while it is down.
+    pub listen_port: Option<u16>,
+    /// Its peers, in no particular order, each once.
+    pub peers: Vec<LivePeer>,
+}
+
+/// One peer of a device as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LivePeer {
+    /// Its key.
+    pub public_key: PublicKey,
+    /// What it may send from.
+    pub allowed: Vec<AllowedIp>,
+    /// Where its packets go now: a peer that roams has another one than it was given.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between keepalives; `None` when they are off.
+    pub keepalive: Option<u16>,
+    /// Whether a preshared key is set.
+    pub preshared: bool,
+    /// When the current session was agreed on; `None` without one.
+    pub last_handshake: Option<SystemTime>,
+    /// Bytes that came from it.
+    pub rx_bytes: u64,
+    /// Bytes that went to it.
+    pub tx_bytes: u64,
+}
+
+impl LivePeer {
+    /// Nothing known but its key.
+    pub fn new(public_key: PublicKey) -> Self {
+        LivePeer {
+            public_key,
+            allowed: Vec::new(),
+            endpoint: None,
+            keepalive: None,
+            preshared: false,
+            last_handshake: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+        }
+    }
+
+    /// Its address in the VPN: the first one it may send from.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.allowed.iter().find_map(|a| match a.address {
+            IpAddr::V4(address) if a.prefix == 32 => Some(address),
+            _ => None,
+        })
+    }
+}
+
+/// A network that a peer may send from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedIp {
+    /// The address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+}
+
+impl fmt::Display for AllowedIp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl From<Ipv4Addr> for AllowedIp {
+    fn from(address: Ipv4Addr) -> Self {
+        AllowedIp { address: address.into(), prefix: 32 }
+    }
+}
+
+impl Device {
+    /// The device of this name, in this network namespace; `None` when there is none, or it is no WireGuard.
+    pub fn observe(host: &Host, name: &InterfaceName) -> Result<Option<Device>> {
+        // The sockets of userspace implementations are seen from other network namespaces as well, and outlive a crash.
+        if !host.is_live() || !exists(name) {
+            return Ok(None);
+        }
+        let what = || format!("reading the WireGuard interface {name}");
+        let device = match kernel::get(name).map_err(explain).with_context(what)? {
+            Some(device) => Some(device),
+            None => uapi::get(name).map_err(explain).with_context(what)?,
+        };
+        Ok(device)
+    }
+
+    /// The WireGuard interfaces of this network namespace.
+    pub fn names(host: &Host) -> Vec<InterfaceName> {
+        let mut names = kernel::names();
+        names.extend(uapi::names(host).into_iter().filter(exists));
+        names
+    }
+}
+
+/// Makes a device of this name that the kernel drives. Says whether the kernel can.
+pub fn create_in_kernel(_host: &mut Host, name: &InterfaceName) -> Result<bool> {
+    kernel::create(name).map_err(explain).with_context(|| format!("creating the WireGuard interface {name}"))
+}
+
+/// Tells the device what changes; what it doesn't name stays as it is, sessions included.
+pub fn apply(_host: &mut Host, live: &Device, changes: &Changes) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if let Some(port) = changes.port {
+        probe(port)?;
+    }
+    let set = |changes: &Changes| match live.implementation {
+        Implementation::Kernel => kernel::set(&live.name, changes),
+        Implementation::Userspace => uapi::set(&live.name, changes),
+    };
+    let outcome = set(changes);
+    // A port that turns out to be taken leaves the device with none, and so without any of its sessions.
+    if let (Err(_), Some(_), Some(old)) = (&outcome, changes.port, live.listen_port) {
+        let _ = set(&Changes { port: Some(old), ..Changes::default() });
+    }
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(port_in_use(changes.port.or(live.listen_port).unwrap_or_default()))
+        }
+        other => other.map_err(explain).with_context(|| format!("configuring the WireGuard interface {}", live.name)),
+    }
+}
+
+/// Whether a device could listen on this UDP port: the devices themselves say it late or not at all (FN-26).
+pub fn probe(port: u16) -> Result<()> {
+    let taken =
+        |address: IpAddr| UdpSocket::bind((address, port)).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+    if taken(IpAddr::from([0; 4])) || taken(IpAddr::from([0; 16])) {
+        return Err(port_in_use(port));
+    }
+    Ok(())
+}
+
+fn port_in_use(port: u16) -> Error {
+    Error::unexpected(format!("UDP port {port} is in use")).hint(format!("see who has it: ss -ulnp sport = :{port}"))
+}
+
+/// The system's own words for an error number. Other texts are dropped: those of the netlink crates quote the whole
+/// message, private key included.
+fn explain(error: io::Error) -> Error {
+    let known = match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::from(error.kind()),
+    };
+    let refused = known.kind() == io::ErrorKind::PermissionDenied;
+    let error = Error::unexpected(known.to_string());
+    if refused { error.hint("run it as root; a container also needs 'cap_add: [NET_ADMIN]'") } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_seen_on_either_family() {
+        for address in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0"] {
+            let held = UdpSocket::bind(address).unwrap();
+            let port = held.local_addr().unwrap().port();
+            let error = probe(port).unwrap_err();
+            assert!(error.to_string().contains(&format!("UDP port {port} is in use")), "{error}");
+            drop(held);
+            probe(port).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_the_kernel_would_refuse_are_bad_input() {
+        for bad in ["", "..", "a/b", "wg 0", "wg0\n", "a-name-too-long-"] {
+            assert_eq!(bad.parse::<InterfaceName>().unwrap_err().class().exit_code(), 2, "{bad:?}");
+        }
+        assert_eq!("wg0".parse::<InterfaceName>().unwrap().as_str(), "wg0");
+    }
+
+    #[test]
+    fn a_foreign_error_text_is_not_passed_on() {
+        let leaky = io::Error::new(io::ErrorKind::InvalidInput, "packet too large: PrivateKey([1, 2, 3])");
+        assert!(!explain(leaky).to_string().contains("PrivateKey"));
+    }
+}

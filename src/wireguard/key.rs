@@ -87,6 +87,11 @@ impl PrivateKey {
         PrivateKey(wireguard_control::Key::generate_private().as_bytes().try_into().expect("a key has 32 bytes"))
     }
 
+    /// From raw bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        PrivateKey(bytes)
+    }
+
     /// Its public half.
     pub fn public(&self) -> PublicKey {
         let key = wireguard_control::Key(self.0);

@@ -1,0 +1,250 @@
+//! From what a device does to what it should do: the smallest set of changes.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{AllowedIp, Device, LivePeer};
+use crate::wireguard::{Peer, PrivateKey, PublicKey};
+
+/// What the two files of an instance ask of its device.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The instance's own key.
+    pub key: &'a PrivateKey,
+    /// The UDP port to listen on.
+    pub port: u16,
+    /// All members, the instance itself among them or not: a device is not its own peer (FN-41).
+    pub members: &'a [Peer],
+}
+
+/// What a device is told. The empty value changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// A new own key.
+    pub key: Option<PrivateKey>,
+    /// A new port.
+    pub port: Option<u16>,
+    /// Peers it doesn't have.
+    pub add: Vec<Peer>,
+    /// Peers it has, otherwise.
+    pub change: Vec<PeerChange>,
+    /// Peers it has and shouldn't.
+    pub remove: Vec<PublicKey>,
+}
+
+/// What changes for one peer; everything else about it, its session above all, stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerChange {
+    /// Which peer.
+    pub public_key: PublicKey,
+    /// The one address it may send from.
+    pub address: Option<Ipv4Addr>,
+    /// Where its packets go.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between keepalives; 0 turns them off.
+    pub keepalive: Option<u16>,
+    /// Whether to take its preshared key away: the files know none.
+    pub drop_preshared: bool,
+}
+
+impl PeerChange {
+    fn is_empty(&self) -> bool {
+        let PeerChange { public_key: _, address, endpoint, keepalive, drop_preshared } = self;
+        address.is_none() && endpoint.is_none() && keepalive.is_none() && !drop_preshared
+    }
+}
+
+impl Changes {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let Changes { key, port, add, change, remove } = self;
+        key.is_none() && port.is_none() && add.is_empty() && change.is_empty() && remove.is_empty()
+    }
+}
+
+impl fmt::Display for Changes {
+    /// One line for a log: `1 peer added, 2 removed, port 4567`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        for (count, verb) in [(self.add.len(), "added"), (self.change.len(), "changed"), (self.remove.len(), "removed")]
+        {
+            match count {
+                0 => {}
+                1 => parts.push(format!("1 peer {verb}")),
+                n => parts.push(format!("{n} peers {verb}")),
+            }
+        }
+        parts.extend(self.port.map(|port| format!("port {port}")));
+        parts.extend(self.key.as_ref().map(|key| format!("own key {}…", key.public().short())));
+        f.write_str(if parts.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// What to tell `live` so that it does what is `wanted`. `before` are the members as they were applied last time: a
+/// peer may have roamed since, and only a changed line in the file sends its packets elsewhere.
+pub fn difference(live: &Device, wanted: &Wanted, before: &[Peer]) -> Changes {
+    let own = wanted.key.public();
+    let before: HashMap<PublicKey, SocketAddr> = before.iter().map(|p| (p.public_key, p.endpoint)).collect();
+    let peers: HashMap<PublicKey, &LivePeer> = live.peers.iter().map(|p| (p.public_key, p)).collect();
+    let mut changes = Changes {
+        key: (live.public_key != Some(own)).then(|| wanted.key.clone()),
+        port: (live.listen_port != Some(wanted.port)).then_some(wanted.port),
+        ..Changes::default()
+    };
+    let mut kept = HashSet::new();
+    for member in wanted.members.iter().filter(|m| m.public_key != own) {
+        kept.insert(member.public_key);
+        match peers.get(&member.public_key) {
+            None => changes.add.push(member.clone()),
+            Some(live) => {
+                let change = peer_difference(live, member, before.get(&member.public_key).copied());
+                if !change.is_empty() {
+                    changes.change.push(change);
+                }
+            }
+        }
+    }
+    changes.remove = live.peers.iter().map(|p| p.public_key).filter(|key| !kept.contains(key)).collect();
+    changes
+}
+
+fn peer_difference(live: &LivePeer, wanted: &Peer, before: Option<SocketAddr>) -> PeerChange {
+    let endpoint = match live.endpoint {
+        Some(endpoint) if endpoint == wanted.endpoint || before == Some(wanted.endpoint) => None,
+        _ => Some(wanted.endpoint),
+    };
+    // Both spellings of "off": the kernel reports 0, a userspace implementation may leave it out.
+    let keepalive = |k: Option<u16>| k.unwrap_or(0);
+    PeerChange {
+        public_key: wanted.public_key,
+        address: (live.allowed != [AllowedIp::from(wanted.address)]).then_some(wanted.address),
+        endpoint,
+        keepalive: (keepalive(live.keepalive) != keepalive(wanted.keepalive)).then(|| keepalive(wanted.keepalive)),
+        drop_preshared: live.preshared,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wireguard::device::Implementation;
+
+    fn member(last: u8) -> Peer {
+        Peer {
+            public_key: PublicKey::from_bytes([last; 32]),
+            address: Ipv4Addr::new(10, 8, 3, last),
+            endpoint: SocketAddr::from(([192, 0, 2, last], 4567)),
+            keepalive: None,
+        }
+    }
+
+    fn live(peer: &Peer) -> LivePeer {
+        LivePeer {
+            allowed: vec![peer.address.into()],
+            endpoint: Some(peer.endpoint),
+            keepalive: peer.keepalive,
+            ..LivePeer::new(peer.public_key)
+        }
+    }
+
+    fn device(key: &PrivateKey, peers: Vec<LivePeer>) -> Device {
+        Device {
+            name: "wg0".parse().unwrap(),
+            implementation: Implementation::Userspace,
+            public_key: Some(key.public()),
+            listen_port: Some(4567),
+            peers,
+        }
+    }
+
+    /// What has to change on a device with these peers for it to have those members.
+    fn changes(peers: Vec<LivePeer>, members: &[Peer], before: &[Peer]) -> Changes {
+        let key = PrivateKey::generate();
+        difference(&device(&key, peers), &Wanted { key: &key, port: 4567, members }, before)
+    }
+
+    #[test]
+    fn what_is_already_right_is_not_sent_again() {
+        let members = [member(1), member(2)];
+        assert!(changes(vec![live(&members[1]), live(&members[0])], &members, &[]).is_empty());
+    }
+
+    #[test]
+    fn only_what_differs_is_sent() {
+        let mut stays = member(1);
+        stays.keepalive = Some(25);
+        let mut moves = member(2);
+        let was = live(&moves);
+        moves.address = Ipv4Addr::new(10, 8, 3, 22);
+        let changes = changes(vec![live(&stays), was, live(&member(3))], &[stays, moves.clone(), member(4)], &[]);
+        assert_eq!(changes.add, [member(4)]);
+        assert_eq!(changes.remove, [member(3).public_key]);
+        assert_eq!(changes.change.len(), 1);
+        let change = &changes.change[0];
+        assert_eq!((change.public_key, change.address), (moves.public_key, Some(moves.address)));
+        assert_eq!((change.endpoint, change.keepalive, change.drop_preshared), (None, None, false));
+    }
+
+    #[test]
+    fn a_device_is_not_its_own_peer() {
+        let key = PrivateKey::generate();
+        let mut own = member(1);
+        own.public_key = key.public();
+        let wanted = Wanted { key: &key, port: 4567, members: &[own] };
+        assert!(difference(&device(&key, vec![]), &wanted, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_fresh_device_gets_key_and_port() {
+        let key = PrivateKey::generate();
+        let fresh = Device { public_key: None, listen_port: None, ..device(&key, vec![]) };
+        let changes = difference(&fresh, &Wanted { key: &key, port: 4567, members: &[member(1)] }, &[]);
+        assert_eq!(changes.key, Some(key));
+        assert_eq!((changes.port, changes.add.len()), (Some(4567), 1));
+    }
+
+    #[test]
+    fn keepalive_zero_is_no_keepalive() {
+        let mut peer = live(&member(1));
+        peer.keepalive = Some(0);
+        assert!(changes(vec![peer], &[member(1)], &[]).is_empty());
+        let mut peer = live(&member(1));
+        peer.keepalive = Some(25);
+        assert_eq!(changes(vec![peer], &[member(1)], &[]).change[0].keepalive, Some(0));
+    }
+
+    #[test]
+    fn a_preshared_key_that_no_file_knows_goes() {
+        let mut peer = live(&member(1));
+        peer.preshared = true;
+        assert!(changes(vec![peer], &[member(1)], &[]).change[0].drop_preshared);
+    }
+
+    #[test]
+    fn a_peer_that_roamed_is_left_where_it_is_until_its_line_changes() {
+        let mut roamed = live(&member(1));
+        roamed.endpoint = Some("198.51.100.7:40000".parse().unwrap());
+        assert!(changes(vec![roamed.clone()], &[member(1)], &[member(1)]).is_empty());
+        let mut moved = member(1);
+        moved.endpoint = "203.0.113.9:4567".parse().unwrap();
+        let changes = changes(vec![roamed], std::slice::from_ref(&moved), &[member(1)]);
+        assert_eq!(changes.change[0].endpoint, Some(moved.endpoint));
+    }
+
+    #[test]
+    fn a_peer_that_lost_its_endpoint_gets_it_back() {
+        let mut peer = live(&member(1));
+        peer.endpoint = None;
+        assert_eq!(changes(vec![peer], &[member(1)], &[member(1)]).change[0].endpoint, Some(member(1).endpoint));
+    }
+
+    #[test]
+    fn the_log_line_holds_no_private_key() {
+        let key = PrivateKey::generate();
+        let changes = Changes { key: Some(key.clone()), port: Some(1), add: vec![member(1)], ..Changes::default() };
+        let line = format!("{changes} {changes:?}");
+        assert!(line.starts_with("1 peer added, port 1, own key ") && !line.contains(&*key.expose()), "{line}");
+    }
+}
