@@ -1,1 +1,3 @@
 //! What each command does.
+
+pub mod gateway;

@@ -194,7 +194,14 @@ impl Host {
                 Ok(Ok(meta)) => meta,
                 _ => {
                     let modified = SystemTime::UNIX_EPOCH;
-                    return Ok(Some(Stat { kind: Kind::DanglingLink, mode: 0, id: (0, 0), len: 0, modified, links: 1 }));
+                    return Ok(Some(Stat {
+                        kind: Kind::DanglingLink,
+                        mode: 0,
+                        id: (0, 0),
+                        len: 0,
+                        modified,
+                        links: 1,
+                    }));
                 }
             }
         } else {

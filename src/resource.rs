@@ -6,6 +6,7 @@
 //! journal alone.
 
 mod firewall;
+mod image;
 mod module;
 mod packages;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use firewall::FirewallRule;
+pub use image::GatewayImage;
 pub use module::Module;
 pub use packages::Packages;
 
@@ -32,6 +34,8 @@ pub enum Resource {
     Module(Module),
     /// An opened UDP port.
     FirewallRule(FirewallRule),
+    /// The default gateway's image.
+    GatewayImage(GatewayImage),
 }
 
 /// How a resource stands.
@@ -91,6 +95,7 @@ impl Resource {
             Resource::Packages(r) => r.observe(host),
             Resource::Module(r) => r.observe(host),
             Resource::FirewallRule(r) => r.observe(host),
+            Resource::GatewayImage(r) => r.observe(host),
         }
     }
 
@@ -100,6 +105,7 @@ impl Resource {
             Resource::Packages(r) => r.set(host, state),
             Resource::Module(r) => r.set(host, state),
             Resource::FirewallRule(r) => r.set(host, state),
+            Resource::GatewayImage(r) => r.set(host, state),
         }
     }
 }
@@ -111,6 +117,7 @@ impl fmt::Display for Resource {
             Resource::Packages(r) => r.fmt(f),
             Resource::Module(r) => r.fmt(f),
             Resource::FirewallRule(r) => r.fmt(f),
+            Resource::GatewayImage(r) => r.fmt(f),
         }
     }
 }

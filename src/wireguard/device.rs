@@ -16,13 +16,13 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use difference::{Changes, PeerChange, Wanted, difference};
-pub use link::{Address, addresses, bring_up, exists, remove, set_address};
+pub use link::{Address, addresses, bring_up, exists, set_address};
 
 use super::PublicKey;
 use crate::error::{Context, Error, Result};
@@ -58,7 +58,7 @@ impl fmt::Display for InterfaceName {
 }
 
 /// Who does the encryption.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Implementation {
     /// The kernel.
@@ -208,6 +208,20 @@ pub fn apply(_host: &mut Host, live: &Device, changes: &Changes) -> Result<()> {
         }
         other => other.map_err(explain).with_context(|| format!("configuring the WireGuard interface {}", live.name)),
     }
+}
+
+/// Removes the device, and waits until its implementation has put its socket away: the next one of the same name would
+/// lose its own otherwise.
+pub fn remove(host: &mut Host, name: &InterfaceName) -> Result<()> {
+    let live = Device::observe(host, name)?;
+    link::remove(name)?;
+    if live.is_some_and(|live| live.implementation == Implementation::Userspace) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while matches!(uapi::get(name), Ok(Some(_))) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a device could listen on this UDP port: the devices themselves say it late or not at all (FN-26).

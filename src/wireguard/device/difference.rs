@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{AllowedIp, Device, LivePeer};
-use crate::wireguard::{Peer, PrivateKey, PublicKey};
+use crate::wireguard::{Peer, PeerList, PrivateKey, PublicKey};
 
 /// What the two files of an instance ask of its device.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub struct Wanted<'a> {
     /// The UDP port to listen on.
     pub port: u16,
     /// All members, the instance itself among them or not: a device is not its own peer (FN-41).
-    pub members: &'a [Peer],
+    pub members: &'a PeerList,
 }
 
 /// What a device is told. The empty value changes nothing.
@@ -84,9 +84,9 @@ impl fmt::Display for Changes {
 
 /// What to tell `live` so that it does what is `wanted`. `before` are the members as they were applied last time: a
 /// peer may have roamed since, and only a changed line in the file sends its packets elsewhere.
-pub fn difference(live: &Device, wanted: &Wanted, before: &[Peer]) -> Changes {
+pub fn difference(live: &Device, wanted: &Wanted, before: &PeerList) -> Changes {
     let own = wanted.key.public();
-    let before: HashMap<PublicKey, SocketAddr> = before.iter().map(|p| (p.public_key, p.endpoint)).collect();
+    let before: HashMap<PublicKey, SocketAddr> = before.peers().map(|p| (p.public_key, p.endpoint)).collect();
     let peers: HashMap<PublicKey, &LivePeer> = live.peers.iter().map(|p| (p.public_key, p)).collect();
     let mut changes = Changes {
         key: (live.public_key != Some(own)).then(|| wanted.key.clone()),
@@ -94,7 +94,7 @@ pub fn difference(live: &Device, wanted: &Wanted, before: &[Peer]) -> Changes {
         ..Changes::default()
     };
     let mut kept = HashSet::new();
-    for member in wanted.members.iter().filter(|m| m.public_key != own) {
+    for member in wanted.members.peers().filter(|m| m.public_key != own) {
         kept.insert(member.public_key);
         match peers.get(&member.public_key) {
             None => changes.add.push(member.clone()),
@@ -159,10 +159,17 @@ mod tests {
         }
     }
 
+    fn list(members: &[Peer]) -> PeerList {
+        let mut list = PeerList::default();
+        members.iter().for_each(|member| list.add(member.clone()).unwrap());
+        list
+    }
+
     /// What has to change on a device with these peers for it to have those members.
     fn changes(peers: Vec<LivePeer>, members: &[Peer], before: &[Peer]) -> Changes {
         let key = PrivateKey::generate();
-        difference(&device(&key, peers), &Wanted { key: &key, port: 4567, members }, before)
+        let wanted = Wanted { key: &key, port: 4567, members: &list(members) };
+        difference(&device(&key, peers), &wanted, &list(before))
     }
 
     #[test]
@@ -192,15 +199,16 @@ mod tests {
         let key = PrivateKey::generate();
         let mut own = member(1);
         own.public_key = key.public();
-        let wanted = Wanted { key: &key, port: 4567, members: &[own] };
-        assert!(difference(&device(&key, vec![]), &wanted, &[]).is_empty());
+        let wanted = Wanted { key: &key, port: 4567, members: &list(&[own]) };
+        assert!(difference(&device(&key, vec![]), &wanted, &PeerList::default()).is_empty());
     }
 
     #[test]
     fn a_fresh_device_gets_key_and_port() {
         let key = PrivateKey::generate();
         let fresh = Device { public_key: None, listen_port: None, ..device(&key, vec![]) };
-        let changes = difference(&fresh, &Wanted { key: &key, port: 4567, members: &[member(1)] }, &[]);
+        let wanted = Wanted { key: &key, port: 4567, members: &list(&[member(1)]) };
+        let changes = difference(&fresh, &wanted, &PeerList::default());
         assert_eq!(changes.key, Some(key));
         assert_eq!((changes.port, changes.add.len()), (Some(4567), 1));
     }

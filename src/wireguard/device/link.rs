@@ -19,6 +19,7 @@ use nix::net::if_::if_nametoindex;
 use super::{InterfaceName, explain};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
+use crate::wireguard::Network;
 
 /// An interface's own address and the size of the network it is in: `10.8.3.1/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +43,9 @@ impl FromStr for Address {
             Ok(prefix @ 1..=30) if !text.contains('+') => prefix,
             _ => return bad("has no prefix from 1 to 30"),
         };
-        let hosts = u32::MAX >> prefix;
-        match address.to_bits() & hosts {
-            0 => bad("is the address of the network itself"),
-            own if own == hosts => bad("is the broadcast address of its network"),
-            _ => Ok(Address { address, prefix }),
+        match Network::of(address, prefix).reserved(address) {
+            Some(kind) => bad(&format!("is the {kind} address of its network")),
+            None => Ok(Address { address, prefix }),
         }
     }
 }
@@ -75,10 +74,10 @@ pub fn bring_up(_host: &mut Host, name: &InterfaceName, mtu: u32) -> Result<()> 
     send().map_err(explain).with_context(|| format!("bringing up {name} with an MTU of {mtu}"))
 }
 
-/// The interface's IPv4 addresses.
+/// The interface's IPv4 addresses; none when it has gone.
 pub fn addresses(name: &InterfaceName) -> Result<Vec<Address>> {
-    let dump = || own_addresses(index(name)?);
-    let messages = dump().map_err(explain).with_context(|| format!("reading the addresses of {name}"))?;
+    let Ok(index) = index(name) else { return Ok(Vec::new()) };
+    let messages = own_addresses(index).map_err(explain).with_context(|| format!("reading the addresses of {name}"))?;
     Ok(messages.iter().filter_map(address_of).collect())
 }
 
@@ -108,7 +107,7 @@ pub fn set_address(_host: &mut Host, name: &InterfaceName, wanted: Address) -> R
 }
 
 /// Removes the interface; that there is none is fine. A userspace implementation ends when its interface is gone.
-pub fn remove(_host: &mut Host, name: &InterfaceName) -> Result<()> {
+pub(super) fn remove(name: &InterfaceName) -> Result<()> {
     let Ok(index) = index(name) else { return Ok(()) };
     let mut message = LinkMessage::default();
     message.header.index = index;

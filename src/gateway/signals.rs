@@ -1,0 +1,69 @@
+//! What a container's first process owes: to end when told to, and to bury its dead.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::error::{Context, Error, Result};
+
+/// How long a child may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The signals a gateway waits for. From the moment this exists none of them is lost or kills.
+pub(super) struct Signals(SigSet);
+
+impl Signals {
+    pub(super) fn block() -> Result<Self> {
+        let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]);
+        set.thread_block().context("blocking signals")?;
+        Ok(Signals(set))
+    }
+
+    /// Returns when told to stop; an error if `child` ends before that. Children of others that were left to us are
+    /// reaped on the way.
+    pub(super) fn until_stopped(&self, child: Option<Pid>) -> Result<()> {
+        loop {
+            let signal = self.0.wait().context("waiting for a signal")?;
+            if signal != Signal::SIGCHLD {
+                tracing::info!("{signal}: stopping");
+                return Ok(());
+            }
+            // One signal may stand for several deaths.
+            while let Some(pid) = reap(Pid::from_raw(-1)) {
+                if Some(pid) == child {
+                    return Err(Error::unexpected("wireguard-go has ended, and the VPN with it"));
+                }
+            }
+        }
+    }
+}
+
+/// The next child, among those that `which` means, that has ended; `None` when they all live.
+pub(super) fn reap(which: Pid) -> Option<Pid> {
+    loop {
+        match waitpid(which, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => return Some(pid),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Waits for a child that is about to end, and ends it when that takes too long. It gets no SIGTERM: a child has
+/// inherited our blocked signals.
+pub(super) fn bury(child: Pid) {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
+            _ => return,
+        }
+    }
+    tracing::warn!("process {child} doesn't end by itself: killing it");
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, None);
+}

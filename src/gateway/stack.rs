@@ -1,0 +1,38 @@
+//! `--stack default`: the docker-compose.yml of a host that has no vendor's stack.
+
+/// How the file begins, and how one of ours is told from the vendor's.
+pub const FIRST_LINE: &str = "# The default gateway of mitigator-vpn (install --stack default).";
+
+/// The docker-compose.yml with this image. It is without a VPN until docker-compose.vpn.yml joins it. A userspace
+/// implementation needs the host's device for tunnels.
+pub fn compose_file(image: &str, userspace: bool) -> String {
+    let device = if userspace { "    devices:\n    - /dev/net/tun\n" } else { "" };
+    format!(
+        "{FIRST_LINE}\n\
+         version: \"2.2\"\n\
+         services:\n\
+         \x20 gateway:\n\
+         \x20   image: {image}\n\
+         \x20   network_mode: host\n\
+         \x20   cap_add:\n\
+         \x20   - NET_ADMIN\n\
+         {device}\
+         \x20   restart: unless-stopped\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tunnel_device_is_there_only_where_it_is_needed() {
+        assert_eq!(
+            compose_file("image:1", true),
+            "# The default gateway of mitigator-vpn (install --stack default).\nversion: \"2.2\"\nservices:\n  gateway:\n    \
+             image: image:1\n    network_mode: host\n    cap_add:\n    - NET_ADMIN\n    devices:\n    - /dev/net/tun\n    \
+             restart: unless-stopped\n"
+        );
+        assert!(!compose_file("image:1", false).contains("devices"));
+    }
+}
