@@ -1,3 +1,81 @@
-//! What each command does.
+//! What each command does, from the command line's types to an exit code.
 
+pub mod explain;
 pub mod gateway;
+mod install;
+pub mod peers;
+mod status;
+mod undo;
+
+use std::ffi::OsString;
+use std::io::{BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command};
+use crate::error::{Class, Context, Error, Result};
+use crate::host::Host;
+use crate::report::{self, Output};
+
+/// Runs one command line.
+pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
+    let mut host = match &cli.global.root {
+        Some(root) => Host::at(root)?,
+        None => Host::live(),
+    };
+    let global = &cli.global;
+    explain::known_ids(&global.ignore)?;
+    match cli.command {
+        Command::Preflight(options) => install::preflight(&host, global, &options, output),
+        Command::Plan(options) => install::plan(&host, global, &options, output),
+        Command::Install(options) => install::install(&mut host, global, &options, output),
+        Command::Status => status::run(&host, global, output),
+        Command::Undo => undo::run(&mut host, global, output),
+        Command::Peers(command) => peers::run(command, &mut host, &global.dir, output).map(done),
+        Command::Gateway(command) => gateway::run(&command, output).map(done),
+        Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mitigator-vpn", &mut script);
+            output.bytes(&script).map(done)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            // Writing to memory can't fail.
+            let _ = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            output.bytes(&page).map(done)
+        }
+        Command::Schema => output.bytes(report::schema().as_bytes()).map(done),
+    }
+}
+
+/// The command line behind a program name: the gateway's image has links that stand for its commands.
+pub fn multicall(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words.into_iter();
+    let name = words.next().unwrap_or_default();
+    let stands_for = crate::gateway::multicall(&name).iter().map(OsString::from);
+    std::iter::once(name.clone()).chain(stands_for).chain(words).collect()
+}
+
+fn done(_: ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+/// Asks before something changes: first what it is about, then the question. Without a terminal to ask on, that is bad
+/// input with the way out.
+fn confirm(question: &str, output: &Output, show: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stdin = std::io::stdin();
+    if output.is_json() || !stdin.is_terminal() {
+        return Err(Error::input("there is no terminal to ask for a yes on")
+            .hint("look at it with 'mitigator-vpn plan', then run this again with --yes"));
+    }
+    show()?;
+    let mut answer = String::new();
+    let _ = write!(std::io::stderr(), "\n{question} [y/N] ");
+    stdin.lock().read_line(&mut answer).context("reading the answer")?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" | "д" | "да" => Ok(()),
+        _ => Err(Error::new(Class::Refused, "not confirmed; nothing changed")),
+    }
+}

@@ -42,6 +42,12 @@ impl Class {
     }
 }
 
+impl From<Class> for std::process::ExitCode {
+    fn from(class: Class) -> Self {
+        class.exit_code().into()
+    }
+}
+
 /// A failure with its way out. Messages are lower-case fragments; hints are commands or instructions.
 #[derive(Debug)]
 pub struct Error {

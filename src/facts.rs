@@ -23,16 +23,22 @@ pub mod stack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
 use crate::compose::dotenv::Oddity;
+use crate::distro::Distro;
+use crate::host::Host;
+use crate::settings::Settings;
 use crate::wireguard::PublicKey;
 
 /// Everything that was read from one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
+    /// Whether this is a running host; a mounted tree has files only.
+    pub live: bool,
     /// The release, as os-release names it.
     pub os: Os,
     /// The machine and who we are on it.
@@ -53,6 +59,44 @@ pub struct Facts {
     pub firewall: Firewall,
     /// The clock.
     pub clock: Clock,
+}
+
+impl Facts {
+    /// Reads everything, side by side; nothing here fails, what can't be known says so. The release comes first, for
+    /// it names the packages to ask about.
+    pub fn gather(host: &Host, settings: &Settings) -> (Facts, Result<Distro, String>) {
+        let os = os::gather(host);
+        let distro = os.as_ref().map_err(ToString::to_string).and_then(Distro::detect);
+        let known = distro.as_ref().ok();
+        let facts = thread::scope(|scope| {
+            let stack = scope.spawn(|| stack::gather(host, settings));
+            let packages = scope.spawn(|| packages::gather(host, known));
+            let docker = scope.spawn(|| docker::gather(host));
+            let firewall = scope.spawn(|| firewall::gather(host, settings));
+            let clock = scope.spawn(|| clock::gather(host));
+            let kernel = scope.spawn(|| kernel::gather(host));
+            let machine = scope.spawn(|| machine::gather(host, settings));
+            Facts {
+                live: host.is_live(),
+                os: os.unwrap_or_default(),
+                instance: instance::gather(host, settings),
+                net: net::gather(host),
+                machine: joined(machine),
+                kernel: joined(kernel),
+                clock: joined(clock),
+                firewall: joined(firewall),
+                docker: joined(docker),
+                packages: joined(packages),
+                stack: joined(stack),
+            }
+        });
+        (facts, distro)
+    }
+}
+
+/// What a reader found; its panic is ours.
+fn joined<T>(reader: thread::ScopedJoinHandle<'_, T>) -> T {
+    reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// os-release, cleaned.
@@ -295,8 +339,6 @@ pub struct Resolved {
     pub gateway: Option<GatewayService>,
     /// Whether there is a `gateway-dataplane` service (v23.12 and later).
     pub dataplane: bool,
-    /// The gateway's configuration hash (`config --hash`).
-    pub hash: Option<String>,
 }
 
 /// The resolved gateway service.
@@ -345,6 +387,8 @@ pub struct Instance {
     pub env: EnvFile,
     /// docker-compose.vpn.yml.
     pub overlay: TextFile,
+    /// Whether docker-compose.yml is the default stack's own. The text of a vendor's is none of our business.
+    pub default_stack: bool,
     /// Which `docker-compose*.yml`/`compose*.yaml` names exist in the directory, and which of the names in COMPOSE_FILE.
     pub compose_files: BTreeSet<String>,
     /// Files whose last write was cut off and waits for completion.
@@ -409,6 +453,8 @@ pub struct EnvFile {
     /// What compose refuses in it, skips, or reads differently in v1 and v2.
     #[serde(default)]
     pub oddities: Vec<Oddity>,
+    /// The raw lines of the same keys as `values`.
+    pub lines: BTreeMap<String, String>,
     /// Values of `COMPOSE_FILE`, `COMPOSE_PATH_SEPARATOR`, `COMPOSE_PROJECT_NAME` and every `MITIGATOR_VPN_*`.
     pub values: BTreeMap<String, String>,
 }

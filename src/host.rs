@@ -8,6 +8,7 @@
 
 pub mod cmd;
 mod held;
+mod lock;
 mod network;
 mod write;
 
@@ -22,6 +23,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::AccessFlags;
 
 pub use cmd::{Cmd, Output};
+pub use lock::Lock;
 pub use write::Mode;
 
 use crate::error::{Context, Error, Result};

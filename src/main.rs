@@ -1,43 +1,31 @@
-//! The command line.
+//! Parse, dispatch, print the error with its way out, exit with its class.
 
-use std::ffi::OsString;
-use std::io::stderr;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mitigator_vpn::commands::gateway::{self, GatewayCommand};
-use mitigator_vpn::gateway::multicall;
-
-#[derive(Parser)]
-#[command(name = "mitigator-vpn", version)]
-struct Cli {
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand)]
-enum Command {
-    /// The container's side of the contract.
-    #[command(subcommand)]
-    Gateway(GatewayCommand),
-}
+use mitigator_vpn::cli::Cli;
+use mitigator_vpn::commands;
+use mitigator_vpn::report::Output;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(stderr).with_target(false).init();
-    let mut words = std::env::args_os();
-    let name = words.next().unwrap_or_default();
-    let stands_for = multicall(&name).iter().map(OsString::from);
-    let words: Vec<OsString> = std::iter::once(name.clone()).chain(stands_for).chain(words).collect();
-    let cli = Cli::parse_from(words);
-    let Command::Gateway(command) = cli.command;
-    match gateway::run(&command, cli.json, &mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("MITIGATOR_VPN_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let cli = Cli::parse_from(commands::multicall(std::env::args_os()));
+    let output = Output::new(&cli.global);
+    match commands::run(cli, &output) {
+        Ok(code) => code,
         Err(error) => {
-            tracing::error!("{error}");
+            let mut stderr = std::io::stderr().lock();
+            let mark = console::style("error:").for_stderr().red().bold();
+            // Nobody left to read it is no reason to fail differently.
+            let _ = writeln!(stderr, "{mark} {error}");
             if let Some(hint) = error.way_out() {
-                tracing::error!("hint: {hint}");
+                for line in hint.lines() {
+                    let _ = writeln!(stderr, "  {} {line}", console::style("→").for_stderr().cyan());
+                }
             }
             ExitCode::from(error.class().exit_code())
         }

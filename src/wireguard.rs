@@ -11,4 +11,4 @@ pub use conf::Problem;
 pub use key::{PrivateKey, PublicKey};
 pub use network::Network;
 pub use peers::{Change, Peer, PeerList};
-pub use private::PrivateConf;
+pub use private::{PLACEHOLDER, PrivateConf};

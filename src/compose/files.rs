@@ -7,12 +7,17 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// The overlay that gives the gateway its VPN.
-pub const OVERLAY: &str = "docker-compose.vpn.yml";
+pub const OVERLAY_NAME: &str = "docker-compose.vpn.yml";
 
 /// Names that compose tries by itself, the product's own first.
 const BASE: [&str; 4] = ["docker-compose.yml", "docker-compose.yaml", "compose.yaml", "compose.yml"];
 const OVERRIDE: [&str; 4] =
     ["docker-compose.override.yml", "docker-compose.override.yaml", "compose.override.yaml", "compose.override.yml"];
+
+/// Whether a stack's own file is among these names.
+pub fn has_base<'a>(names: impl IntoIterator<Item = &'a String>) -> bool {
+    names.into_iter().any(|name| BASE.contains(&name.as_str()))
+}
 
 /// The files of a `COMPOSE_FILE`, without the space that compose would take for part of a name.
 pub fn split_compose_file<'a>(value: &'a str, separator: Option<&'a str>) -> impl Iterator<Item = &'a str> {
@@ -41,8 +46,8 @@ pub fn extend_compose_file(
         let in_use = files.is_empty().then(|| first(OVERRIDE)).flatten();
         files.splice(0..0, [first(BASE).unwrap_or(BASE[0])].into_iter().chain(in_use));
     }
-    if !named(&files, &[OVERLAY]) {
-        files.push(OVERLAY);
+    if !named(&files, &[OVERLAY_NAME]) {
+        files.push(OVERLAY_NAME);
     }
     files.join(separator.filter(|s| !s.is_empty()).unwrap_or(":"))
 }

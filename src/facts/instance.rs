@@ -3,13 +3,14 @@
 //! A list that can't be parsed isn't passed on, nor is a word of vpn-private.conf but its template, nor a value of
 //! `.env` that isn't ours: what could be a secret never becomes a fact.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{EnvFile, Instance, PrivateFile, TextFile};
 use crate::compose::dotenv::Dotenv;
-use crate::compose::split_compose_file;
+use crate::compose::{self, split_compose_file};
 use crate::error::Error;
+use crate::gateway::stack as default_stack;
 use crate::host::{Host, Kind};
 use crate::settings::Settings;
 use crate::wireguard::{PeerList, PrivateConf};
@@ -26,6 +27,7 @@ pub fn gather(host: &Host, settings: &Settings) -> Instance {
         public_conf: public_conf(host, &dir.join("vpn-public.conf")),
         private_conf: private_conf(host, &dir.join("vpn-private.conf")),
         overlay: text_file(host, &dir.join("docker-compose.vpn.yml")),
+        default_stack: has_default_stack(host, dir),
         compose_files: compose_files(host, dir, &env),
         interrupted: OURS.into_iter().filter(|name| host.is_interrupted(&dir.join(name))).map(str::to_owned).collect(),
         unwritable: unwritable(host, dir),
@@ -70,10 +72,16 @@ fn env_file(host: &Host, path: &Path) -> EnvFile {
         Err(error) => EnvFile { exists: true, problem: Some(error.to_string()), ..EnvFile::default() },
         Ok(Some(bytes)) => {
             let dotenv = Dotenv::parse(&bytes);
-            let values = dotenv.ours().map(|(key, value)| (key.to_owned(), value)).collect();
-            EnvFile { exists: true, problem: None, oddities: dotenv.oddities(), values }
+            let values: BTreeMap<String, String> = dotenv.ours().map(|(key, value)| (key.to_owned(), value)).collect();
+            let lines = values.keys().filter_map(|key| Some((key.clone(), dotenv.line(key)?))).collect();
+            EnvFile { exists: true, problem: None, oddities: dotenv.oddities(), values, lines }
         }
     }
+}
+
+fn has_default_stack(host: &Host, dir: &Path) -> bool {
+    let text = host.read_text(&dir.join(compose::BASE_NAME)).ok().flatten();
+    text.is_some_and(|text| text.starts_with(default_stack::FIRST_LINE))
 }
 
 fn compose_files(host: &Host, dir: &Path, env: &EnvFile) -> BTreeSet<String> {

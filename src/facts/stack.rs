@@ -1,10 +1,279 @@
 //! The compose command and what it makes of this instance.
+//!
+//! Starting docker-compose 1.x costs half a second each time, more than everything else a preflight does; so the
+//! questions to both spellings are asked at once, and an answer from one that isn't there is thrown away.
 
-use super::Stack;
-use crate::host::Host;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::thread;
+
+use serde::Deserialize;
+
+use super::{ComposeCommand, Container, GatewayService, Generation, Resolved, Stack};
+use crate::compose::{self, parse_version};
+use crate::error::{Error, Result};
+use crate::host::{Cmd, Host};
 use crate::settings::Settings;
 
 /// Reads this part of the facts.
-pub fn gather(_host: &Host, _settings: &Settings) -> Stack {
-    Stack::default()
+pub fn gather(host: &Host, settings: &Settings) -> Stack {
+    if !host.is_live() {
+        return Stack::default();
+    }
+    let dir = settings.dir.as_path();
+    let configured = compose::has_base(&host.list(dir));
+    thread::scope(|scope| {
+        let containers = scope.spawn(|| containers(host, dir));
+        let answers: Vec<_> = ComposeCommand::SPELLINGS
+            .iter()
+            .filter(|words| host.has_program(words[0]))
+            .map(|words| {
+                let version = scope.spawn(move || version(host, words));
+                let config = configured.then(|| scope.spawn(move || config(host, words, dir)));
+                (version, config)
+            })
+            .collect();
+        let mut found: Vec<(ComposeCommand, Option<Result<Resolved, String>>)> = answers
+            .into_iter()
+            .filter_map(|(version, config)| {
+                let config = config.map(|c| c.join().expect("a reader doesn't panic"));
+                Some((version.join().expect("a reader doesn't panic")?, config))
+            })
+            .collect();
+        let (gateway, running) = containers.join().expect("a reader doesn't panic");
+        // The generation that made the running containers knows them by its own hashes and names (FN-35, FN-57).
+        let made_by = gateway.as_ref().and_then(|c| generation_of(&c.compose_version));
+        found.sort_by_key(|(command, _)| (made_by != Some(command.generation), command.generation == Generation::V1));
+        Stack {
+            config: found.first().and_then(|(_, config)| config.clone()),
+            commands: found.into_iter().map(|(command, _)| command).collect(),
+            gateway,
+            running,
+        }
+    })
+}
+
+/// The running gateway of the instance in `dir`, if any, and how many containers of the stack run. Asks Docker alone:
+/// compose labels what it makes, whatever generation it is.
+pub fn containers(host: &Host, dir: &Path) -> (Option<Container>, usize) {
+    let label = format!("label=com.docker.compose.project.working_dir={}", dir.display());
+    let ids = Cmd::new("docker").args(["ps", "-q", "--no-trunc", "--filter", &label]);
+    let Some(ids) = host.query(&ids).ok().filter(|out| out.ok()) else { return (None, 0) };
+    let ids: Vec<&str> = ids.stdout.split_whitespace().collect();
+    if ids.is_empty() {
+        return (None, 0);
+    }
+    let inspected = Cmd::new("docker").arg("inspect").args(ids.iter().copied());
+    let Some(inspected) = host.query(&inspected).ok().filter(|out| out.ok()) else { return (None, ids.len()) };
+    let gateway = parse_inspect(&inspected.stdout).into_iter().find(|i| i.label("service") == "gateway");
+    (gateway.map(|inspected| inspected.into_container(host)), ids.len())
+}
+
+fn version(host: &Host, words: &[&str]) -> Option<ComposeCommand> {
+    let out = host.query(&Cmd::new(words[0]).args(words[1..].iter().copied()).arg("version")).ok()?;
+    let (generation, version) = parse_version(&out.stdout).filter(|_| out.ok())?;
+    Some(ComposeCommand { words: words.iter().map(|w| (*w).to_owned()).collect(), generation, version })
+}
+
+fn config(host: &Host, words: &[&str], dir: &Path) -> Result<Resolved, String> {
+    let cmd = Cmd::new(words[0]).args(words[1..].iter().copied()).arg("config").dir(dir);
+    host.query(&cmd)
+        .and_then(|out| out.success(format!("'{cmd}'")))
+        .and_then(|out| parse_config(&out.stdout))
+        .map_err(|error| error.to_string())
+}
+
+fn generation_of(version: &str) -> Option<Generation> {
+    match version.trim_start_matches('v').split('.').next()? {
+        "" => None,
+        "1" => Some(Generation::V1),
+        _ => Some(Generation::V2),
+    }
+}
+
+/// Reads the part of a resolved configuration that matters to the VPN. Both generations print YAML.
+pub fn parse_config(yaml: &str) -> Result<Resolved> {
+    let config: Config = serde_saphyr::from_str(yaml)
+        .map_err(|e| Error::unexpected(format!("the resolved compose configuration can't be read: {e}")))?;
+    let services: BTreeSet<String> = config.services.keys().cloned().collect();
+    let gateway = config.services.get("gateway").map(|service| GatewayService {
+        image: service.image.clone().unwrap_or_default(),
+        address: service.environment.as_ref().and_then(|env| env.get("GATEWAY_ADDRESS")),
+        host_network: service.network_mode.as_deref() == Some("host"),
+        published: service.ports.iter().filter_map(Port::udp).collect(),
+    });
+    Ok(Resolved { dataplane: services.contains("gateway-dataplane"), services, gateway })
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    services: BTreeMap<String, Service>,
+}
+
+#[derive(Deserialize)]
+struct Service {
+    image: Option<String>,
+    environment: Option<Environment>,
+    network_mode: Option<String>,
+    #[serde(default)]
+    ports: Vec<Port>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Environment {
+    Map(BTreeMap<String, Option<Scalar>>),
+    List(Vec<String>),
+}
+
+impl Environment {
+    fn get(&self, name: &str) -> Option<String> {
+        match self {
+            Environment::Map(map) => map.get(name)?.as_ref().map(Scalar::text),
+            Environment::List(list) => {
+                list.iter().find_map(|item| item.split_once('=').filter(|(n, _)| *n == name)).map(|(_, v)| v.to_owned())
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Bool(bool),
+    Number(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl Scalar {
+    fn text(&self) -> String {
+        match self {
+            Scalar::Bool(b) => b.to_string(),
+            Scalar::Number(n) => n.to_string(),
+            Scalar::Float(f) => f.to_string(),
+            Scalar::Text(t) => t.clone(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Port {
+    Long { target: Scalar, published: Option<Scalar>, protocol: Option<String> },
+    Short(Scalar),
+}
+
+impl Port {
+    /// Host port and container port, if it is a UDP port published under a fixed number.
+    fn udp(&self) -> Option<(u16, u16)> {
+        match self {
+            Port::Long { target, published, protocol } if protocol.as_deref() == Some("udp") => {
+                Some((published.as_ref()?.text().parse().ok()?, target.text().parse().ok()?))
+            }
+            Port::Long { .. } => None,
+            Port::Short(text) => {
+                let text = text.text();
+                let (ports, "udp") = text.rsplit_once('/')? else { return None };
+                let mut parts = ports.rsplit(':');
+                let target = parts.next()?.parse().ok()?;
+                Some((parts.next()?.parse().ok()?, target))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    id: String,
+    state: InspectedState,
+    config: InspectedConfig,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedState {
+    pid: u32,
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedConfig {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mount {
+    source: String,
+    destination: String,
+}
+
+fn parse_inspect(json: &str) -> Vec<Inspected> {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+impl Inspected {
+    fn label(&self, name: &str) -> &str {
+        self.config.labels.get(&format!("com.docker.compose.{name}")).map_or("", String::as_str)
+    }
+
+    fn into_container(self, host: &Host) -> Container {
+        let stale = self.mounts.iter().filter(|mount| mount.source.ends_with(".conf"));
+        let stale = stale.filter(|mount| {
+            let inside = host.seen_by(self.state.pid, Path::new(&mount.destination));
+            let outside = host.stat(Path::new(&mount.source)).ok().flatten().map(|stat| stat.id);
+            inside.is_some() && inside != outside
+        });
+        Container {
+            stale: stale.map(|mount| mount.source.clone()).collect(),
+            compose_version: self.label("version").to_owned(),
+            config_hash: self.label("config-hash").to_owned(),
+            pid: self.state.pid,
+            state: self.state.status,
+            id: self.id,
+        }
+    }
+}
+
+/// The gateway's hash of the configuration as the files are now (FN-57).
+pub fn config_hash(host: &Host, compose: &ComposeCommand, dir: &Path) -> Result<String> {
+    let cmd = compose.call(dir, ["config", "--hash", "gateway"]);
+    let out = host.query(&cmd)?.success(format!("'{cmd}'"))?;
+    out.stdout
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("gateway "))
+        .map(|hash| hash.trim().to_owned())
+        .ok_or_else(|| Error::unexpected(format!("'{cmd}' printed no hash")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_generations_forms_of_a_configuration_are_read() {
+        let v1 = "services:\n  gateway:\n    cap_add:\n    - NET_ADMIN\n    environment:\n      GATEWAY_ADDRESS: 10.8.3.2/24\n    image: gw:1\n    ports:\n    - 4567:4567/udp\n    - published: 8080\n      target: 80\nversion: '2.2'\n";
+        let v2 = "name: mitigator\nservices:\n  gateway:\n    environment:\n      GATEWAY_ADDRESS: 10.8.3.2/24\n    image: gw:1\n    ports:\n      - mode: ingress\n        target: 4567\n        published: \"4567\"\n        protocol: udp\n  gateway-dataplane:\n    network_mode: host\nnetworks:\n  default:\n    name: x\n";
+        for (yaml, dataplane) in [(v1, false), (v2, true)] {
+            let resolved = parse_config(yaml).unwrap();
+            let gateway = resolved.gateway.unwrap();
+            assert_eq!(gateway.address.as_deref(), Some("10.8.3.2/24"));
+            assert_eq!(gateway.published, BTreeMap::from([(4567, 4567)]));
+            assert!(!gateway.host_network);
+            assert_eq!(resolved.dataplane, dataplane);
+        }
+    }
+
+    #[test]
+    fn a_configuration_without_a_gateway_says_so() {
+        assert_eq!(parse_config("services:\n  web:\n    image: x\n").unwrap().gateway, None);
+        assert!(parse_config("services: [").is_err());
+    }
 }

@@ -1,29 +1,31 @@
-//! Who holds a file: containers that bind-mount its inode (FN-40), processes that have locked it (FN-20).
+//! Who holds a file by its inode: containers that bind-mount it (FN-40).
 
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
-
 use super::Host;
 
 impl Host {
-    /// The process that has locked a file the POSIX way, as apt and dpkg do; 0 when it lives where we can't see it.
-    /// `None` when nobody has, there is no such file, or only root may ask.
-    pub fn locked_by(&self, path: &Path) -> Option<u32> {
-        let file = fs::File::open(self.resolve(path).ok()?).ok()?;
-        let mut lock = libc::flock {
-            l_type: libc::F_WRLCK as i16,
-            l_whence: libc::SEEK_SET as i16,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        fcntl(&file, FcntlArg::F_GETLK(&mut lock)).ok()?;
-        (lock.l_type != libc::F_UNLCK as i16).then_some(u32::try_from(lock.l_pid).unwrap_or(0))
+    /// Runs something inside the network namespace of a process, on a thread of its own: a namespace belongs to a thread,
+    /// and this one is given up afterwards.
+    pub fn in_network_of<T: Send>(&self, pid: u32, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+        let namespace = fs::File::open(format!("/proc/{pid}/ns/net"))?;
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+                Ok(work())
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Device and inode of what a process sees at `path` through its own mounts; `None` where it sees nothing.
+    pub fn seen_by(&self, pid: u32, path: &Path) -> Option<(u64, u64)> {
+        // Opened as it is: resolving the magic link /proc/PID/root by name would lead back to our own root.
+        let seen = Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").ok()?);
+        fs::metadata(seen).ok().map(|meta| (meta.dev(), meta.ino()))
     }
 
     /// Whether some other mount namespace has this very file mounted, so that replacing it by rename would leave a

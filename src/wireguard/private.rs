@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::host::Host;
 
 /// Stands in a template where the file has the key.
-const PLACEHOLDER: &str = "{private-key}";
+pub const PLACEHOLDER: &str = "{private-key}";
 
 /// Settings of wg-quick, which `wg` refuses; the gateway is configured with `wg`'s files.
 const WG_QUICK: &[&str] = &["address", "dns", "mtu", "table", "preup", "postup", "predown", "postdown", "saveconfig"];

@@ -1,0 +1,49 @@
+//! Makes a plan true, so that it can be killed at any instant: announce in the journal, set, prove, note.
+
+use crate::error::{Class, Context, Error, Result};
+use crate::host::Host;
+use crate::journal::Journal;
+use crate::plan::{Plan, Step};
+use crate::progress::Progress;
+use crate::resource::Resource;
+
+/// Applies every step in order. The first failure stops; what was done is in the journal.
+pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress) -> Result<()> {
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let mut journal = Journal::open(host, Some(ignored))?;
+    for step in &plan.steps {
+        let task = progress.start(step.to_string());
+        apply(host, &mut journal, step).with_context(|| step.to_string()).map_err(|error| {
+            error.with_class(Class::Step).hint("mend the cause and run it again, or take it back: mitigator-vpn undo")
+        })?;
+        task.done();
+    }
+    Ok(())
+}
+
+fn apply(host: &mut Host, journal: &mut Journal, step: &Step) -> Result<()> {
+    let Step { resource, after, .. } = step;
+    let (resource, after) = match resource {
+        // Dependencies are known only now, when the package lists are fresh; undo must know them by name.
+        Resource::Packages(packages) => {
+            let packages = packages.expand(host)?;
+            let after = packages.wanted();
+            (&Resource::Packages(packages), &after.clone())
+        }
+        _ => (resource, after),
+    };
+    // Looked at again: an earlier step may have brought this one about (a restart applies the peer list).
+    let before = resource.observe(host)?;
+    if after.is_met_by(&before) {
+        return Ok(());
+    }
+    let number = journal.begin(resource, &before, after)?;
+    resource.set(host, after)?;
+    let now = resource.observe(host)?;
+    if !after.is_met_by(&now) {
+        return Err(Error::unexpected(format!("{resource} is not as it was set: {}", now.summary())));
+    }
+    journal.done(number)
+}

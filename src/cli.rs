@@ -1,0 +1,242 @@
+//! The command line as types: what can be typed, and nothing else. No IO.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::gateway::GatewayCommand;
+use crate::commands::peers::PeersCommand;
+use crate::settings::{FirewallPolicy, Restart, StackKind};
+
+/// Sets up, checks and maintains the WireGuard VPN between BIFIT Mitigator instances.
+#[derive(Debug, Parser)]
+#[command(name = "mitigator-vpn", version, after_long_help = AFTER_HELP, max_term_width = 110)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  done, or nothing to do
+  1  unexpected failure
+  2  bad arguments or a bad input file; nothing changed
+  3  preflight (or a check) found a failure; nothing changed
+  4  stopped in order: a reboot is needed, the run goes on after it
+  5  applied, but the proof failed (no handshake, say); or status found a difference
+  6  an apply step failed; what was done is in the journal, run again or undo
+  7  another run holds the lock
+
+Files:
+  /srv/mitigator/vpn-private.conf     this instance's key; never leaves it
+  /srv/mitigator/vpn-public.conf      all instances; the same bytes on each
+  /var/lib/mitigator-vpn/             the journal of what was done, for undo
+
+Try it:
+  mitigator-vpn preflight
+  mitigator-vpn install --vpn-address 10.8.3.1 --endpoint 192.0.2.1";
+
+/// Options of every command. Each has an environment variable.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The instance's directory
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "DIR",
+        default_value = "/srv/mitigator",
+        env = "MITIGATOR_VPN_DIR"
+    )]
+    pub dir: PathBuf,
+    /// Act on a host's tree mounted at DIR; what needs its kernel or daemons is left out and said
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR", env = "MITIGATOR_VPN_ROOT")]
+    pub root: Option<PathBuf>,
+    /// Print one JSON document; with --json=events, also progress as one JSON object a line
+    #[arg(long, global = true, help_heading = "Global options", value_name = "WHAT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "document", env = "MITIGATOR_VPN_JSON")]
+    pub json: Option<Json>,
+    /// Ask nothing
+    #[arg(long, global = true, help_heading = "Global options", env = "MITIGATOR_VPN_YES")]
+    pub yes: bool,
+    /// Take a failure of these checks as a warning
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "ID",
+        value_delimiter = ',',
+        env = "MITIGATOR_VPN_IGNORE"
+    )]
+    pub ignore: Vec<String>,
+    /// When to use colours; NO_COLOR is obeyed
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "MITIGATOR_VPN_COLOR"
+    )]
+    pub color: Color,
+}
+
+/// `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Json {
+    /// The result as one document.
+    Document,
+    /// Progress as it happens, then the result, an object a line.
+    Events,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what would go wrong on this host, all of it at once; changes nothing
+    Preflight(InstallOptions),
+    /// Show what install would change, as a difference; changes nothing
+    Plan(InstallOptions),
+    /// Make this host a proven member of the cluster's VPN: plan, ask, apply, verify
+    Install(InstallOptions),
+    /// Does this instance still match? Shows each member's handshake, age and traffic
+    Status,
+    /// Take back what install did
+    Undo,
+    /// Read, check or edit a vpn-public.conf, anywhere, without root
+    #[command(subcommand)]
+    Peers(PeersCommand),
+    /// The container's side: what runs as the gateway service
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+    /// What a check means, how it is decided, how to mend it
+    Explain {
+        /// The check's id, as preflight prints it; without one, all ids
+        id: Option<String>,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// Print the JSON schema of what --json prints
+    Schema,
+}
+
+/// What `install` takes; `preflight` and `plan` take the same.
+#[derive(Args, Clone, Debug, Default)]
+pub struct InstallOptions {
+    /// This instance's address inside the VPN, unique in the cluster [default: what the instance already has]
+    #[arg(long, value_name = "ADDR", env = "MITIGATOR_VPN_VPN_ADDRESS")]
+    pub vpn_address: Option<Ipv4Addr>,
+    /// Where the other instances send their packets; IPv6 as [ADDR]:PORT [default: what the instance already has]
+    #[arg(long, value_name = "IP[:PORT]", env = "MITIGATOR_VPN_ENDPOINT", value_parser = endpoint)]
+    pub endpoint: Option<Endpoint>,
+    /// A member's vpn-public.conf to join with
+    #[arg(long, value_name = "FILE", env = "MITIGATOR_VPN_PEERS")]
+    pub peers: Option<PathBuf>,
+    /// The UDP port WireGuard listens on [default: what the instance already has, or 4567]
+    #[arg(long, value_name = "PORT", env = "MITIGATOR_VPN_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Prefix length of the VPN's network [default: what the instance already has, or 24]
+    #[arg(long, value_name = "BITS", env = "MITIGATOR_VPN_PREFIX", value_parser = clap::value_parser!(u8).range(8..=30))]
+    pub prefix: Option<u8>,
+    /// What to do about the firewall
+    #[arg(long, value_name = "POLICY", default_value = "auto", env = "MITIGATOR_VPN_FIREWALL")]
+    pub firewall: FirewallPolicy,
+    /// How far a restart may go
+    #[arg(long, value_name = "SCOPE", default_value = "full", env = "MITIGATOR_VPN_RESTART")]
+    pub restart: Restart,
+    /// Take packages from this mirror instead of the host's own
+    #[arg(long, value_name = "URL", env = "MITIGATOR_VPN_APT_MIRROR")]
+    pub apt_mirror: Option<String>,
+    /// Whose compose stack it is
+    #[arg(long, value_name = "STACK", default_value = "vendor", env = "MITIGATOR_VPN_STACK")]
+    pub stack: StackKind,
+}
+
+/// `--endpoint`: the port is optional.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// With a port.
+    Full(SocketAddr),
+    /// The VPN's own port.
+    Address(IpAddr),
+}
+
+impl Endpoint {
+    /// With the port filled in.
+    pub fn with_port(self, port: u16) -> SocketAddr {
+        match self {
+            Endpoint::Full(full) => full,
+            Endpoint::Address(address) => SocketAddr::new(address, port),
+        }
+    }
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    if let Ok(full) = text.parse::<SocketAddr>() {
+        return if full.port() == 0 { Err("port 0 can't be sent to".into()) } else { Ok(Endpoint::Full(full)) };
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map(Endpoint::Address).map_err(|_| {
+        "not a literal address: write 192.0.2.1, 192.0.2.1:4567 or [2001:db8::1]:4567 (a name would be resolved once \
+         and then never again)"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_an_environment_variable() {
+        fn visit(command: &clap::Command) {
+            for arg in command.get_arguments().filter(|a| a.get_long().is_some() && !a.is_positional()) {
+                let builtin = ["help", "version"].contains(&arg.get_id().as_str());
+                let name = arg.get_env().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
+                // The gateway's are the container's own, some of them the contract's.
+                let ours = name.starts_with("MITIGATOR_VPN_") || name.starts_with("GATEWAY_");
+                assert!(builtin || ours, "{} of {}", arg.get_id(), command.get_name());
+            }
+            command.get_subcommands().for_each(visit);
+        }
+        visit(&Cli::command());
+    }
+
+    #[test]
+    fn endpoints_are_literal_addresses() {
+        assert_eq!(endpoint("192.0.2.1").unwrap().with_port(4567).to_string(), "192.0.2.1:4567");
+        assert_eq!(endpoint("[2001:db8::1]:99").unwrap().with_port(4567).to_string(), "[2001:db8::1]:99");
+        assert_eq!(endpoint("2001:db8::1").unwrap().with_port(4567).to_string(), "[2001:db8::1]:4567");
+        for bad in ["host.example", "192.0.2.1:0", "192.0.2.1:99999", "", "192.0.2.256"] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
+    }
+}

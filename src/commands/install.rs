@@ -1,0 +1,218 @@
+//! `preflight`, `plan` and `install`: one pipeline, stopped at different places.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::confirm;
+use crate::apply;
+use crate::cli::{Global, InstallOptions};
+use crate::desired::{self, Supplies};
+use crate::distro::Distro;
+use crate::error::{Class, Context, Error, Result};
+use crate::facts::{Facts, stack};
+use crate::gateway::image;
+use crate::host::Host;
+use crate::plan::Plan;
+use crate::preflight;
+use crate::report::{InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA};
+use crate::resource::{FirewallRule, Resource, State};
+use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
+use crate::tunnel;
+use crate::wireguard::{PeerList, PrivateKey};
+
+/// How long a handshake may take before it counts as missing.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long when members can't know this instance's key yet.
+const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(2);
+
+/// What was read and judged before anything is planned.
+pub(super) struct Ground {
+    pub facts: Facts,
+    pub distro: Result<Distro, String>,
+    pub settings: Settings,
+    pub preflight: PreflightDocument,
+}
+
+impl Ground {
+    /// Reads the host and runs every check.
+    pub(super) fn survey(host: &Host, global: &Global, options: &InstallOptions) -> Result<Ground> {
+        let peers = options.peers.as_deref().map(peers_file).transpose()?;
+        let mut settings = Settings::from_options(global, options, peers);
+        let (facts, distro) = Facts::gather(host, &settings);
+        settings.complete(&facts.instance, options);
+        let context =
+            preflight::Context { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
+        let preflight = PreflightDocument::new(&facts, preflight::run(&context));
+        Ok(Ground { facts, distro, settings, preflight })
+    }
+
+    /// What has to change, if no check forbids it.
+    pub(super) fn plan(&self, host: &Host) -> Result<Plan> {
+        let executable = match self.settings.stack {
+            StackKind::Default => image::digest(&Host::live(), &image::executable()?)?,
+            StackKind::Vendor => String::new(),
+        };
+        let supplies = Supplies { key: PrivateKey::generate(), executable };
+        Plan::diff(host, desired::resources(&self.facts, self.distro.as_ref().ok(), &self.settings, &supplies)?)
+    }
+
+    fn refused(&self) -> bool {
+        self.preflight.outcome == Outcome::Fail
+    }
+
+    /// What was left out, and what a person has to do or know.
+    fn notes(&self, plan: &Plan) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.facts.live {
+            notes.push("files only: packages, module, firewall and stack wait for a run on the live host".to_owned());
+        }
+        if self.facts.live && self.settings.firewall == FirewallPolicy::Report {
+            for rule in FirewallRule::wanted(&self.facts, &self.settings) {
+                notes.extend(rule.commands().into_iter().map(|cmd| format!("the firewall is left to you: {cmd}")));
+            }
+        }
+        if self.settings.restart == Restart::None && !plan.is_empty() {
+            notes
+                .push("nothing is restarted: what changes in .env and compose files waits for you to do it".to_owned());
+        }
+        notes
+    }
+}
+
+/// `--peers FILE` names a file of the machine we run on, also with `--root`.
+fn peers_file(path: &Path) -> Result<String> {
+    let text = Host::live().read_text(&std::path::absolute(path).context("--peers")?)?;
+    text.ok_or_else(|| {
+        Error::input(format!("--peers {}: no such file", path.display()))
+            .hint("take it from any member: scp root@MEMBER:/srv/mitigator/vpn-public.conf .")
+    })
+}
+
+/// Says what would go wrong.
+pub fn preflight(host: &Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
+    let ground = Ground::survey(host, global, options)?;
+    output.document(&ground.preflight)?;
+    Ok(if ground.refused() { Class::Refused.into() } else { ExitCode::SUCCESS })
+}
+
+/// Says what install would change.
+pub fn plan(host: &Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
+    let ground = Ground::survey(host, global, options)?;
+    if ground.refused() {
+        return refuse(&ground, output);
+    }
+    let plan = ground.plan(host)?;
+    let mut notes = ground.notes(&plan);
+    if plan.steps.iter().any(|step| matches!(step.resource, Resource::PrivateFile(_)) && step.before == State::Absent) {
+        notes.push("the key is made at install, so its public half will be another one than shown here".to_owned());
+    }
+    output.document(&PlanDocument::new(&ground.facts, &plan, notes, &ground.preflight))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plans, asks, applies, verifies.
+pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
+    let _lock = host.lock()?;
+    let progress = output.progress();
+    let task = progress.start("look at this host".into());
+    for name in ["vpn-private.conf", "vpn-public.conf"] {
+        if host.recover(&global.dir.join(name))? {
+            tracing::warn!("completed an interrupted write to {name}");
+        }
+    }
+    let ground = Ground::survey(host, global, options)?;
+    if ground.refused() {
+        task.done();
+        return refuse(&ground, output);
+    }
+    let plan = ground.plan(host)?;
+    task.done();
+    let notes = ground.notes(&plan);
+    let document = PlanDocument::new(&ground.facts, &plan, notes, &ground.preflight);
+    if !plan.is_empty() && !global.yes {
+        confirm("apply?", output, || output.document(&document))?;
+    }
+    apply::run(host, &plan, &ground.settings.ignore, &progress)?;
+    let result = prove(host, &ground, document, output)?;
+    output.document(&result)?;
+    Ok(if result.outcome == Outcome::Fail { Class::Unproven.into() } else { ExitCode::SUCCESS })
+}
+
+fn refuse(ground: &Ground, output: &Output) -> Result<ExitCode> {
+    output.document(&ground.preflight)?;
+    Ok(Class::Refused.into())
+}
+
+/// Proves the result: the instance as it stands now, its handshakes, and what is left for a person.
+fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> Result<InstallDocument> {
+    let settings = &ground.settings;
+    let path = settings.dir.join("vpn-public.conf");
+    let mut document = InstallDocument {
+        schema: SCHEMA,
+        host: plan.host,
+        steps: plan.steps,
+        instance: None,
+        next: plan.notes,
+        outcome: Outcome::Pass,
+    };
+    let list = PeerList::read(host, &path)?;
+    let own = list.as_ref().zip(settings.vpn_address).and_then(|(list, address)| list.by_address(address).cloned());
+    let (Some(list), Some(own)) = (list, own) else {
+        return Err(Error::new(Class::Unproven, format!("{} does not list this instance", path.display())));
+    };
+    let list_changed = document.steps.iter().any(|step| step.resource.ends_with("vpn-public.conf"));
+    // Members can answer only if the list they gave us already had us in it.
+    let known_to_members = settings.peers.as_deref().is_some_and(|given| given == list.to_text()) || !list_changed;
+
+    let mut instance = InstanceDocument {
+        vpn_address: Some(own.address),
+        public_key: Some(own.public_key),
+        list_digest: Some(list.digest()),
+        implementation: None,
+        members: Vec::new(),
+    };
+    if ground.facts.live && settings.restart != Restart::None {
+        let task = output.progress().start("prove the tunnel by handshakes".into());
+        let patience = if known_to_members { PATIENCE } else { PATIENCE_WITH_STRANGERS };
+        let (gateway, _) = stack::containers(host, &settings.dir);
+        let (live, members) = tunnel::members(host, gateway.as_ref(), &list, own.public_key, patience)?;
+        let silent = members.iter().filter(|member| !member.reached).count();
+        document.outcome = match &live {
+            None => Outcome::Fail,
+            Some(live) if !tunnel::difference(live, &list).is_empty() => Outcome::Fail,
+            Some(_) if silent == 0 => Outcome::Pass,
+            Some(_) if !known_to_members => Outcome::Warn,
+            Some(_) => Outcome::Fail,
+        };
+        match &live {
+            None => document.next.push(format!(
+                "no tunnel came up; see why: cd {} && docker-compose logs gateway",
+                settings.dir.display()
+            )),
+            Some(_) if silent > 0 && known_to_members => document.next.push(format!(
+                "{silent} members gave no handshake: UDP {} is blocked on the way, their endpoint is wrong, or they lack \
+                 this instance's key",
+                settings.port
+            )),
+            Some(_) => {}
+        }
+        instance.implementation = live.map(|live| live.implementation.to_string());
+        instance.members = members;
+        task.done();
+    }
+    document.instance = Some(instance);
+    if list_changed && list.len() > 1 {
+        document.next.push(format!(
+            "give the other members this {}, then on each: mitigator-vpn install --peers FILE --yes",
+            path.display()
+        ));
+    }
+    if !document.steps.is_empty() {
+        // P13: nothing on the host knows whether a person has done it.
+        document
+            .next
+            .push(format!("in Mitigator's web interface, enter {} as this instance's VPN address", own.address));
+    }
+    Ok(document)
+}

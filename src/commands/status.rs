@@ -1,0 +1,74 @@
+//! `status`: does this instance still match? Compares disk, container and live device (FN-50).
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::install::Ground;
+use crate::cli::{Global, InstallOptions};
+use crate::error::{Class, Result};
+use crate::facts::{PrivateFile, TextFile};
+use crate::host::Host;
+use crate::preflight::Verdict;
+use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument};
+use crate::settings::StackKind;
+use crate::tunnel;
+use crate::wireguard::PeerList;
+
+/// One round of WireGuard's own handshake retries.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Reports how the instance stands.
+pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
+    // The default stack's resources belong to the picture exactly where that stack is.
+    let options = InstallOptions { stack: StackKind::Default, ..Default::default() };
+    let ground = Ground::survey(host, global, &options)?;
+    let (facts, settings) = (&ground.facts, &ground.settings);
+
+    let failed = ground.preflight.findings.iter().filter(|finding| finding.outcome == Verdict::Fail);
+    let mut differences: Vec<String> = failed.map(|f| format!("{}; mend it: {}", f.detail, f.hint)).collect();
+    let public_key = match &facts.instance.private_conf {
+        PrivateFile::Present { public, .. } => Some(*public),
+        _ => None,
+    };
+    let list = match &facts.instance.public_conf {
+        TextFile::Text(text) => PeerList::parse(text).ok(),
+        _ => None,
+    };
+    let mut instance = InstanceDocument {
+        vpn_address: settings.vpn_address.filter(|_| public_key.is_some() || list.is_some()),
+        public_key,
+        list_digest: list.as_ref().map(PeerList::digest),
+        implementation: None,
+        members: Vec::new(),
+    };
+    match (&list, public_key, settings.vpn_address, settings.endpoint) {
+        (Some(list), Some(own), Some(_), Some(_)) => {
+            if differences.is_empty() {
+                let plan = ground.plan(host)?;
+                let steps = plan.steps.iter();
+                differences.extend(steps.map(|step| format!("install would {step}; mend it: mitigator-vpn install")));
+            }
+            if facts.live {
+                let (live, members) = tunnel::members(host, facts.stack.gateway.as_ref(), list, own, PATIENCE)?;
+                differences.extend(members.iter().filter(|m| !m.reached).map(|m| {
+                    format!(
+                        "no handshake with {} at {}: UDP is blocked on the way, the endpoint is wrong, or it lacks this \
+                         instance's key; look from its side: mitigator-vpn status",
+                        m.vpn_address, m.endpoint
+                    )
+                }));
+                instance.implementation = live.map(|live| live.implementation.to_string());
+                instance.members = members;
+            }
+        }
+        _ => differences.push(
+            "no VPN is set up here, or part of it is missing; set it up: mitigator-vpn install --vpn-address ADDR \
+             --endpoint IP"
+                .to_owned(),
+        ),
+    }
+    let outcome = if differences.is_empty() { Outcome::Pass } else { Outcome::Fail };
+    let document = StatusDocument { schema: SCHEMA, host: facts.into(), instance, differences, outcome };
+    output.document(&document)?;
+    Ok(if outcome == Outcome::Pass { ExitCode::SUCCESS } else { Class::Unproven.into() })
+}

@@ -1,0 +1,34 @@
+//! `undo`: takes back what install did, by the journal.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use super::confirm;
+use crate::cli::Global;
+use crate::error::{Class, Result};
+use crate::host::Host;
+use crate::journal::Receipt;
+use crate::report::{Outcome, Output, UndoDocument};
+use crate::undo;
+
+/// Asks, takes back, reports.
+pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode> {
+    let _lock = host.lock()?;
+    let receipt = Receipt::load(host)?;
+    if !receipt.changes.is_empty() && !global.yes {
+        let mut list = String::new();
+        for change in undo::order(&receipt.changes) {
+            let _ = writeln!(list, "  {}", change.resource);
+        }
+        confirm("take all of this back? The VPN of this instance goes with it.", output, || {
+            output.bytes(list.as_bytes())
+        })?;
+    }
+    let fates = match receipt.last_run {
+        Some(_) => undo::run(host, &receipt, &output.progress())?,
+        None => Vec::new(),
+    };
+    let document = UndoDocument::new(&fates);
+    output.document(&document)?;
+    Ok(if document.outcome == Outcome::Fail { Class::Step.into() } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,223 @@
+//! The end state of one instance, as a list of resources in the order of the job. Read it top to bottom: it is the
+//! procedure an operator would follow by hand (the P-numbers are the steps of that procedure).
+//!
+//! Pure: everything it decides on is in the facts and settings.
+
+use std::path::{Path, PathBuf};
+
+use crate::compose;
+use crate::compose::dotenv::Dotenv;
+use crate::distro::Distro;
+use crate::error::{Context, Error, Result};
+use crate::facts::{Facts, PrivateFile as PrivateFacts, TextFile, WireGuardSupport};
+use crate::gateway::stack as default_stack;
+use crate::resource::{
+    Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack, State, Tunnel,
+};
+use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
+use crate::wireguard::{Peer, PeerList, PrivateConf, PrivateKey, PublicKey};
+
+/// A resource and how it should stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The resource.
+    pub resource: Resource,
+    /// How it should stand.
+    pub state: State,
+}
+
+/// The module's name, in `modprobe` and in the autoload file.
+const MODULE: &str = "wireguard";
+const AUTOLOAD_DIR: &str = "/etc/modules-load.d";
+
+/// What this run brings to the host.
+#[derive(Clone, Debug)]
+pub struct Supplies {
+    /// The key the instance gets if it has none.
+    pub key: PrivateKey,
+    /// The digest of this executable, which the default gateway's image is named by.
+    pub executable: String,
+}
+
+/// What one instance consists of.
+pub fn resources(
+    facts: &Facts,
+    distro: Option<&Distro>,
+    settings: &Settings,
+    supplies: &Supplies,
+) -> Result<Vec<Wanted>> {
+    let mut list = Vec::new();
+    let mut want = |resource, state| list.push(Wanted { resource, state });
+    let dir = &settings.dir;
+    let file = |name: &str| Resource::File(File { path: dir.join(name) });
+
+    if facts.live {
+        // P1, P4
+        let packages = Packages::new(packages(facts, distro, settings));
+        if !packages.names.is_empty() {
+            let all = packages.wanted();
+            want(Resource::Packages(packages), all);
+        }
+        // P2
+        if loads_a_module(facts) {
+            want(Resource::Module(Module { name: MODULE.into() }), State::Present);
+        }
+    }
+    // P3
+    if !facts.live || loads_a_module(facts) {
+        want(Resource::Directory(Directory { path: AUTOLOAD_DIR.into() }), State::Present);
+        want(
+            Resource::File(File { path: Path::new(AUTOLOAD_DIR).join("mitigator.conf") }),
+            State::Text(format!("{MODULE}\n")),
+        );
+    }
+    // P6
+    if facts.live && settings.firewall == FirewallPolicy::Auto {
+        for rule in FirewallRule::wanted(facts, settings) {
+            want(Resource::FirewallRule(rule), State::Present);
+        }
+    }
+    // On a live host the vendor's directory is there, or preflight has said no.
+    for dir in with_parents(dir) {
+        want(Resource::Directory(Directory { path: dir }), State::Present);
+    }
+    if uses_default_stack(facts, settings) {
+        let userspace = userspace(facts, distro).is_some();
+        let image = GatewayImage::of_executable(&supplies.executable, userspace);
+        let base = default_stack::compose_file(&image.reference, userspace);
+        if facts.live {
+            want(Resource::GatewayImage(image), State::Present);
+        }
+        want(file(compose::BASE_NAME), State::Text(base));
+    }
+    // P5: before the list, which needs its public half.
+    let (public, private) = private_conf(facts, settings, &supplies.key);
+    let path = dir.join("vpn-private.conf");
+    want(Resource::PrivateFile(PrivateFile { path, fresh: Some(supplies.key.clone()) }), private);
+    // P7, P8
+    want(file("vpn-public.conf"), State::Text(public_conf(facts, settings, public)?.to_text()));
+    // P9
+    want(file(compose::OVERLAY_NAME), State::Text(compose::OVERLAY.into()));
+    // P10, P11
+    for (key, value) in env_keys(facts, settings)? {
+        let line = env_line(facts, &key, &value)?;
+        want(Resource::EnvKey(EnvKey { path: dir.join(".env"), key }), State::Line(line));
+    }
+    // P12, C2
+    if let (true, Some(compose)) = (facts.live && settings.restart != Restart::None, facts.stack.commands.first()) {
+        let (dir, compose) = (dir.clone(), compose.clone());
+        let public_conf = dir.join("vpn-public.conf");
+        let stack = Stack { dir: dir.clone(), compose: compose.clone(), restart: settings.restart };
+        want(Resource::Stack(stack), State::Running);
+        want(Resource::Tunnel(Tunnel { dir, public_conf, compose }), State::Running);
+    }
+    Ok(list)
+}
+
+/// Whether the running kernel has WireGuard as a module that this host itself may load (FN-19).
+fn loads_a_module(facts: &Facts) -> bool {
+    let module = matches!(facts.kernel.wireguard, WireGuardSupport::Loaded | WireGuardSupport::Loadable);
+    module && facts.machine.container.is_none()
+}
+
+/// Whether `--stack default` has a stack to bring: an existing one is the vendor's and never changed.
+pub fn uses_default_stack(facts: &Facts, settings: &Settings) -> bool {
+    settings.stack == StackKind::Default
+        && (facts.instance.default_stack || !compose::has_base(&facts.instance.compose_files))
+}
+
+/// The package of the userspace implementation, where the default gateway needs it because the kernel has none.
+fn userspace<'a>(facts: &Facts, distro: Option<&'a Distro>) -> Option<&'a str> {
+    if facts.kernel.wireguard.usable() { None } else { distro?.packages.userspace.as_deref() }
+}
+
+/// The packages this instance needs; those that are there are skipped by the difference.
+fn packages(facts: &Facts, distro: Option<&Distro>, settings: &Settings) -> Vec<String> {
+    let Some(distro) = distro else { return Vec::new() };
+    let mut names = Vec::new();
+    if !facts.kernel.wireguard.usable() && facts.machine.container.is_none() {
+        let source = distro.module_source(&facts.kernel, &facts.machine.arch, &facts.packages);
+        names.extend(source.into_iter().flat_map(|source| source.packages()));
+    }
+    names.extend(distro.packages.tools.iter().cloned());
+    if uses_default_stack(facts, settings) {
+        names.extend(userspace(facts, Some(distro)).map(str::to_owned));
+    }
+    names
+}
+
+/// `/srv/mitigator` needs `/srv` first.
+fn with_parents(dir: &Path) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = dir.ancestors().filter(|p| p.parent().is_some()).map(PathBuf::from).collect();
+    dirs.reverse();
+    dirs
+}
+
+/// The private file: an existing key wins, always (FN-47).
+fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> (PublicKey, State) {
+    match &facts.instance.private_conf {
+        PrivateFacts::Present { public, template, .. } => {
+            let template = PrivateConf::template_with_port(template, settings.port);
+            (*public, State::Private { template, public: *public })
+        }
+        _ => {
+            let conf = PrivateConf::fresh(fresh.clone(), settings.port);
+            (fresh.public(), State::Private { template: conf.template, public: fresh.public() })
+        }
+    }
+}
+
+/// The list: what is here, what `--peers` brought, and ourselves. Nobody is ever dropped (FN-49).
+fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<PeerList> {
+    let own = Peer {
+        public_key: public,
+        address: settings.vpn_address.ok_or_else(|| missing("--vpn-address"))?,
+        endpoint: settings.endpoint.ok_or_else(|| missing("--endpoint"))?,
+        keepalive: None,
+    };
+    let here = match &facts.instance.public_conf {
+        TextFile::Text(text) => Some(PeerList::parse_named("vpn-public.conf", text)?),
+        _ => None,
+    };
+    let given = settings.peers.as_deref().map(|text| PeerList::parse_named("--peers", text)).transpose()?;
+    let mut list = match (here, given) {
+        (Some(here), Some(given)) => PeerList::merge(&here, &given)
+            .map_err(|problems| crate::wireguard::Problem::error("--peers", &problems))
+            .context("the list here and the one given contradict each other")?,
+        (Some(list), None) | (None, Some(list)) => list,
+        (None, None) => PeerList::default(),
+    };
+    list.put(own)?;
+    Ok(list)
+}
+
+/// The keys of `.env` that are ours, with their values (FN-32, FN-33).
+fn env_keys(facts: &Facts, settings: &Settings) -> Result<Vec<(String, String)>> {
+    let address = settings.vpn_address.ok_or_else(|| missing("--vpn-address"))?;
+    let values = &facts.instance.env.values;
+    let files = compose::extend_compose_file(
+        values.get("COMPOSE_FILE").map(String::as_str),
+        values.get("COMPOSE_PATH_SEPARATOR").map(String::as_str),
+        &settings.dir,
+        &facts.instance.compose_files,
+    );
+    let mut keys = vec![("COMPOSE_FILE".to_owned(), files), ("MITIGATOR_VPN_ADDRESS".to_owned(), address.to_string())];
+    // The overlay's own default serves the usual prefix; a line that isn't needed isn't written.
+    if settings.prefix != crate::settings::DEFAULT_PREFIX || values.contains_key("MITIGATOR_VPN_PREFIX") {
+        keys.push(("MITIGATOR_VPN_PREFIX".to_owned(), settings.prefix.to_string()));
+    }
+    Ok(keys)
+}
+
+/// The line of `.env` that gives a key this value: the one there with only its value changed, or a plain new one.
+fn env_line(facts: &Facts, key: &str, value: &str) -> Result<String> {
+    let there = facts.instance.env.lines.get(key).map_or("", String::as_str);
+    let mut env = Dotenv::parse(there.as_bytes());
+    env.set(key, value)?;
+    Ok(env.line(key).unwrap_or_default())
+}
+
+fn missing(option: &str) -> Error {
+    Error::input(format!("{option} is needed: this instance has none yet"))
+        .hint("mitigator-vpn install --vpn-address 10.8.3.1 --endpoint 192.0.2.1:4567")
+}

@@ -1,0 +1,85 @@
+//! Progress of long work, on stderr: a spinner on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Where progress goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A spinner for the task at hand, a line for each finished one.
+    Terminal,
+    /// A line when a task starts.
+    Lines,
+    /// One JSON object a line, on stdout (`--json=events`).
+    Events,
+    /// Nothing.
+    Silent,
+}
+
+/// A task under way. Dropped without [`Task::done`] it counts as failed.
+pub struct Task {
+    name: String,
+    bar: Option<ProgressBar>,
+    events: bool,
+    finished: bool,
+}
+
+impl Progress {
+    /// What fits the stderr of this process.
+    pub fn detect() -> Self {
+        if std::io::stderr().is_terminal() { Progress::Terminal } else { Progress::Lines }
+    }
+
+    /// Starts a task.
+    pub fn start(&self, name: String) -> Task {
+        let mut bar = None;
+        match self {
+            Progress::Terminal => {
+                let style =
+                    ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}").expect("the template is valid");
+                let spinner = ProgressBar::new_spinner().with_style(style).with_message(name.clone());
+                spinner.enable_steady_tick(Duration::from_millis(100));
+                bar = Some(spinner);
+            }
+            // A closed stderr is no reason to stop half way.
+            Progress::Lines => drop(writeln!(std::io::stderr(), "{name}")),
+            Progress::Events => event("start", &name),
+            Progress::Silent => {}
+        }
+        Task { name, bar, events: *self == Progress::Events, finished: false }
+    }
+}
+
+impl Task {
+    /// It worked.
+    pub fn done(mut self) {
+        self.finished = true;
+        self.end("done");
+    }
+
+    fn end(&self, outcome: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+            let mark = if self.finished { console::style("ok").green() } else { console::style("failed").red() };
+            drop(writeln!(std::io::stderr(), "{mark} {}", self.name));
+        }
+        if self.events {
+            event(outcome, &self.name);
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.end("failed");
+        }
+    }
+}
+
+fn event(what: &str, task: &str) {
+    let line = serde_json::json!({ "event": what, "task": task });
+    drop(writeln!(std::io::stdout(), "{line}"));
+}

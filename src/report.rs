@@ -1,0 +1,112 @@
+//! What the program says: to people as lines, to programs as JSON whose shape is published by `schema`.
+//!
+//! stdout carries results and nothing else; progress and errors go to stderr.
+
+mod documents;
+mod human;
+
+use std::io::{ErrorKind, Write};
+
+use schemars::{JsonSchema, schema_for};
+use serde::Serialize;
+
+pub use documents::{
+    Counts, Document, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome, PlanDocument,
+    PreflightDocument, StatusDocument, StepDocument, UndoDocument, UndoneDocument,
+};
+pub use human::{age, bytes};
+
+use crate::cli::{Color, Global, Json};
+use crate::error::{Context, Result};
+use crate::progress::Progress;
+
+/// The version of the JSON documents.
+pub const SCHEMA: u32 = 1;
+
+/// Where results go, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    json: Option<Json>,
+}
+
+impl Output {
+    /// As the global options say; sets the colours for the whole process.
+    pub fn new(global: &Global) -> Self {
+        match global.color {
+            Color::Always => {
+                console::set_colors_enabled(true);
+                console::set_colors_enabled_stderr(true);
+            }
+            Color::Never => {
+                console::set_colors_enabled(false);
+                console::set_colors_enabled_stderr(false);
+            }
+            // console looks at the terminal and at NO_COLOR by itself.
+            Color::Auto => {}
+        }
+        Output { json: global.json }
+    }
+
+    /// Whether results are JSON.
+    pub fn is_json(&self) -> bool {
+        self.json.is_some()
+    }
+
+    /// Where the progress of long work goes.
+    pub fn progress(&self) -> Progress {
+        match self.json {
+            Some(Json::Events) => Progress::Events,
+            Some(Json::Document) => Progress::Silent,
+            None => Progress::detect(),
+        }
+    }
+
+    /// The result of a command, in the form that was asked for.
+    pub fn document(&self, document: &impl Document) -> Result<()> {
+        match self.json {
+            None => self.bytes(document.human().as_bytes()),
+            Some(Json::Document) => {
+                let text = serde_json::to_string_pretty(document).context("a JSON document")?;
+                self.bytes(format!("{text}\n").as_bytes())
+            }
+            Some(Json::Events) => {
+                let line = serde_json::json!({ "event": "result", "result": document });
+                self.bytes(format!("{line}\n").as_bytes())
+            }
+        }
+    }
+
+    /// Bytes as they are, on stdout. A reader that has gone away is no failure.
+    pub fn bytes(&self, bytes: &[u8]) -> Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            other => other.context("writing to standard output"),
+        }
+    }
+}
+
+/// The JSON schemas of all documents, by command.
+pub fn schema() -> String {
+    #[derive(Serialize)]
+    struct Schemas {
+        schema: u32,
+        preflight: schemars::Schema,
+        plan: schemars::Schema,
+        install: schemars::Schema,
+        status: schemars::Schema,
+        undo: schemars::Schema,
+    }
+    fn of<T: JsonSchema>() -> schemars::Schema {
+        schema_for!(T)
+    }
+    let schemas = Schemas {
+        schema: SCHEMA,
+        preflight: of::<PreflightDocument>(),
+        plan: of::<PlanDocument>(),
+        install: of::<InstallDocument>(),
+        status: of::<StatusDocument>(),
+        undo: of::<UndoDocument>(),
+    };
+    serde_json::to_string_pretty(&schemas).expect("a schema is plain data") + "\n"
+}

@@ -1,0 +1,280 @@
+//! The documents: what each command has to say, as data. [`super::schema`] publishes their shape.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::SCHEMA;
+use crate::facts::Facts;
+use crate::plan::{Plan, Step};
+use crate::preflight::{Finding, Verdict};
+use crate::resource::Resource;
+use crate::undo::Fate;
+use crate::wireguard::PublicKey;
+
+/// A result that can be shown to people and to programs.
+pub trait Document: Serialize {
+    /// For people.
+    fn human(&self) -> String;
+}
+
+/// Which host it is about.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct HostId {
+    /// os-release `ID`.
+    pub id: String,
+    /// os-release `VERSION_ID`.
+    pub version: String,
+    /// `uname -r`; empty for a mounted tree.
+    pub kernel: String,
+}
+
+impl From<&Facts> for HostId {
+    fn from(facts: &Facts) -> Self {
+        HostId { id: facts.os.id.clone(), version: facts.os.version_id.clone(), kernel: facts.kernel.release.clone() }
+    }
+}
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// All is well.
+    Pass,
+    /// It works, with reservations.
+    Warn,
+    /// It doesn't.
+    Fail,
+}
+
+/// `preflight --json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PreflightDocument {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which host.
+    pub host: HostId,
+    /// One finding for each check.
+    pub findings: Vec<Finding>,
+    /// The worst of them.
+    pub outcome: Outcome,
+}
+
+impl PreflightDocument {
+    /// From what the checks found.
+    pub fn new(facts: &Facts, findings: Vec<Finding>) -> Self {
+        let outcome = match findings.iter().map(|f| f.outcome).max() {
+            Some(Verdict::Fail) => Outcome::Fail,
+            Some(Verdict::Warn) => Outcome::Warn,
+            _ => Outcome::Pass,
+        };
+        PreflightDocument { schema: SCHEMA, host: facts.into(), findings, outcome }
+    }
+}
+
+/// How many findings there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Failures.
+    pub fail: usize,
+    /// Warnings.
+    pub warn: usize,
+    /// What can't be known here.
+    pub unknown: usize,
+    /// What is as it should be.
+    pub pass: usize,
+}
+
+impl Counts {
+    /// Of these findings.
+    pub fn of(findings: &[Finding]) -> Self {
+        let count = |verdict| findings.iter().filter(|f| f.outcome == verdict).count();
+        Counts {
+            fail: count(Verdict::Fail),
+            warn: count(Verdict::Warn),
+            unknown: count(Verdict::Unknown),
+            pass: count(Verdict::Pass),
+        }
+    }
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct StepDocument {
+    /// The kind of resource: `file`, `env-key`, `packages`, `stack`.
+    pub kind: String,
+    /// Which one: `file /srv/mitigator/vpn-public.conf`.
+    pub resource: String,
+    /// `create`, `change`, `install`, `load`, `open`, `start`, `restart`, `reconfigure`.
+    pub verb: String,
+    /// Lines that go (`- …`) and come (`+ …`); a private key is never among them.
+    pub diff: Vec<String>,
+}
+
+impl From<&Step> for StepDocument {
+    fn from(step: &Step) -> Self {
+        StepDocument {
+            kind: kind(&step.resource),
+            resource: step.resource.to_string(),
+            verb: step.verb().to_owned(),
+            diff: step.diff(),
+        }
+    }
+}
+
+/// The name a resource's kind has in the journal.
+fn kind(resource: &Resource) -> String {
+    let value = serde_json::to_value(resource).unwrap_or_default();
+    value.as_object().and_then(|o| o.keys().next().cloned()).unwrap_or_default()
+}
+
+/// `plan --json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PlanDocument {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which host.
+    pub host: HostId,
+    /// What `install` would change, in order; empty when nothing.
+    pub steps: Vec<StepDocument>,
+    /// The outage the restart among the steps means, if there is one.
+    pub outage: Option<String>,
+    /// What was left out and why, and what a person has to do.
+    pub notes: Vec<String>,
+    /// Checks that stand in the way or worry.
+    pub findings: Vec<Finding>,
+    /// `pass`, or `fail` when a check forbids it.
+    pub outcome: Outcome,
+}
+
+impl PlanDocument {
+    /// From a plan and the checks before it.
+    pub fn new(facts: &Facts, plan: &Plan, notes: Vec<String>, preflight: &PreflightDocument) -> Self {
+        let mut findings = preflight.findings.clone();
+        findings.retain(|f| matches!(f.outcome, Verdict::Fail | Verdict::Warn));
+        PlanDocument {
+            schema: SCHEMA,
+            host: facts.into(),
+            steps: plan.steps.iter().map(StepDocument::from).collect(),
+            outage: plan.outage().map(str::to_owned),
+            notes,
+            findings,
+            outcome: preflight.outcome,
+        }
+    }
+}
+
+/// `install --json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct InstallDocument {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which host.
+    pub host: HostId,
+    /// What was changed, in order; empty when nothing had to be.
+    pub steps: Vec<StepDocument>,
+    /// How the instance stands now.
+    pub instance: Option<InstanceDocument>,
+    /// What is left for a person to do.
+    pub next: Vec<String>,
+    /// `pass` when it is proven, `warn` when members still lack this instance's key, `fail` when the proof failed.
+    pub outcome: Outcome,
+}
+
+/// The instance and its tunnel.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct InstanceDocument {
+    /// Its address inside the VPN.
+    pub vpn_address: Option<Ipv4Addr>,
+    /// Its public key.
+    pub public_key: Option<PublicKey>,
+    /// SHA-256 of vpn-public.conf: equal on all instances, or the lists have drifted apart.
+    pub list_digest: Option<String>,
+    /// `kernel` or `userspace`; nothing when no tunnel is up.
+    pub implementation: Option<String>,
+    /// The other members.
+    pub members: Vec<MemberDocument>,
+}
+
+/// One other member, as seen from here.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MemberDocument {
+    /// Its address inside the VPN.
+    pub vpn_address: Ipv4Addr,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Where packets to it go, by the list.
+    #[schemars(with = "String")]
+    pub endpoint: SocketAddr,
+    /// Where they go now: a peer may roam.
+    #[schemars(with = "Option<String>")]
+    pub live_endpoint: Option<SocketAddr>,
+    /// Seconds since the last handshake; nothing if there was none.
+    pub handshake_age: Option<u64>,
+    /// Bytes received from it.
+    pub received: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
+    /// Whether the last handshake is young enough to prove the tunnel.
+    pub reached: bool,
+}
+
+/// `status --json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct StatusDocument {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which host.
+    pub host: HostId,
+    /// How the instance stands.
+    pub instance: InstanceDocument,
+    /// What differs from how it should be: a sentence each, with its way out.
+    pub differences: Vec<String>,
+    /// `pass` when nothing differs.
+    pub outcome: Outcome,
+}
+
+/// `undo --json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct UndoDocument {
+    /// The version of this document.
+    pub schema: u32,
+    /// What was dealt with, in order.
+    pub changes: Vec<UndoneDocument>,
+    /// `pass` when all is as before, `warn` when something was kept, `fail` when something could not be taken back.
+    pub outcome: Outcome,
+}
+
+/// One change that undo dealt with.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct UndoneDocument {
+    /// Which resource.
+    pub resource: String,
+    /// `taken-back`, `kept` or `failed`.
+    pub fate: String,
+    /// Why, unless it was taken back.
+    pub reason: Option<String>,
+}
+
+impl UndoDocument {
+    /// From what undo did.
+    pub fn new(fates: &[(Resource, Fate)]) -> Self {
+        let mut outcome = Outcome::Pass;
+        let changes = fates.iter().map(|(resource, fate)| {
+            let (fate, reason) = match fate {
+                Fate::TakenBack => ("taken-back", None),
+                Fate::Kept(now) => ("kept", Some(format!("somebody has changed it since: {now}"))),
+                Fate::Failed(reason) => ("failed", Some(reason.clone())),
+            };
+            outcome = match (outcome, fate) {
+                (_, "failed") | (Outcome::Fail, _) => Outcome::Fail,
+                (_, "kept") | (Outcome::Warn, _) => Outcome::Warn,
+                _ => Outcome::Pass,
+            };
+            UndoneDocument { resource: resource.to_string(), fate: fate.to_owned(), reason }
+        });
+        let changes = changes.collect();
+        UndoDocument { schema: SCHEMA, changes, outcome }
+    }
+}

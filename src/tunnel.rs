@@ -1,0 +1,191 @@
+//! The live tunnel seen from the host, whoever's gateway it is.
+//!
+//! A kernel device is read over netlink inside the gateway's network namespace, which needs nothing in its image.
+//! A userspace device answers only on a socket inside the container, so there our own gateway is asked.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::{Context, Result};
+use crate::facts::Container;
+use crate::gateway::Status;
+use crate::host::{Cmd, Host};
+use crate::report::MemberDocument;
+use crate::wireguard::device::{Device, Implementation};
+use crate::wireguard::{PeerList, PublicKey};
+
+/// A session older than this is dead: WireGuard makes a new one every two minutes while there is traffic, and rejects
+/// packets under one older than three.
+pub const SESSION: u64 = 180;
+/// Where packets that only provoke a handshake go: the discard service.
+const DISCARD: u16 = 9;
+
+/// The tunnel as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    /// Who does the encryption.
+    pub implementation: Implementation,
+    /// The device's own public key.
+    pub public_key: Option<PublicKey>,
+    /// The UDP port it listens on.
+    pub listen_port: Option<u16>,
+    /// Its peers.
+    pub peers: Vec<LiveMember>,
+}
+
+/// One peer of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveMember {
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its address in the VPN.
+    pub address: Option<Ipv4Addr>,
+    /// Where its packets go now.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since the last handshake.
+    pub handshake_age: Option<u64>,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+}
+
+/// The tunnel of a running gateway; `None` when it has none.
+pub fn observe(host: &Host, gateway: &Container) -> Result<Option<Live>> {
+    let device = host.in_network_of(gateway.pid, || -> Result<Option<Device>> {
+        for name in Device::names(host) {
+            match Device::observe(host, &name)? {
+                Some(device) if device.implementation == Implementation::Kernel => return Ok(Some(device)),
+                _ => {}
+            }
+        }
+        Ok(None)
+    });
+    if let Some(device) = device.context("looking into the gateway's network")?? {
+        return Ok(Some(Live::from(device)));
+    }
+    let cmd = Cmd::new("docker").args(["exec", &gateway.id, "mitigator-vpn", "gateway", "status", "--json"]);
+    let answer = host.query(&cmd)?;
+    // Not our gateway, or ours without a tunnel: either way there is no device to speak of.
+    Ok(serde_json::from_str::<Status>(&answer.stdout).ok().and_then(Live::from_status))
+}
+
+/// What the live tunnel lacks of the list, or has beyond it: a line each. Endpoints don't count, for peers may roam.
+pub fn difference(live: &Live, list: &PeerList) -> Vec<String> {
+    let mut lines = Vec::new();
+    for peer in list.peers().filter(|peer| Some(peer.public_key) != live.public_key) {
+        match live.peers.iter().find(|l| l.public_key == peer.public_key) {
+            None => lines.push(format!("{} is in vpn-public.conf, the live tunnel doesn't have it", peer.address)),
+            Some(l) if l.address != Some(peer.address) => {
+                lines.push(format!("{} has another address in the live tunnel", peer.address));
+            }
+            Some(_) => {}
+        }
+    }
+    for l in live.peers.iter().filter(|l| !list.peers().any(|p| p.public_key == l.public_key)) {
+        let name = l.address.map_or_else(|| l.public_key.short(), |a| a.to_string());
+        lines.push(format!("the live tunnel still has {name}, vpn-public.conf doesn't"));
+    }
+    lines
+}
+
+/// Sends one packet to each address through the tunnel: without traffic WireGuard makes no handshake.
+pub fn provoke(host: &Host, gateway: &Container, addresses: &[Ipv4Addr]) -> Result<()> {
+    host.in_network_of(gateway.pid, || {
+        if let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) {
+            for address in addresses {
+                // A packet that can't be sent shows as a handshake that doesn't come.
+                let _ = socket.send_to(&[0], (*address, DISCARD));
+            }
+        }
+    })
+    .context("sending through the tunnel")
+}
+
+/// The other members as seen through the tunnel, after provoking handshakes and waiting for those that don't come.
+pub fn members(
+    host: &Host,
+    gateway: Option<&Container>,
+    list: &PeerList,
+    own: PublicKey,
+    patience: Duration,
+) -> Result<(Option<Live>, Vec<MemberDocument>)> {
+    let others: Vec<Ipv4Addr> = list.peers().filter(|p| p.public_key != own).map(|p| p.address).collect();
+    let deadline = Instant::now() + patience;
+    let mut provoked: Option<Instant> = None;
+    loop {
+        let live = gateway.map(|gateway| observe(host, gateway)).transpose()?.flatten();
+        let members = seen(live.as_ref(), list, own);
+        let missing: Vec<Ipv4Addr> = members.iter().filter(|m| !m.reached).map(|m| m.vpn_address).collect();
+        let (Some(gateway), true) = (gateway, live.is_some() && !missing.is_empty() && Instant::now() < deadline)
+        else {
+            debug_assert!(others.len() == members.len());
+            return Ok((live, members));
+        };
+        if provoked.is_none_or(|at| at.elapsed() > Duration::from_secs(2)) {
+            provoke(host, gateway, &missing)?;
+            provoked = Some(Instant::now());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn seen(live: Option<&Live>, list: &PeerList, own: PublicKey) -> Vec<MemberDocument> {
+    let others = list.peers().filter(|peer| peer.public_key != own);
+    others
+        .map(|peer| {
+            let live = live.and_then(|live| live.peers.iter().find(|l| l.public_key == peer.public_key));
+            let handshake_age = live.and_then(|l| l.handshake_age);
+            MemberDocument {
+                vpn_address: peer.address,
+                public_key: peer.public_key,
+                endpoint: peer.endpoint,
+                live_endpoint: live.and_then(|l| l.endpoint),
+                handshake_age,
+                received: live.map_or(0, |l| l.received),
+                sent: live.map_or(0, |l| l.sent),
+                reached: handshake_age.is_some_and(|age| age <= SESSION),
+            }
+        })
+        .collect()
+}
+
+impl Live {
+    fn from_status(status: Status) -> Option<Live> {
+        let peers = status.peers.into_iter().map(|peer| LiveMember {
+            public_key: peer.public_key,
+            address: peer.address,
+            endpoint: peer.endpoint,
+            handshake_age: peer.handshake_age,
+            received: peer.rx_bytes,
+            sent: peer.tx_bytes,
+        });
+        Some(Live {
+            implementation: status.implementation?,
+            public_key: status.public_key,
+            listen_port: status.listen_port,
+            peers: peers.collect(),
+        })
+    }
+}
+
+impl From<Device> for Live {
+    fn from(device: Device) -> Self {
+        let age = |at: SystemTime| SystemTime::now().duration_since(at).unwrap_or_default().as_secs();
+        let peers = device.peers.iter().map(|peer| LiveMember {
+            public_key: peer.public_key,
+            address: peer.address(),
+            endpoint: peer.endpoint,
+            handshake_age: peer.last_handshake.map(age),
+            received: peer.rx_bytes,
+            sent: peer.tx_bytes,
+        });
+        Live {
+            implementation: device.implementation,
+            public_key: device.public_key,
+            listen_port: device.listen_port,
+            peers: peers.collect(),
+        }
+    }
+}
