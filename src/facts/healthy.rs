@@ -16,6 +16,7 @@ impl Facts {
         let source =
             |suite: &str| Source { uri: "http://mirror.example/debian".into(), suite: suite.into(), fetched: true };
         Facts {
+            live: true,
             os: Os {
                 id: "debian".into(),
                 id_like: Vec::new(),
