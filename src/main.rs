@@ -4,16 +4,22 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mitigator_vpn::cli::Cli;
+use mitigator_vpn::cli::{Cli, Command};
 use mitigator_vpn::commands;
 use mitigator_vpn::report::Output;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("MITIGATOR_VPN_LOG"))
-        .with_writer(std::io::stderr)
-        .init();
     let cli = Cli::parse_from(commands::multicall(std::env::args_os()));
+    // A container's log is where one looks after it; a person's terminal is not.
+    let level = if matches!(cli.command, Command::Gateway(_)) { LevelFilter::INFO } else { LevelFilter::WARN };
+    let filter = EnvFilter::builder().with_default_directive(level.into()).with_env_var("MITIGATOR_VPN_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     let output = Output::new(&cli.global);
     match commands::run(cli, &output) {
         Ok(code) => code,

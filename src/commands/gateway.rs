@@ -1,10 +1,9 @@
 //! `gateway run | reconfigure | status`.
 
-use std::io::Write;
-
 use crate::error::{Context, Result};
 use crate::gateway::{self, Place, Settings};
 use crate::host::Host;
+use crate::report::Output;
 
 /// The container's side.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -18,20 +17,20 @@ pub enum GatewayCommand {
 }
 
 /// Runs one of them.
-pub fn run(command: &GatewayCommand, json: bool, out: &mut dyn Write) -> Result<()> {
+pub fn run(command: &GatewayCommand, output: &Output) -> Result<()> {
     let mut host = Host::live();
     let text = match command {
         GatewayCommand::Run(settings) => return gateway::run(&mut host, settings),
         GatewayCommand::Reconfigure(place) => {
             let done = gateway::reconfigure(&mut host, place)?;
-            if json { document(&done)? } else { format!("{done}\n") }
+            if output.is_json() { document(&done)? } else { format!("{done}\n") }
         }
         GatewayCommand::Status(place) => {
             let status = gateway::status(&host, place)?;
-            if json { document(&status)? } else { status.to_string() }
+            if output.is_json() { document(&status)? } else { status.to_string() }
         }
     };
-    out.write_all(text.as_bytes()).context("writing the result")
+    output.bytes(text.as_bytes())
 }
 
 fn document(value: &impl serde::Serialize) -> Result<String> {

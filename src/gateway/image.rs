@@ -1,8 +1,8 @@
 //! The default gateway's image, made on the host from the running executable itself: no registry, no Dockerfile, no
 //! build. It is what `docker load` takes: a tar of one layer, its configuration, and a table of contents.
 //!
-//! The same ingredients give the same bytes, so the tag can name the content: a changed executable is another image,
-//! compose sees another configuration (FN-57), and the gateway is made anew.
+//! The same ingredients give the same bytes, and the tag names the executable: a changed one is another image, compose
+//! sees another configuration (FN-57), and the gateway is made anew.
 
 mod elf;
 mod layer;
@@ -42,16 +42,31 @@ impl Ingredients {
                     .hint(format!("apt-get install --no-install-recommends {}", userspace::PROGRAM))
             })
         };
-        Ok(Ingredients {
-            executable: std::env::current_exe().context("looking for the running executable")?,
-            userspace: userspace.then(program).transpose()?,
-        })
+        Ok(Ingredients { executable: executable()?, userspace: userspace.then(program).transpose()? })
     }
+}
+
+/// The running executable.
+pub fn executable() -> Result<PathBuf> {
+    std::env::current_exe().context("looking for the running executable")
+}
+
+/// The digest that an image with this executable is named by.
+pub fn digest(host: &Host, executable: &Path) -> Result<String> {
+    Ok(hex(&Sha256::digest(read(host, executable)?)))
+}
+
+/// Name and tag of the image: `mitigator-vpn-gateway:0.1.0-3f1c0a9be2d4`, the end of it from the executable. A plan names
+/// it before wireguard-go is installed, so that one goes into the tag by name alone.
+pub fn reference(digest: &str, userspace: bool) -> String {
+    let suffix = if userspace { "-userspace" } else { "" };
+    format!("{NAME}:{}-{}{suffix}", env!("CARGO_PKG_VERSION"), &digest[..12])
 }
 
 /// An image, complete but for its bytes: the layer is made again each time it is needed, it can be large.
 #[derive(Debug)]
 pub struct Image {
+    reference: String,
     layer: Layer,
     diff_id: String,
     config: Vec<u8>,
@@ -92,12 +107,14 @@ impl Image {
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{diff_id}")] },
             "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "mitigator-vpn" }],
         });
-        Ok(Image { layer, diff_id, config: config.to_string().into_bytes() })
+        let executable = self::digest(host, &ingredients.executable)?;
+        let reference = reference(&executable, ingredients.userspace.is_some());
+        Ok(Image { reference, layer, diff_id, config: config.to_string().into_bytes() })
     }
 
-    /// Name and tag: `mitigator-vpn-gateway:0.1.0-3f1c0a9be2d4`, the end of it from the content.
-    pub fn reference(&self) -> String {
-        format!("{NAME}:{}-{}", env!("CARGO_PKG_VERSION"), &self.id()[..12])
+    /// Name and tag, as [`reference`] gives them.
+    pub fn reference(&self) -> &str {
+        &self.reference
     }
 
     /// Writes what `docker load` reads.

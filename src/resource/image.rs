@@ -7,26 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{State, mismatch};
 use crate::error::{Error, Result};
-use crate::gateway::image::{Image, Ingredients};
+use crate::gateway::image::{self, Image, Ingredients};
 use crate::host::{Cmd, Host};
 
 /// An image made from the running executable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayImage {
-    /// Its name and tag, which name its content.
+    /// Its name and tag, which name the executable.
     pub reference: String,
     /// Whether wireguard-go is in it.
     pub userspace: bool,
 }
 
 impl GatewayImage {
-    /// The image that the running executable makes.
-    pub fn of_this_host(host: &Host, userspace: bool) -> Result<Self> {
-        let image = Image::new(host, &Ingredients::of_this_host(host, userspace)?)?;
-        Ok(GatewayImage { reference: image.reference(), userspace })
+    /// The image that the executable with this digest makes.
+    pub fn of_executable(digest: &str, userspace: bool) -> Self {
+        GatewayImage { reference: image::reference(digest, userspace), userspace }
     }
 
-    /// `Present` when the daemon has it. The tag names the content, so there is no more to compare.
+    /// `Present` when the daemon has it. The tag names the executable, so there is no more to compare.
     pub fn observe(&self, host: &Host) -> Result<State> {
         let cmd = Cmd::new("docker").args(["image", "ls", "--quiet", &self.reference]);
         let listed = host.query(&cmd)?.success(format!("'{cmd}'"))?;
