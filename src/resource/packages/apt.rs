@@ -39,7 +39,8 @@ pub fn simulate_remove(host: &Host, names: &[&str]) -> Result<Transaction> {
 }
 
 fn simulate(host: &Host, verb: &[&str], names: &[&str]) -> Result<Transaction> {
-    let cmd = Cmd::new("apt-get").args(["-s", "-q"]).args(cacheless(host).iter().copied());
+    // Even a simulation writes the log of its planner unless it has none.
+    let cmd = Cmd::new("apt-get").args(["-s", "-q", "-o", "Dir::Log::Planner="]).args(cacheless(host).iter().copied());
     let said = host.query(&cmd.args(verb.iter().copied()).args(names.iter().copied()))?;
     if said.ok() {
         return Ok(transaction(&said.stdout));
