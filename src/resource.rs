@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use env_key::EnvKey;
 pub use file::{Directory, File};
-pub use firewall::FirewallRule;
+pub use firewall::{Exposure, FirewallRule};
 pub use image::GatewayImage;
 pub use module::Module;
 pub use packages::Packages;

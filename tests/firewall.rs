@@ -75,6 +75,7 @@ fn iptables_of_both_variants_gets_exactly_one_rule_that_works_and_leaves_no_trac
     in_namespace(name, &["iptables-nft", "iptables-legacy"], || {
         for (backend, variant) in [(Backend::IptablesNft, "nft"), (Backend::IptablesLegacy, "legacy")] {
             pipe(&format!("iptables-{variant}-restore"), IPTABLES);
+            assert_eq!(facts().forward, [""; 0], "iptables' own FORWARD is Docker's business");
             let rule = only_rule(backend, &format!("iptables-{variant} INPUT"));
             opens_and_closes(&rule, || without_counters(&sh(&format!("iptables-{variant}-save"))));
             sh(&format!("iptables-{variant} -P INPUT ACCEPT; iptables-{variant} -F"));
@@ -156,6 +157,40 @@ fn where_two_filters_drop_the_packet_passes_when_both_have_a_rule() {
             rule.set(&mut Host::live(), &State::Present).unwrap();
         }
         assert!(gets_in());
+    });
+}
+
+#[test]
+fn a_published_port_that_a_forward_chain_drops_is_seen_and_the_hint_opens_it() {
+    let name = "a_published_port_that_a_forward_chain_drops_is_seen_and_the_hint_opens_it";
+    in_namespace(name, &["nft", "sysctl"], || {
+        sh("ip netns add container
+            ip link add bridge type veth peer name eth0 netns container
+            ip address add 172.17.0.1/16 dev bridge; ip link set bridge up
+            ip -n container address add 172.17.0.2/16 dev eth0; ip -n container link set eth0 up
+            ip -n container route add default via 172.17.0.1
+            sysctl -q net.ipv4.ip_forward=1");
+        pipe(
+            "ip netns exec container nft -f -",
+            "table ip t { chain c { type filter hook input priority 0; udp dport 4567 counter; }\n }",
+        );
+        let arrived = || {
+            sh("ip netns exec outside bash -c 'echo hello >/dev/udp/192.0.2.1/4567' || true; sleep 0.2");
+            !sh("ip netns exec container nft list ruleset").contains("packets 0 ")
+        };
+        pipe("nft -f -", "
+            table ip nat { chain pre { type nat hook prerouting priority dstnat; udp dport 4567 dnat to 172.17.0.2; }\n }
+            table inet filter { chain forward { type filter hook forward priority filter; policy drop; }\n }");
+        assert_eq!(facts().forward, ["inet filter forward"]);
+        assert!(!arrived());
+        sh("nft insert rule inet filter forward meta l4proto udp ct original proto-dst 4567 accept");
+        assert!(arrived());
+        assert_eq!(facts().forward, [""; 0]);
+        // The other usual ways of letting Docker be.
+        for rule in ["ct status dnat accept", "oifname { docker0, \"br-*\" } accept"] {
+            sh(&format!("nft flush chain inet filter forward; nft add rule inet filter forward '{rule}'"));
+            assert_eq!(facts().forward, [""; 0], "{rule}");
+        }
     });
 }
 
