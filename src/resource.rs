@@ -145,7 +145,7 @@ impl Resource {
             (Resource::Stack(stack), Resource::File(file)) => {
                 file.path.starts_with(&stack.dir) && file.path.extension().is_some_and(|e| e == "yml")
             }
-            (Resource::Tunnel(_), Resource::PrivateFile(_) | Resource::Stack(_)) => true,
+            (Resource::Tunnel(_), Resource::PrivateFile(_)) => true,
             (Resource::Tunnel(tunnel), Resource::File(file)) => file.path == tunnel.public_conf,
             _ => false,
         }
