@@ -9,6 +9,7 @@ mod undo;
 
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -60,6 +61,16 @@ pub fn multicall(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 
 fn done(_: ()) -> ExitCode {
     ExitCode::SUCCESS
+}
+
+/// Completes the writes to these files that an earlier run was killed in, and clears away what it left beside them.
+fn recover<'p>(host: &mut Host, paths: impl IntoIterator<Item = &'p Path>) -> Result<()> {
+    for path in paths {
+        if host.recover(path)? {
+            tracing::warn!("completed an interrupted write to {}", host.display(path));
+        }
+    }
+    Ok(())
 }
 
 /// Asks before something changes: first what it is about, then the question. Without a terminal to ask on, that is bad

@@ -91,7 +91,7 @@ pub fn resources(
         want(file(compose::BASE_NAME), State::Text(base));
     }
     // P5: before the list, which needs its public half.
-    let (public, private) = private_conf(facts, settings, &supplies.key);
+    let (public, private) = private_conf(facts, settings, &supplies.key)?;
     let path = dir.join("vpn-private.conf");
     want(Resource::PrivateFile(PrivateFile { path, fresh: Some(supplies.key.clone()) }), private);
     // P7, P8
@@ -154,17 +154,19 @@ fn with_parents(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The private file: an existing key wins, always (FN-47).
-fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> (PublicKey, State) {
-    match &facts.instance.private_conf {
+fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Result<(PublicKey, State)> {
+    Ok(match &facts.instance.private_conf {
         PrivateFacts::Present { public, template, .. } => {
             let template = PrivateConf::template_with_port(template, settings.port);
             (*public, State::Private { template, public: *public })
         }
-        _ => {
+        PrivateFacts::Absent => {
             let conf = PrivateConf::fresh(fresh.clone(), settings.port);
             (fresh.public(), State::Private { template: conf.template, public: fresh.public() })
         }
-    }
+        // There may be a key in it that only its owner can save.
+        PrivateFacts::Unusable { reason, .. } => return Err(Error::input(reason)),
+    })
 }
 
 /// The list: what is here, what `--peers` brought, and ourselves. Nobody is ever dropped (FN-49).
@@ -177,7 +179,9 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
     };
     let here = match &facts.instance.public_conf {
         TextFile::Text(text) => Some(PeerList::parse_named("vpn-public.conf", text)?),
-        _ => None,
+        TextFile::Absent => None,
+        // Never replaced by a list without the others, whatever check was ignored.
+        TextFile::Unusable { reason, .. } => return Err(Error::input(reason)),
     };
     let given = settings.peers.as_deref().map(|text| PeerList::parse_named("--peers", text)).transpose()?;
     let mut list = match (here, given) {

@@ -64,6 +64,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The files that were written, or begun to be.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.changes.iter().filter_map(|change| change.resource.path())
+    }
+
     /// Reads the journal; without one, an empty receipt.
     pub fn load(host: &Host) -> Result<Receipt> {
         let text = host.read_text(Path::new(JOURNAL))?.unwrap_or_default();
@@ -154,6 +159,11 @@ impl Journal {
     /// Removes the journal, when everything in it is closed.
     pub fn remove(self, host: &mut Host) -> Result<()> {
         drop(self.file);
+        Journal::clear(host)
+    }
+
+    /// Removes what a run leaves that was killed before its first record was whole.
+    pub fn clear(host: &mut Host) -> Result<()> {
         host.remove(Path::new(JOURNAL))?;
         host.remove_dir(Path::new(STATE_DIR)).map(drop)
     }

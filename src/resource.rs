@@ -17,12 +17,13 @@ mod tunnel;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 pub use env_key::EnvKey;
 pub use file::{Directory, File};
-pub use firewall::{Exposure, FirewallRule};
+pub use firewall::FirewallRule;
 pub use image::GatewayImage;
 pub use module::Module;
 pub use packages::Packages;
@@ -133,6 +134,16 @@ impl Resource {
         each_kind!(self, r => r.set(host, state))
     }
 
+    /// The file it is kept in, if it is kept in one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Resource::File(file) => Some(&file.path),
+            Resource::PrivateFile(file) => Some(&file.path),
+            Resource::EnvKey(key) => Some(&key.path),
+            _ => None,
+        }
+    }
+
     /// Whether it is something that runs, made from the other resources.
     pub fn is_live(&self) -> bool {
         matches!(self, Resource::Stack(_) | Resource::Tunnel(_))
@@ -145,7 +156,7 @@ impl Resource {
             (Resource::Stack(stack), Resource::File(file)) => {
                 file.path.starts_with(&stack.dir) && file.path.extension().is_some_and(|e| e == "yml")
             }
-            (Resource::Tunnel(_), Resource::PrivateFile(_)) => true,
+            (Resource::Tunnel(_), Resource::PrivateFile(_) | Resource::Stack(_)) => true,
             (Resource::Tunnel(tunnel), Resource::File(file)) => file.path == tunnel.public_conf,
             _ => false,
         }

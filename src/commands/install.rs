@@ -1,10 +1,10 @@
 //! `preflight`, `plan` and `install`: one pipeline, stopped at different places.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::confirm;
+use super::{confirm, recover};
 use crate::apply;
 use crate::cli::{Global, InstallOptions};
 use crate::desired::{self, Supplies};
@@ -13,13 +13,14 @@ use crate::error::{Class, Context, Error, Result};
 use crate::facts::{Facts, stack};
 use crate::gateway::image;
 use crate::host::Host;
+use crate::journal::Receipt;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::report::{InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA};
 use crate::resource::{FirewallRule, Resource, State};
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 use crate::tunnel;
-use crate::wireguard::{PeerList, PrivateKey};
+use crate::wireguard::{PeerList, PrivateConf, PrivateKey};
 
 /// How long a handshake may take before it counts as missing.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -89,6 +90,13 @@ fn peers_file(path: &Path) -> Result<String> {
     })
 }
 
+/// A file of the instance that can't be read as what it is: bad input, told line by line, whatever the checks say of it.
+fn refuse_unreadable(host: &Host, dir: &Path) -> Result<()> {
+    PeerList::read(host, &dir.join("vpn-public.conf"))?;
+    PrivateConf::read(host, &dir.join("vpn-private.conf"))?;
+    host.read(&dir.join(".env")).map(drop)
+}
+
 /// Says what would go wrong.
 pub fn preflight(host: &Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
     let ground = Ground::survey(host, global, options)?;
@@ -98,6 +106,7 @@ pub fn preflight(host: &Host, global: &Global, options: &InstallOptions, output:
 
 /// Says what install would change.
 pub fn plan(host: &Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
+    refuse_unreadable(host, &global.dir)?;
     let ground = Ground::survey(host, global, options)?;
     if ground.refused() {
         return refuse(&ground, output);
@@ -116,11 +125,10 @@ pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, outpu
     let _lock = host.lock()?;
     let progress = output.progress();
     let task = progress.start("look at this host".into());
-    for name in ["vpn-private.conf", "vpn-public.conf"] {
-        if host.recover(&global.dir.join(name))? {
-            tracing::warn!("completed an interrupted write to {name}");
-        }
-    }
+    let ours = ["vpn-private.conf", "vpn-public.conf"].map(|name| global.dir.join(name));
+    let receipt = Receipt::load(host)?;
+    recover(host, ours.iter().map(PathBuf::as_path).chain(receipt.paths()))?;
+    refuse_unreadable(host, &global.dir)?;
     let ground = Ground::survey(host, global, options)?;
     if ground.refused() {
         task.done();
@@ -202,13 +210,13 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
         task.done();
     }
     document.instance = Some(instance);
-    if !known_to_members && list.len() > 1 {
+    if list_changed && list.len() > 1 {
         document.next.push(format!(
             "give the other members this {}, then on each: mitigator-vpn install --peers FILE --yes",
             path.display()
         ));
     }
-    if document.steps.iter().any(|step| step.resource.starts_with("MITIGATOR_VPN_ADDRESS")) {
+    if !document.steps.is_empty() {
         // P13: nothing on the host knows whether a person has done it.
         document
             .next

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use super::confirm;
+use super::{confirm, recover};
 use crate::cli::Global;
 use crate::error::{Class, Result};
 use crate::host::Host;
-use crate::journal::Receipt;
+use crate::journal::{Journal, Receipt};
 use crate::report::{Outcome, Output, UndoDocument};
 use crate::undo;
 
@@ -24,9 +24,13 @@ pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode
             output.bytes(list.as_bytes())
         })?;
     }
+    recover(host, receipt.paths())?;
     let fates = match receipt.last_run {
         Some(_) => undo::run(host, &receipt, &output.progress())?,
-        None => Vec::new(),
+        None => {
+            Journal::clear(host)?;
+            Vec::new()
+        }
     };
     let document = UndoDocument::new(&fates);
     output.document(&document)?;
