@@ -13,6 +13,7 @@ pub mod call;
 pub mod container;
 pub mod evidence;
 pub mod private_mounts;
+pub mod processes;
 pub mod secret;
 pub mod snapshot;
 pub mod strace;

@@ -1,5 +1,8 @@
 //! Mounts that nobody else sees and nothing leaves behind: they end with the thread that made them.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs a scenario on a thread with a mount namespace of its own: processes it starts live in there as well.
@@ -7,7 +10,7 @@ pub fn with_private_mounts(scenario: impl FnOnce() + Send + 'static) {
     let name = super::test_name();
     let thread = std::thread::Builder::new().name(name).spawn(|| {
         unshare(CloneFlags::CLONE_NEWNS).expect("root can have a mount namespace");
-        mount("--make-rprivate /");
+        mount(&["--make-rprivate", "/"]);
         scenario();
     });
     if let Err(panic) = thread.expect("a thread can be started").join() {
@@ -15,9 +18,35 @@ pub fn with_private_mounts(scenario: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// `mount` with these words.
+/// Something mounted, until it is dropped.
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// Memory of a size, as a disk that can be full.
+    pub fn tmpfs(at: &Path, size: &str) -> Self {
+        mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", &at.display().to_string()]);
+        Mount(at.to_owned())
+    }
+
+    /// A directory over itself, read-only.
+    pub fn read_only(at: &Path) -> Self {
+        let path = at.display().to_string();
+        mount(&["--bind", &path, &path]);
+        let mounted = Mount(at.to_owned());
+        mount(&["-o", "remount,ro,bind", &path]);
+        mounted
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Were it still busy, it would go with the thread.
+        let _ = Command::new("umount").arg(&self.0).output();
+    }
+}
+
 #[track_caller]
-pub fn mount(words: &str) {
-    let out = std::process::Command::new("mount").args(words.split(' ')).output().expect("mount is there");
-    assert!(out.status.success(), "mount {words}: {}", String::from_utf8_lossy(&out.stderr));
+fn mount(words: &[&str]) {
+    let out = Command::new("mount").args(words).output().expect("mount is there");
+    assert!(out.status.success(), "mount {words:?}: {}", String::from_utf8_lossy(&out.stderr));
 }

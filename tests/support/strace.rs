@@ -1,39 +1,78 @@
 //! What a command asks of the kernel: to see that it changes nothing, or to kill it at a chosen moment.
 
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Host;
 use super::call::{Call, Ran};
 
 /// System calls that make something durable: after a kill at each of them, everything has to be in order.
 pub const DURABLE: &str = "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,\
                            mkdirat,fchmod,fchown";
 
-/// A record of system calls.
-pub struct Strace {
-    file: PathBuf,
-    _dir: tempfile::TempDir,
+/// System calls by which files are opened or changed.
+pub const FILES: &str = "%file,ftruncate,fallocate,fchmod,fchown,fsetxattr,fremovexattr";
+
+/// Those of [`FILES`] that change something whatever their arguments are.
+const CHANGES: [&str; 17] = [
+    "creat",
+    "mkdir",
+    "rmdir",
+    "mknod",
+    "link",
+    "symlink",
+    "unlink",
+    "rename",
+    "chmod",
+    "chown",
+    "lchown",
+    "utime",
+    "futimesat",
+    "truncate",
+    "setxattr",
+    "removexattr",
+    "mount",
+];
+
+/// The system calls of a command and of all it started, a line each.
+pub struct Trace {
+    pub lines: Vec<String>,
 }
 
-impl Strace {
-    /// For calls that run on this machine.
-    pub fn here() -> Self {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-        Strace { file: dir.path().join("strace"), _dir: dir }
-    }
-
-    /// Runs a call and notes these system calls of all its processes, with paths and whole strings.
-    pub fn record(&self, calls: &str, call: Call) -> Ran {
-        let file = self.file.display().to_string();
-        let words = ["strace", "-f", "-y", "-v", "-s", "1048576", "-qq", "-o", &file, "-e"];
+impl Trace {
+    /// Runs a call and notes these system calls, with paths and whole strings.
+    pub fn of(host: &impl Host, calls: &str, call: Call) -> (Ran, Trace) {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let file =
+            format!("/tmp/mitigator-vpn-trace-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let calls = format!("trace={calls}");
-        call.under(words.into_iter().chain([calls.as_str()])).run()
+        let ran = call.under(["strace", "-f", "-y", "-v", "-s", "1048576", "-qq", "-o", &file, "-e", &calls]).run();
+        let noted = host.shell("cat \"$0\"; rm -f \"$0\"").arg(file).run();
+        (ran, Trace { lines: noted.out().lines().map(str::to_owned).collect() })
     }
 
-    /// What was noted, a line a system call.
-    pub fn lines(&self) -> Vec<String> {
-        let bytes = std::fs::read(&self.file).expect("strace has written it");
-        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+    /// The lines that ask for a change, except where that is allowed (a beginning of a path, and why).
+    pub fn changes(&self, allowed: &[(&str, &str)]) -> Vec<&str> {
+        assert!(!self.lines.is_empty(), "an empty trace proves nothing");
+        let lines = self.lines.iter().map(String::as_str).filter(|line| asks_for_a_change(line));
+        lines.filter(|line| !allowed.iter().any(|(path, _)| line.contains(&format!("\"{path}")))).collect()
     }
+}
+
+fn asks_for_a_change(line: &str) -> bool {
+    // `812  openat(AT_FDCWD</root>, "f", O_RDONLY) = 3</root/f>`
+    let line = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+    let Some((name, rest)) = line.split_once('(') else { return false };
+    if name.starts_with("open") {
+        return ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "O_TMPFILE"]
+            .iter()
+            .any(|flag| rest.contains(flag));
+    }
+    // `mkdirat`, `fchmodat2`, `renameat2`, `utimensat`, `lsetxattr`, `ftruncate` are of the same families.
+    let family = name.trim_end_matches("at2").trim_end_matches("at").trim_end_matches(['2', '4', '6']);
+    let family = family.strip_prefix('f').unwrap_or(family);
+    CHANGES.contains(&family)
+        || family.starts_with("utime")
+        || ["lsetxattr", "lremovexattr", "allocate"].contains(&family)
 }
 
 /// Runs a call that is killed when it enters the `n`th of these system calls; an unkilled one has run to its end.
