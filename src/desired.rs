@@ -53,18 +53,18 @@ pub fn resources(
 
     if facts.live {
         // P1, P4
-        let packages = Packages::new(packages(facts, distro, settings));
-        if !packages.names.is_empty() {
+        if let Some(missing) = distro.map(|d| d.missing_packages(facts, settings)).filter(|names| !names.is_empty()) {
+            let packages = Packages::new(missing);
             let all = packages.wanted();
             want(Resource::Packages(packages), all);
         }
         // P2
-        if loads_a_module(facts) {
+        if loads_a_module(facts, distro) {
             want(Resource::Module(Module { name: MODULE.into() }), State::Present);
         }
     }
     // P3
-    if !facts.live || loads_a_module(facts) {
+    if !facts.live || loads_a_module(facts, distro) {
         want(Resource::Directory(Directory { path: AUTOLOAD_DIR.into() }), State::Present);
         want(
             Resource::File(File { path: Path::new(AUTOLOAD_DIR).join("mitigator.conf") }),
@@ -82,7 +82,7 @@ pub fn resources(
         want(Resource::Directory(Directory { path: dir }), State::Present);
     }
     if uses_default_stack(facts, settings) {
-        let userspace = userspace(facts, distro).is_some();
+        let userspace = !facts.kernel.wireguard.usable() && !loads_a_module(facts, distro);
         let image = GatewayImage::of_executable(&supplies.executable, userspace);
         let base = default_stack::compose_file(&image.reference, userspace);
         if facts.live {
@@ -114,36 +114,17 @@ pub fn resources(
     Ok(list)
 }
 
-/// Whether the running kernel has WireGuard as a module that this host itself may load (FN-19).
-fn loads_a_module(facts: &Facts) -> bool {
+/// Whether WireGuard is, or will be, a module that this host itself may load (FN-19).
+fn loads_a_module(facts: &Facts, distro: Option<&Distro>) -> bool {
     let module = matches!(facts.kernel.wireguard, WireGuardSupport::Loaded | WireGuardSupport::Loadable);
-    module && facts.machine.container.is_none()
+    let to_come = || distro.is_some_and(|distro| distro.module_route(facts).is_some());
+    facts.machine.container.is_none() && (module || to_come())
 }
 
 /// Whether `--stack default` has a stack to bring: an existing one is the vendor's and never changed.
 pub fn uses_default_stack(facts: &Facts, settings: &Settings) -> bool {
     settings.stack == StackKind::Default
         && (facts.instance.default_stack || !compose::has_base(&facts.instance.compose_files))
-}
-
-/// The package of the userspace implementation, where the default gateway needs it because the kernel has none.
-fn userspace<'a>(facts: &Facts, distro: Option<&'a Distro>) -> Option<&'a str> {
-    if facts.kernel.wireguard.usable() { None } else { distro?.packages.userspace.as_deref() }
-}
-
-/// The packages this instance needs; those that are there are skipped by the difference.
-fn packages(facts: &Facts, distro: Option<&Distro>, settings: &Settings) -> Vec<String> {
-    let Some(distro) = distro else { return Vec::new() };
-    let mut names = Vec::new();
-    if !facts.kernel.wireguard.usable() && facts.machine.container.is_none() {
-        let source = distro.module_source(&facts.kernel, &facts.machine.arch, &facts.packages);
-        names.extend(source.into_iter().flat_map(|source| source.packages()));
-    }
-    names.extend(distro.packages.tools.iter().cloned());
-    if uses_default_stack(facts, settings) {
-        names.extend(userspace(facts, Some(distro)).map(str::to_owned));
-    }
-    names
 }
 
 /// `/srv/mitigator` needs `/srv` first.

@@ -4,6 +4,7 @@
 //! the text that `explain ID` prints. All rows run before any verdict. Each room holds the rows of one part of the
 //! facts; this file only runs them.
 
+mod compose;
 mod docker;
 mod host;
 mod instance;
@@ -122,7 +123,7 @@ pub struct Finding {
 
 /// Every check, in the order it is reported: the machine first, the instance last.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    [host::CHECKS, kernel::CHECKS, packages::CHECKS, docker::CHECKS, instance::CHECKS, network::CHECKS]
+    [host::CHECKS, kernel::CHECKS, packages::CHECKS, docker::CHECKS, compose::CHECKS, instance::CHECKS, network::CHECKS]
         .into_iter()
         .flatten()
 }

@@ -84,6 +84,9 @@ impl Settings {
     /// Fills in, from the instance as it is, what the command line left open: a second run needs no options.
     pub fn complete(&mut self, instance: &Instance, options: &InstallOptions) {
         let value = |key: &str| instance.env.values.get(key);
+        if instance.default_stack {
+            self.stack = StackKind::Default;
+        }
         if let (None, PrivateFile::Present { port: Some(port), .. }) = (options.port, &instance.private_conf) {
             self.port = *port;
             self.endpoint = options.endpoint.map(|endpoint| endpoint.with_port(self.port));

@@ -10,7 +10,6 @@ use crate::facts::{PrivateFile, TextFile};
 use crate::host::Host;
 use crate::preflight::Verdict;
 use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument};
-use crate::settings::StackKind;
 use crate::tunnel;
 use crate::wireguard::PeerList;
 
@@ -19,9 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Reports how the instance stands.
 pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
-    // The default stack's resources belong to the picture exactly where that stack is.
-    let options = InstallOptions { stack: StackKind::Default, ..Default::default() };
-    let ground = Ground::survey(host, global, &options)?;
+    let ground = Ground::survey(host, global, &InstallOptions::default())?;
     let (facts, settings) = (&ground.facts, &ground.settings);
 
     let failed = ground.preflight.findings.iter().filter(|finding| finding.outcome == Verdict::Fail);

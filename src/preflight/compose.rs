@@ -1,0 +1,198 @@
+//! Checks of: compose, and what it makes of this instance.
+
+use super::{Check, Context, Outcome};
+use crate::facts::Generation;
+use crate::settings::StackKind;
+
+/// The rows, in the order they are reported.
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "compose",
+        title: "compose is there and resolves the stack",
+        note: Some("FN-35"),
+        run: compose,
+        explain: "\
+The stack is stopped and started by docker-compose, of either generation and under either spelling (`docker-compose`
+or `docker compose`); the one that made the running containers is used, else the newest. It must be able to resolve the
+instance's files: `docker-compose config` prints what it makes of them, or why it can't. A service called `gateway` must
+be among its services, for that one carries the VPN.
+
+No compose: Debian and Ubuntu have it in the package docker-compose; Docker's own repository in docker-compose-plugin.
+Version 1 on a Docker Engine of version 25 or later fails with KeyError 'ContainerConfig' when it replaces a container:
+install version 2 there.
+No `gateway` service: this is not a Mitigator stack, or one of a version before clustering. On a host without any stack
+`--stack default` brings a gateway of this project's own, to try and to test.",
+    },
+    Check {
+        id: "mount-fresh",
+        title: "the gateway sees the files as they are",
+        note: Some("FN-40"),
+        run: mount_fresh,
+        explain: "\
+Docker mounts vpn-public.conf and vpn-private.conf into the gateway by inode. Whoever replaces such a file, instead
+of writing into it, leaves the container with the old one for ever: `sed -i`, `mv`, `install`, Ansible and most editors
+do that. `reconfigure` then succeeds and applies the old peers.
+
+It is decided by comparing device and inode of the file on the host with what the gateway's process sees at the
+mount. Only a new container helps: `install` makes one (after asking, for it is an outage), or
+`docker-compose up -d --no-deps --force-recreate gateway`. This program writes into the file while it is mounted; to
+edit the list by hand use `mitigator-vpn peers`.",
+    },
+    Check {
+        id: "gateway-address",
+        title: "the gateway gets this instance's address",
+        note: Some("FN-32"),
+        run: gateway_address,
+        explain:
+            "\
+The overlay gives the gateway MITIGATOR_VPN_ADDRESS from .env as its address, and 10.8.3.1 when that is empty or
+missing: a second instance would then silently clone the first. Another compose file, an override for instance, can
+replace the address as well.
+
+It is decided by what compose itself resolves GATEWAY_ADDRESS to, with a clean environment. See it with
+`docker-compose config`; then take the setting out of the file that overrides it, or set MITIGATOR_VPN_ADDRESS in .env.",
+    },
+];
+
+fn compose(context: &Context) -> Outcome {
+    let (stack, docker, settings) = (&context.facts.stack, &context.facts.docker, context.settings);
+    let dir = settings.dir.display();
+    let Some(command) = stack.commands.first() else {
+        return Outcome::fail(
+            "neither 'docker-compose' nor 'docker compose' answers",
+            "apt-get install docker-compose",
+        );
+    };
+    let spelling = command.spelling();
+    let found = format!("{spelling} {}", command.version);
+    let engine = docker.daemon.as_ref().ok().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    match &stack.config {
+        None if settings.stack == StackKind::Default => {
+            Outcome::pass(format!("{found}; the default stack will be brought"))
+        }
+        None => Outcome::fail(
+            format!("there is no docker-compose.yml in {dir}"),
+            "install Mitigator first, or try a gateway of this project's own: mitigator-vpn install --stack default",
+        ),
+        Some(Err(words)) => Outcome::fail(words.clone(), format!("cd {dir} && {spelling} config")),
+        Some(Ok(config)) if config.gateway.is_none() => Outcome::fail(
+            format!("the stack in {dir} has no service 'gateway'"),
+            format!("cd {dir} && {spelling} config --services"),
+        ),
+        Some(Ok(_)) if command.generation == Generation::V1 && engine.is_some_and(|engine| engine >= 25) => {
+            Outcome::warn(
+                format!("{found} fails to replace containers on a Docker Engine of version 25 or later"),
+                "apt-get install docker-compose-plugin",
+            )
+        }
+        Some(Ok(config)) => Outcome::pass(format!("{found}; {} services", config.services.len())),
+    }
+}
+
+fn mount_fresh(context: &Context) -> Outcome {
+    let Some(gateway) = &context.facts.stack.gateway else { return Outcome::pass("no gateway runs") };
+    if gateway.stale.is_empty() {
+        return Outcome::pass("the running gateway sees the current files");
+    }
+    let spelling = context.facts.stack.commands.first().map_or("docker-compose".to_owned(), |c| c.spelling());
+    Outcome::warn(
+        format!("the running gateway sees an old copy of {}", gateway.stale.join(", ")),
+        format!("cd {} && {spelling} up -d --no-deps --force-recreate gateway", context.settings.dir.display()),
+    )
+}
+
+fn gateway_address(context: &Context) -> Outcome {
+    let resolved = context.facts.stack.config.as_ref().and_then(|config| config.as_ref().ok());
+    let address = resolved.and_then(|config| config.gateway.as_ref()?.address.clone());
+    let values = &context.facts.instance.env.values;
+    let (Some(address), Some(set)) = (address, values.get("MITIGATOR_VPN_ADDRESS")) else {
+        return Outcome::pass("not set up yet");
+    };
+    let prefix = values.get("MITIGATOR_VPN_PREFIX").map_or("24", String::as_str);
+    if address == format!("{set}/{prefix}") {
+        return Outcome::pass(format!("{address}, as .env says"));
+    }
+    let spelling = context.facts.stack.commands.first().map_or("docker-compose".to_owned(), |c| c.spelling());
+    Outcome::fail(
+        format!("compose gives the gateway {address}, .env says {set}/{prefix}"),
+        format!("cd {} && {spelling} config | grep GATEWAY_ADDRESS", context.settings.dir.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Container, Facts};
+    use crate::preflight::{Finding, Verdict};
+    use crate::settings::Settings;
+
+    fn find(id: &str, facts: &Facts, settings: &Settings) -> Finding {
+        let context = Context { facts, distro: Err("not asked"), settings };
+        crate::preflight::run(&context).into_iter().find(|finding| finding.id == id).unwrap()
+    }
+
+    fn verdict(id: &str, change: impl FnOnce(&mut Facts)) -> (Verdict, String) {
+        let mut facts = Facts::healthy();
+        change(&mut facts);
+        let finding = find(id, &facts, &Settings::default());
+        (finding.outcome, format!("{} → {}", finding.detail, finding.hint))
+    }
+
+    fn assert_words((seen, words): (Verdict, String), verdict: Verdict, expected: &str) {
+        assert!(seen == verdict && words.contains(expected), "{seen:?}: {words}");
+    }
+
+    #[test]
+    fn a_healthy_host_is_silent() {
+        for id in ["compose", "mount-fresh", "gateway-address"] {
+            assert_eq!(verdict(id, |_| {}).0, Verdict::Pass, "{id}");
+        }
+    }
+
+    #[test]
+    fn compose_fires_when_it_is_missing_or_unable() {
+        assert_words(verdict("compose", |f| f.stack.commands.clear()), Verdict::Fail, "apt-get install docker-compose");
+        let broken = |f: &mut Facts| f.stack.config = Some(Err("yaml: line 3".into()));
+        assert_words(
+            verdict("compose", broken),
+            Verdict::Fail,
+            "yaml: line 3 → cd /srv/mitigator && docker compose config",
+        );
+        let no_gateway = |f: &mut Facts| {
+            if let Some(Ok(config)) = &mut f.stack.config {
+                config.gateway = None;
+            }
+        };
+        assert_words(verdict("compose", no_gateway), Verdict::Fail, "no service 'gateway'");
+        assert_words(verdict("compose", |f| f.stack.config = None), Verdict::Fail, "--stack default");
+        let old_on_new = |f: &mut Facts| {
+            f.stack.commands[0].generation = Generation::V1;
+            f.docker.daemon = Ok("26.1.5".into());
+        };
+        assert_words(verdict("compose", old_on_new), Verdict::Warn, "version 25");
+    }
+
+    #[test]
+    fn a_stale_mount_is_named_with_the_one_thing_that_helps() {
+        let stale = |f: &mut Facts| {
+            f.stack.gateway =
+                Some(Container { stale: vec!["/srv/mitigator/vpn-public.conf".into()], ..Container::default() });
+        };
+        assert_words(verdict("mount-fresh", stale), Verdict::Warn, "--force-recreate gateway");
+    }
+
+    #[test]
+    fn an_address_that_something_overrides_fires() {
+        let set = |address: &str| {
+            let address = address.to_owned();
+            move |f: &mut Facts| {
+                f.instance.env.values.insert("MITIGATOR_VPN_ADDRESS".into(), "10.8.3.2".into());
+                if let Some(Ok(config)) = &mut f.stack.config {
+                    config.gateway.as_mut().unwrap().address = Some(address);
+                }
+            }
+        };
+        assert_eq!(verdict("gateway-address", set("10.8.3.2/24")).0, Verdict::Pass);
+        assert_words(verdict("gateway-address", set("10.8.3.1/24")), Verdict::Fail, "gives the gateway 10.8.3.1/24");
+    }
+}
