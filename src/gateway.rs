@@ -16,6 +16,7 @@ mod status;
 mod userspace;
 
 use std::ffi::OsStr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 pub use reconfigure::{Reconfigured, reconfigure};
@@ -123,6 +124,26 @@ impl Files {
         // FN-32: an empty MITIGATOR_VPN_ADDRESS silently becomes the first instance's.
         if let Some(other) = self.list.by_address(address.address).filter(|member| member.public_key != own) {
             tracing::warn!("the address {} belongs to the member with the key {}", address.address, other.public_key);
+        }
+    }
+}
+
+/// Somebody has removed the interface under our hands.
+fn gone(name: &InterfaceName) -> Error {
+    Error::unexpected(format!("the interface {name} has gone"))
+}
+
+/// Sends an empty datagram to each peer that has no session, which makes WireGuard agree on one. Nobody else would:
+/// without traffic there is no handshake to prove the way by (FN-25), and a member that still has a session with the
+/// gateway we were before a restart goes on with it for 15 seconds. Two that greet each other in the same instant have
+/// WireGuard's second try to wait for, 5 seconds.
+fn greet(live: &Device) {
+    const DISCARD: u16 = 9;
+    let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return };
+    for peer in live.peers.iter().filter(|peer| peer.last_handshake.is_none()) {
+        if let Some(address) = peer.address() {
+            // A courtesy: whether it arrives is for `status` to say.
+            let _ = socket.send_to(&[], (address, DISCARD));
         }
     }
 }

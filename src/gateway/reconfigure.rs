@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, Place, applied};
+use super::{Files, Place, applied, gone, greet};
 use crate::error::{Class, Error, Result};
 use crate::host::Host;
 use crate::wireguard::device::{self, Changes, Device, difference};
@@ -81,8 +81,9 @@ pub fn reconfigure(host: &mut Host, place: &Place) -> Result<Reconfigured> {
     let changes = difference(&live, &files.wanted(), &applied::recall(host, name).unwrap_or_default());
     device::apply(host, &live, &changes)?;
     applied::remember(host, name, &files.list)?;
-    let live = Device::observe(host, name)?;
-    files.prove(&live.ok_or_else(|| Error::unexpected(format!("the interface {name} has gone")))?)?;
+    let live = Device::observe(host, name)?.ok_or_else(|| gone(name))?;
+    files.prove(&live)?;
+    greet(&live);
     device::addresses(name)?.first().into_iter().for_each(|address| files.warn(*address));
     let summary = format!("{name}: {changes}");
     tracing::info!("{summary}");

@@ -3,7 +3,7 @@
 use nix::unistd::Pid;
 
 use super::signals::{Signals, bury};
-use super::{Files, Settings, applied, userspace};
+use super::{Files, Settings, applied, gone, greet, userspace};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::wireguard::PeerList;
@@ -72,14 +72,14 @@ fn configure(host: &mut Host, settings: &Settings, address: Address, files: &Fil
     let _lock = applied::lock(host, name)?;
     // Up first: only a device that is up says at once that its port is taken.
     device::bring_up(host, name, settings.mtu)?;
-    let gone = || Error::unexpected(format!("the interface {name} has gone"));
-    let live = Device::observe(host, name)?.ok_or_else(gone)?;
+    let live = Device::observe(host, name)?.ok_or_else(|| gone(name))?;
     device::apply(host, &live, &difference(&live, &files.wanted(), &PeerList::default()))?;
     device::set_address(host, name, address)?;
     applied::remember(host, name, &files.list)?;
-    let live = Device::observe(host, name)?.ok_or_else(gone)?;
+    let live = Device::observe(host, name)?.ok_or_else(|| gone(name))?;
     files.prove(&live)?;
     files.warn(address);
+    greet(&live);
     tracing::info!(
         "{name} is up: {address}, UDP port {}, {} peers, {} WireGuard, public key {}",
         files.port(),

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
+use crate::support::skip;
 use crate::wire::{BINARY, Instance, Wire, must, neighbours, possible, said, wait_until};
 
 #[test]
 fn without_a_full_configuration_it_runs_and_makes_no_vpn() {
-    if !possible("without_a_full_configuration_it_runs_and_makes_no_vpn") {
+    if !possible() {
         return;
     }
     let wire = Wire::new();
@@ -36,7 +37,7 @@ fn without_a_full_configuration_it_runs_and_makes_no_vpn() {
 
 #[test]
 fn it_ends_quickly_when_told_to_and_takes_its_interface_along() {
-    if !possible("it_ends_quickly_when_told_to_and_takes_its_interface_along") {
+    if !possible() {
         return;
     }
     let wire = Wire::new();
@@ -63,14 +64,14 @@ fn it_ends_quickly_when_told_to_and_takes_its_interface_along() {
 
 #[test]
 fn it_fails_when_wireguard_go_dies_so_that_it_is_restarted() {
-    if !possible("it_fails_when_wireguard_go_dies_so_that_it_is_restarted") {
+    if !possible() {
         return;
     }
     let wire = Wire::new();
     let mut instance = Instance::cluster(1).remove(0);
     instance.up(&wire);
     let Some(wireguard_go) = neighbours(instance.pid(), "wireguard-go").pop() else {
-        eprintln!("SKIP it_fails_when_wireguard_go_dies_so_that_it_is_restarted: this kernel has WireGuard");
+        skip("this kernel has WireGuard, nobody needs wireguard-go");
         return;
     };
     kill(wireguard_go, Signal::SIGKILL).unwrap();
@@ -80,7 +81,7 @@ fn it_fails_when_wireguard_go_dies_so_that_it_is_restarted() {
 
 #[test]
 fn it_reaps_children_that_were_left_to_it() {
-    if !possible("it_reaps_children_that_were_left_to_it") {
+    if !possible() {
         return;
     }
     let wire = Wire::new();
@@ -97,7 +98,7 @@ fn it_reaps_children_that_were_left_to_it() {
 
 #[test]
 fn a_malformed_file_at_the_start_is_refused_with_its_line() {
-    if !possible("a_malformed_file_at_the_start_is_refused_with_its_line") {
+    if !possible() {
         return;
     }
     let wire = Wire::new();
@@ -119,7 +120,7 @@ fn a_malformed_file_at_the_start_is_refused_with_its_line() {
 
 #[test]
 fn an_interface_of_somebody_else_is_left_alone() {
-    if !possible("an_interface_of_somebody_else_is_left_alone") {
+    if !possible() {
         return;
     }
     let wire = Wire::new();
@@ -148,7 +149,7 @@ fn an_interface_of_somebody_else_is_left_alone() {
 
 #[test]
 fn a_gateway_that_was_killed_leaves_nothing_that_the_next_one_trips_over() {
-    if !possible("a_gateway_that_was_killed_leaves_nothing_that_the_next_one_trips_over") {
+    if !possible() {
         return;
     }
     let wire = Wire::new();

@@ -12,6 +12,8 @@ use mitigator_vpn::wireguard::PrivateKey;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::{has_program, is_root};
+
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mitigator-vpn");
 
@@ -32,20 +34,9 @@ shift
 exec "$@"
 "#;
 
-/// Whether this machine can do it; says why not.
-pub fn possible(test: &str) -> bool {
-    let missing = ["ip", "unshare", "nsenter", "ping", "wireguard-go"].into_iter().find(|program| !found(program));
-    let reason = match missing {
-        _ if !nix::unistd::geteuid().is_root() => "network namespaces need root".to_owned(),
-        Some(program) => format!("there is no {program}"),
-        None => return true,
-    };
-    eprintln!("SKIP {test}: {reason}");
-    false
-}
-
-pub fn found(program: &str) -> bool {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(program).is_file())
+/// Whether this machine can do it; says that the test is skipped if not.
+pub fn possible() -> bool {
+    is_root() && ["ip", "unshare", "nsenter", "ping", "wireguard-go"].into_iter().all(has_program)
 }
 
 /// Runs a command to its end, which must be a good one.
@@ -86,16 +77,30 @@ impl Wire {
         wire
     }
 
-    /// Gives the process a network card `eth0` with this address.
-    fn plug_in(&self, pid: Pid, address: &str) {
+    /// Gives the process a network card `eth0` with the instance's outer address. It knows the others' cards: a first
+    /// packet that waits for ARP crosses the other's, and WireGuard then waits 5 seconds for its second try.
+    fn plug_in(&self, pid: Pid, number: u8) {
         let plug = format!("plug{}", self.plugs.fetch_add(1, Ordering::Relaxed));
-        self.ip(&format!("link add {plug} type veth peer name eth0 netns {pid}"));
+        let card = |number| format!("02:00:00:00:00:{number:02x}");
+        self.ip(&format!("link add {plug} type veth peer name eth0 address {} netns {pid}", card(number)));
         self.ip(&format!("link set {plug} master br0 up"));
-        let inside = |words: &str| {
-            must(Command::new("nsenter").args(["--target", &pid.to_string(), "--net", "ip"]).args(words.split(' ')));
-        };
-        inside(&format!("addr add {address} dev eth0"));
-        inside("link set eth0 up");
+        let mut commands = format!("addr add 192.0.2.{number}/24 dev eth0\nlink set eth0 up\n");
+        for other in (1..=9).filter(|other| *other != number) {
+            commands += &format!("neigh add 192.0.2.{other} lladdr {} dev eth0\n", card(other));
+        }
+        let batch = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&batch, commands).unwrap();
+        let inside = ["--target", &pid.to_string(), "--net", "ip", "-batch"];
+        must(Command::new("nsenter").args(inside).arg(batch.path()));
+    }
+
+    /// Plugs this machine's own network in, until the wire goes.
+    pub fn plug_in_this_machine(&self, address: &str) {
+        let plug = format!("mvpn-h{}", std::process::id() % 100_000);
+        self.ip(&format!("link add host type veth peer name {plug} netns {}", std::process::id()));
+        self.ip("link set host master br0 up");
+        must(Command::new("ip").args(["addr", "add", address, "dev", &plug]));
+        must(Command::new("ip").args(["link", "set", &plug, "up"]));
     }
 
     fn ip(&self, words: &str) {
@@ -126,8 +131,11 @@ struct Gateway {
 
 impl Instance {
     pub fn new(number: u8) -> Self {
-        let instance =
-            Instance { number, key: PrivateKey::generate(), dir: tempfile::tempdir().unwrap(), gateway: None };
+        Self::with_key(number, PrivateKey::generate())
+    }
+
+    pub fn with_key(number: u8, key: PrivateKey) -> Self {
+        let instance = Instance { number, key, dir: tempfile::tempdir().unwrap(), gateway: None };
         instance.write_private(4567);
         instance
     }
@@ -135,9 +143,7 @@ impl Instance {
     /// As many as are asked for, each with the list of all.
     pub fn cluster(count: u8) -> Vec<Instance> {
         let instances: Vec<Instance> = (1..=count).map(Instance::new).collect();
-        for instance in &instances {
-            instance.write_public(&list(&instances));
-        }
+        instances.iter().for_each(|instance| instance.write_public(&list(&instances)));
         instances
     }
 
@@ -198,7 +204,7 @@ impl Instance {
             inner.is_some()
         });
         let inner = Pid::from_raw(inner.unwrap());
-        wire.plug_in(inner, &format!("192.0.2.{}/24", self.number));
+        wire.plug_in(inner, self.number);
         outer.stdin.take().unwrap().write_all(b"now\n").unwrap();
         self.gateway = Some(Gateway { outer, inner });
     }
@@ -227,10 +233,15 @@ impl Instance {
         peers.map(|peer| peer["address"].as_str().unwrap_or("none").to_owned()).collect()
     }
 
-    /// Whether a ping over the tunnel comes back.
+    /// Whether pings over the tunnel come back, WireGuard's second try at a handshake included.
     pub fn reaches(&self, other: &Instance) -> bool {
+        (0..10).any(|_| self.pings(&other.vpn_address()))
+    }
+
+    /// Whether a single ping comes back.
+    pub fn pings(&self, address: &str) -> bool {
         let mut ping = self.inside("ping");
-        ping.args(["-c", "1", "-W", "2", "-q", &other.vpn_address()]).output().unwrap().status.success()
+        ping.args(["-c", "1", "-W", "1", "-q", address]).output().unwrap().status.success()
     }
 
     /// Fifty pings a second, for so long.
