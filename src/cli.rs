@@ -136,8 +136,11 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or that of one command; read it with: mitigator-vpn man | man -l -
+    Man {
+        /// The command
+        command: Option<String>,
+    },
     /// Print the JSON schema of what --json prints
     Schema,
 }

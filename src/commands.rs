@@ -41,12 +41,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
             clap_complete::generate(shell, &mut Cli::command(), "mitigator-vpn", &mut script);
             output.bytes(&script).map(done)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            // Writing to memory can't fail.
-            let _ = clap_mangen::Man::new(Cli::command()).render(&mut page);
-            output.bytes(&page).map(done)
-        }
+        Command::Man { command } => output.bytes(&man_page(command.as_deref())?).map(done),
         Command::Schema => output.bytes(report::schema().as_bytes()).map(done),
     }
 }
@@ -71,6 +66,24 @@ fn recover<'p>(host: &mut Host, paths: impl IntoIterator<Item = &'p Path>) -> Re
         }
     }
     Ok(())
+}
+
+/// The manual page of the program, or of one of its commands.
+fn man_page(command: Option<&str>) -> Result<Vec<u8>> {
+    let mut whole = Cli::command();
+    whole.build();
+    let page = match command {
+        None => whole,
+        Some(name) => {
+            let found = whole.get_subcommands().find(|sub| sub.get_name() == name).cloned();
+            found.ok_or_else(|| {
+                Error::input(format!("there is no command '{name}'")).hint("see them all: mitigator-vpn --help")
+            })?
+        }
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text).context("rendering the manual page")?;
+    Ok(text)
 }
 
 /// Asks before something changes: first what it is about, then the question. Without a terminal to ask on, that is bad
