@@ -35,6 +35,11 @@ impl Plan {
     pub fn diff(host: &Host, wanted: Vec<Wanted>) -> Result<Plan> {
         let mut steps: Vec<Step> = Vec::new();
         for Wanted { resource, state } in wanted {
+            let restarts = steps.iter().any(|step| matches!(step.resource, Resource::Stack(_)));
+            if restarts && matches!(resource, Resource::Tunnel(_)) {
+                // A stack that starts brings its tunnel up from the files by itself.
+                continue;
+            }
             let before = resource.observe(host)?;
             let follows = steps.iter().any(|step| resource.is_made_from(&step.resource));
             if follows || !state.is_met_by(&before) {
@@ -62,8 +67,8 @@ impl Step {
     /// `create`, `change`, `remove`, `apply`: the verb of this step.
     pub fn verb(&self) -> &'static str {
         match (&self.before, &self.after) {
+            (State::Outdated | State::Running, _) if matches!(self.resource, Resource::Tunnel(_)) => "reconfigure",
             (State::Stopped, State::Running) => "start",
-            (_, State::Running) if matches!(self.resource, Resource::Tunnel(_)) => "reconfigure",
             (_, State::Running) => "restart",
             (_, State::Packages(_)) => "install",
             (State::Absent | State::Empty, _) => match self.resource {

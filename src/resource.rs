@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use env_key::EnvKey;
 pub use file::{Directory, File};
-pub use firewall::FirewallRule;
+pub use firewall::{Exposure, FirewallRule};
 pub use image::GatewayImage;
 pub use module::Module;
 pub use packages::Packages;
@@ -156,7 +156,7 @@ impl Resource {
             (Resource::Stack(stack), Resource::File(file)) => {
                 file.path.starts_with(&stack.dir) && file.path.extension().is_some_and(|e| e == "yml")
             }
-            (Resource::Tunnel(_), Resource::PrivateFile(_) | Resource::Stack(_)) => true,
+            (Resource::Tunnel(_), Resource::PrivateFile(_)) => true,
             (Resource::Tunnel(tunnel), Resource::File(file)) => file.path == tunnel.public_conf,
             _ => false,
         }

@@ -210,13 +210,13 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
         task.done();
     }
     document.instance = Some(instance);
-    if list_changed && list.len() > 1 {
+    if !known_to_members && list.len() > 1 {
         document.next.push(format!(
             "give the other members this {}, then on each: mitigator-vpn install --peers FILE --yes",
             path.display()
         ));
     }
-    if !document.steps.is_empty() {
+    if document.steps.iter().any(|step| step.resource.starts_with("MITIGATOR_VPN_ADDRESS")) {
         // P13: nothing on the host knows whether a person has done it.
         document
             .next

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{Backend, Filter, Firewall};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::{Cmd, Host};
 use crate::settings::{DATAPLANE_PORT, Settings};
 
@@ -26,6 +26,20 @@ pub struct Packet {
     pub port: u16,
     /// Whether it is an IPv6 packet.
     pub ipv6: bool,
+    /// Whether Docker sends it on to a container.
+    pub forwarded: bool,
+}
+
+impl Packet {
+    /// A packet for this host itself.
+    pub fn to(port: u16, ipv6: bool) -> Packet {
+        Packet { port, ipv6, forwarded: false }
+    }
+
+    /// An IPv4 packet to a port that Docker publishes.
+    pub fn through(port: u16) -> Packet {
+        Packet { port, ipv6: false, forwarded: true }
+    }
 }
 
 /// Reads this part of the facts.
@@ -33,73 +47,91 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     let mut firewall = Firewall::default();
     if !host.is_live() {
         firewall.unknown = Some("a mounted tree has no live packet filter".into());
-    } else if let Err(error) = read(host, &[settings.port, DATAPLANE_PORT], &mut firewall) {
-        firewall.unknown = Some(error.to_string());
+        return firewall;
     }
+    let mut problems = Vec::new();
+    let live = Live::read(host, &mut problems);
+    let ports = [settings.port, DATAPLANE_PORT];
+    if live.ufw {
+        read_ufw(host, &ports, &mut firewall).unwrap_or_else(|error| problems.push(error));
+    } else if host.has_program("ufw") {
+        firewall.inactive.push(Backend::Ufw);
+    }
+    if let Some((default, zones)) = &live.zones {
+        firewall.filters.extend(zones.iter().filter_map(|zone| filter_of_zone(zone, default, &ports)));
+    } else if host.has_program("firewall-cmd") {
+        firewall.inactive.push(Backend::Firewalld);
+    }
+    let saves = live.saves.iter().filter(|save| !live.has_other_owner(save));
+    firewall.filters.extend(saves.filter_map(|save| filter_of_save(save, &ports, live.ufw)));
+    let chains = live.native_chains("input");
+    firewall.filters.extend(chains.into_iter().filter_map(|place| filter_of_chain(&live.listing, place, &ports)));
+    let through = live.listing.ruleset(Packet::through(settings.port));
+    firewall.forward = live.native_chains("forward").into_iter().filter(|place| through.drops(place)).collect();
+    if live.mixes_variants() {
+        let note =
+            "iptables-legacy and iptables-nft both hold rules, and both filter; 'iptables' shows only one of them";
+        firewall.notes.push(note.into());
+    }
+    firewall.unknown = problems.first().map(Error::to_string);
     firewall
 }
 
-fn read(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
-    let ufw = front_end(host, "ufw", Backend::Ufw, firewall, |host| Ok(ufw::is_enabled(host).then_some(())))?;
-    let zones = front_end(host, "firewall-cmd", Backend::Firewalld, firewall, zones)?;
-    if ufw.is_some() {
-        read_ufw(host, ports, firewall)?;
-    }
-    if let Some((default, zones)) = &zones {
-        firewall.filters.extend(zones.iter().filter_map(|zone| filter_of_zone(zone, default, ports)));
-    }
-    let saves = saves(host)?;
-    let listing = listing(host)?;
-    for save in &saves {
-        let native =
-            listing.as_ref().is_some_and(|l| save.backend == Backend::IptablesNft && !l.is_of_iptables(save.table()));
-        // firewalld's own chains, where it works through iptables.
-        let of_firewalld = zones.is_some() && iptables::chains(&save.text).any(|chain| chain == "INPUT_ZONES");
-        if !native && !of_firewalld {
-            firewall.filters.extend(filter_of_save(save, ports, ufw.is_some()));
+/// What is live, as the tools print it.
+struct Live {
+    ufw: bool,
+    /// firewalld's default zone and all its zones, when it runs.
+    zones: Option<(String, Vec<firewalld::Zone>)>,
+    saves: Vec<Save>,
+    listing: nft::Listing,
+}
+
+impl Live {
+    /// One that can't be read doesn't keep the others from being looked at.
+    fn read(host: &Host, problems: &mut Vec<Error>) -> Live {
+        Live {
+            ufw: host.has_program("ufw") && ufw::is_enabled(host),
+            zones: or_note(zones(host), problems),
+            saves: or_note(saves(host), problems),
+            listing: or_note(listing(host), problems),
         }
     }
-    if let Some(listing) = &listing {
-        let skip = |place: &str| {
-            let read = saves.iter().any(|save| save.backend == Backend::IptablesNft && save.table() == place);
-            let of_iptables = listing.is_of_iptables(place) && (read || !place.contains(" filter "));
-            let of_firewalld = zones.is_some() && place.split(' ').nth(1) == Some("firewalld");
-            of_iptables || of_firewalld
-        };
-        let chains = listing.base_chains("input").into_iter().filter(|place| !skip(place));
-        firewall.filters.extend(chains.filter_map(|place| filter_of_chain(listing, place, ports)));
-        firewall.forward = forward_drops(listing, ports, &skip);
+
+    /// Whether the INPUT chain of this table is somebody else's: a native one that has the name, or firewalld's, where
+    /// that works through iptables.
+    fn has_other_owner(&self, save: &Save) -> bool {
+        let native = save.table().is_some_and(|table| !self.listing.is_of_iptables(&format!("{table} INPUT")));
+        native || (self.zones.is_some() && iptables::chains(&save.text).any(|chain| chain == "INPUT_ZONES"))
     }
-    let uses =
-        |backend| saves.iter().any(|s| s.backend == backend && s.text.lines().any(|line| line.starts_with("-A ")));
-    if uses(Backend::IptablesLegacy) && uses(Backend::IptablesNft) {
-        let note =
-            "iptables-legacy and iptables-nft both hold rules, and both filter: 'iptables' shows one of them only";
-        firewall.notes.push(note.into());
+
+    /// Base chains that neither iptables nor firewalld has made.
+    fn native_chains(&self, hook: &str) -> Vec<String> {
+        let saved =
+            |place: &str| self.saves.iter().filter_map(Save::table).any(|t| place.starts_with(&format!("{t} ")));
+        let of_iptables =
+            |place: &str| self.listing.is_of_iptables(place) && (saved(place) || !place.contains(" filter "));
+        let of_firewalld = |place: &str| self.zones.is_some() && place.split(' ').nth(1) == Some("firewalld");
+        let chains = self.listing.base_chains(hook).into_iter();
+        chains.filter(|place| !of_iptables(place) && !of_firewalld(place)).collect()
     }
-    Ok(())
+
+    fn mixes_variants(&self) -> bool {
+        let uses = |backend| self.saves.iter().any(|s| s.backend == backend && s.text.contains("\n-A "));
+        uses(Backend::IptablesLegacy) && uses(Backend::IptablesNft)
+    }
 }
 
-/// What a front end says when it is on; one that is installed and off is noted as such.
-fn front_end<T>(
-    host: &Host,
-    program: &str,
-    backend: Backend,
-    firewall: &mut Firewall,
-    ask: impl Fn(&Host) -> Result<Option<T>>,
-) -> Result<Option<T>> {
-    if !host.has_program(program) {
+fn or_note<T: Default>(answer: Result<T>, problems: &mut Vec<Error>) -> T {
+    answer.unwrap_or_else(|error| {
+        problems.push(error);
+        T::default()
+    })
+}
+
+fn zones(host: &Host) -> Result<Option<(String, Vec<firewalld::Zone>)>> {
+    if !host.has_program("firewall-cmd") {
         return Ok(None);
     }
-    let answer = ask(host)?;
-    if answer.is_none() {
-        firewall.inactive.push(backend);
-    }
-    Ok(answer)
-}
-
-/// The default zone and all zones, when firewalld runs.
-fn zones(host: &Host) -> Result<Option<(String, Vec<firewalld::Zone>)>> {
     let default = host.query(&Cmd::new("firewall-cmd").arg("--get-default-zone"))?;
     if !default.ok() {
         return Ok(None);
@@ -137,7 +169,7 @@ fn read_ufw(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
         }
         let rules = host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default();
         for &port in ports {
-            let packet = Packet { port, ipv6 };
+            let packet = Packet::to(port, ipv6);
             if ufw::ruleset(&rules, packet, default).drops("user") {
                 drops[usize::from(ipv6)].insert(port);
             }
@@ -164,9 +196,10 @@ struct Save {
 }
 
 impl Save {
-    /// The chain as nftables calls it, if it is in nftables.
-    fn table(&self) -> &'static str {
-        if self.ipv6 { "ip6 filter INPUT" } else { "ip filter INPUT" }
+    /// The table as nftables calls it, if it is in nftables.
+    fn table(&self) -> Option<&'static str> {
+        let name = if self.ipv6 { "ip6 filter" } else { "ip filter" };
+        (self.backend == Backend::IptablesNft).then_some(name)
     }
 }
 
@@ -213,7 +246,7 @@ fn has_legacy_table(host: &Host, ipv6: bool) -> bool {
 
 fn filter_of_save(save: &Save, ports: &[u16], ufw: bool) -> Option<Filter> {
     let dropped = |port: &u16| {
-        let mut ruleset = iptables::ruleset(&save.text, Packet { port: *port, ipv6: save.ipv6 });
+        let mut ruleset = iptables::ruleset(&save.text, Packet::to(*port, save.ipv6));
         if let Some(input) = ruleset.chains.get_mut(iptables::INPUT).filter(|_| ufw) {
             // ufw's chains are judged by ufw's own files; what stands beside them is judged here.
             let before = input.rules.len();
@@ -230,37 +263,30 @@ fn filter_of_save(save: &Save, ports: &[u16], ufw: bool) -> Option<Filter> {
     Filter::of(save.backend, format!("{} {}", save.program, iptables::INPUT), ipv4, ipv6, ours)
 }
 
-/// All of nftables; `None` without the program. Sets' contents are left out where this nft can do so: a ban list may
+/// All of nftables; nothing without the program. Sets' contents are left out where this nft can do so: a ban list may
 /// have a million entries.
-pub fn listing(host: &Host) -> Result<Option<nft::Listing>> {
+pub fn listing(host: &Host) -> Result<nft::Listing> {
     if !host.has_program("nft") {
-        return Ok(None);
+        return Ok(nft::Listing::default());
     }
     let terse = host.query(&Cmd::new("nft").args(["--json", "--terse", "list", "ruleset"]))?;
     if terse.ok() {
-        return nft::Listing::parse(&terse.stdout).map(Some);
+        return nft::Listing::parse(&terse.stdout);
     }
     let cmd = Cmd::new("nft").args(["--json", "list", "ruleset"]);
     let full = host.query(&cmd)?.success(format!("'{cmd}'"))?;
-    nft::Listing::parse(&full.stdout).map(Some)
+    nft::Listing::parse(&full.stdout)
 }
 
 fn filter_of_chain(listing: &nft::Listing, place: String, ports: &[u16]) -> Option<Filter> {
     let drops = |ipv6: bool, other: &str| -> BTreeSet<u16> {
-        let dropped = |port: &u16| listing.ruleset(Packet { port: *port, ipv6 }).drops(&place);
+        let dropped = |port: &u16| listing.ruleset(Packet::to(*port, ipv6)).drops(&place);
         let other_family = place.starts_with(other);
         ports.iter().copied().filter(|port| !other_family && dropped(port)).collect()
     };
     let (ipv4, ipv6) = (drops(false, "ip6 "), drops(true, "ip "));
     let ours = count(ports, |port| listing.ours(&place, port).len());
     Filter::of(Backend::Nftables, place, ipv4, ipv6, ours)
-}
-
-/// Native chains that drop what is forwarded to a port of the VPN: a port that Docker publishes passes through them.
-fn forward_drops(listing: &nft::Listing, ports: &[u16], skip: &dyn Fn(&str) -> bool) -> Vec<String> {
-    let drops = |place: &String| ports.iter().any(|&port| listing.ruleset(Packet { port, ipv6: false }).drops(place));
-    let chains = listing.base_chains("forward").into_iter();
-    chains.filter(|place| !skip(place) && !place.starts_with("ip6 ") && drops(place)).collect()
 }
 
 fn count(ports: &[u16], of: impl Fn(u16) -> usize) -> BTreeMap<u16, usize> {

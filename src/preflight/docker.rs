@@ -1,6 +1,106 @@
 //! Checks of: docker and compose.
 
-use super::Check;
+use super::{Check, Context, Outcome};
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[];
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "docker",
+        title: "Docker is there and its daemon answers",
+        note: None,
+        run: docker,
+        explain: "\
+The product runs as a Docker Compose stack. Looked for: a program `docker`, and the daemon's answer to `docker version`.
+
+Debian and Ubuntu: `apt-get install docker.io`, or Docker's own packages. A daemon that is installed and doesn't run:
+`systemctl start docker`; why it doesn't: `journalctl -u docker -n 50`. \"permission denied\" means that this isn't run
+as root.",
+    },
+    Check {
+        id: "docker-not-snap",
+        title: "Docker is not the snap",
+        note: Some("FN-39"),
+        run: docker_not_snap,
+        explain: "\
+The Docker snap is confined to a few directories: a container of it can't mount files from /srv, so the gateway would
+never see vpn-public.conf and vpn-private.conf. It is known by its client in /snap/bin, or by its data in
+/var/snap/docker where no other daemon is installed.
+
+The way out is another Docker: save what the snap's volumes hold (`docker volume ls`), then
+`snap remove docker` and `apt-get install docker.io`. Removing the snap stops every container it runs and takes its
+volumes away, so the time and the backup are yours to choose.",
+    },
+];
+
+fn docker(context: &Context) -> Outcome {
+    let docker = &context.facts.docker;
+    if !docker.present {
+        return Outcome::fail("there is no docker program", "apt-get install docker.io");
+    }
+    match &docker.daemon {
+        Ok(version) => Outcome::pass(format!("Docker {version}")),
+        Err(reason) if !context.facts.machine.is_root => Outcome::unknown(format!("needs root: {reason}")),
+        Err(reason) => {
+            let start = if context.facts.machine.systemd { "systemctl start docker" } else { "service docker start" };
+            Outcome::fail(format!("the daemon doesn't answer: {reason}"), start)
+        }
+    }
+}
+
+fn docker_not_snap(context: &Context) -> Outcome {
+    let docker = &context.facts.docker;
+    if docker.snap {
+        return Outcome::fail(
+            "Docker comes from snap, whose containers can't mount files from /srv",
+            "mitigator-vpn explain docker-not-snap",
+        );
+    }
+    Outcome::pass(if docker.present { "Docker is not from snap" } else { "there is no Docker at all" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+    use crate::preflight::Verdict::{Fail, Pass, Unknown};
+    use crate::preflight::tests::outcome;
+
+    #[test]
+    fn a_healthy_host_passes_every_row() {
+        for check in CHECKS {
+            assert_eq!(outcome(check.id, &Facts::healthy()).0, Pass, "{}", check.id);
+        }
+    }
+
+    #[test]
+    fn no_docker_and_a_silent_daemon_fail_with_different_ways_out() {
+        let mut facts = Facts::healthy();
+        facts.docker.daemon = Err("Cannot connect to the Docker daemon".into());
+        let (verdict, text) = outcome("docker", &facts);
+        assert_eq!(verdict, Fail);
+        assert!(text.contains("Cannot connect") && text.contains("systemctl start docker"), "{text}");
+        facts.machine.systemd = false;
+        assert!(outcome("docker", &facts).1.contains("service docker start"));
+        facts.docker.present = false;
+        let (verdict, text) = outcome("docker", &facts);
+        assert_eq!(verdict, Fail);
+        assert!(text.contains("apt-get install docker.io"), "{text}");
+    }
+
+    #[test]
+    fn without_root_a_silent_daemon_proves_nothing() {
+        let mut facts = Facts::healthy();
+        facts.machine.is_root = false;
+        facts.docker.daemon = Err("permission denied".into());
+        assert_eq!(outcome("docker", &facts).0, Unknown);
+    }
+
+    #[test]
+    fn the_snap_fails_with_its_reason() {
+        let mut facts = Facts::healthy();
+        facts.docker.snap = true;
+        let (verdict, text) = outcome("docker-not-snap", &facts);
+        assert_eq!(verdict, Fail);
+        assert!(text.contains("can't mount files from /srv"), "{text}");
+    }
+}

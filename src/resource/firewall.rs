@@ -23,7 +23,7 @@ use super::{State, mismatch};
 use crate::error::{Error, Result};
 use crate::facts::{Backend, Facts, Filter, firewall};
 use crate::host::{Cmd, Host};
-use crate::settings::{DATAPLANE_PORT, Settings};
+use crate::settings::{DATAPLANE_PORT, Settings, StackKind};
 
 /// A rule of ours that accepts one UDP port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,10 @@ pub enum Exposure {
 impl Exposure {
     /// How the gateway's port is exposed.
     pub fn of(facts: &Facts, settings: &Settings) -> Exposure {
+        // Where there is no stack yet, --stack default brings one that lives in the host's network.
+        if facts.stack.config.is_none() && settings.stack == StackKind::Default {
+            return Exposure::Host;
+        }
         let Some(Ok(resolved)) = &facts.stack.config else { return Exposure::Unknown };
         match &resolved.gateway {
             None => Exposure::Unknown,
@@ -78,7 +82,7 @@ impl FirewallRule {
     }
 
     /// The rules one port needs if it lives in the host's own network.
-    pub fn wanted_for(port: u16, facts: &Facts, settings: &Settings) -> Vec<FirewallRule> {
+    fn wanted_for(port: u16, facts: &Facts, settings: &Settings) -> Vec<FirewallRule> {
         let ipv6 = settings.endpoint.is_some_and(|endpoint| endpoint.is_ipv6());
         let drops = |filter: &Filter| if ipv6 { &filter.drops_ipv6 } else { &filter.drops_ipv4 }.contains(&port);
         let outer = outer_interface(facts, settings.endpoint.map(|endpoint| endpoint.ip()));
@@ -257,6 +261,15 @@ mod tests {
         let mut facts = host_network(&[filter(Backend::Ufw, "")]);
         facts.stack.config = Some(Err("no such file".into()));
         assert_eq!(wanted(&facts), [""; 0]);
+    }
+
+    #[test]
+    fn the_default_stack_that_is_yet_to_come_needs_a_rule() {
+        let mut facts = host_network(&[filter(Backend::Ufw, "")]);
+        facts.stack.config = None;
+        assert_eq!(wanted(&facts), [""; 0]);
+        let settings = Settings { stack: StackKind::Default, ..Settings::default() };
+        assert_eq!(FirewallRule::wanted(&facts, &settings).len(), 1);
     }
 
     #[test]

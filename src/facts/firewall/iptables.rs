@@ -179,7 +179,7 @@ pub(super) fn has_port(range: &str, separator: char, port: u16) -> bool {
 mod tests {
     use super::*;
 
-    const PACKET: Packet = Packet { port: 4567, ipv6: false };
+    const PACKET: Packet = Packet { port: 4567, ipv6: false, forwarded: false };
 
     fn drops(policy: &str, rules: &[&str]) -> bool {
         let save = format!(

@@ -165,7 +165,7 @@ fn fit_of_match(body: &Value, packet: Packet) -> Fit {
     let port = u64::from(packet.port);
     match body["op"].as_str().unwrap_or_default() {
         "!=" => !fit_of(left, right, packet),
-        op @ ("<" | ">" | "<=" | ">=") if is_our_port(left) => match (op, right.as_u64()) {
+        op @ ("<" | ">" | "<=" | ">=") if is_our_port(left, packet) => match (op, right.as_u64()) {
             (_, None) => Fit::Some,
             ("<", Some(bound)) => Fit::exactly(port < bound),
             (">", Some(bound)) => Fit::exactly(port > bound),
@@ -177,7 +177,12 @@ fn fit_of_match(body: &Value, packet: Packet) -> Fit {
     }
 }
 
-fn is_our_port(left: &Value) -> bool {
+/// The port the packet was sent to; what it is after Docker has translated it, this program doesn't know.
+fn is_our_port(left: &Value, packet: Packet) -> bool {
+    if packet.forwarded {
+        let ct = &left["ct"];
+        return ct["key"] == "proto-dst" && ct["dir"] == "original";
+    }
     let payload = &left["payload"];
     payload["field"] == "dport" && (payload["protocol"] == "udp" || payload["protocol"] == "th")
 }
@@ -189,7 +194,7 @@ fn fit_of(left: &Value, right: &Value, packet: Packet) -> Fit {
         None => Fit::Some,
     };
     let family = if packet.ipv6 { ["ipv6", "ip6"] } else { ["ipv4", "ip"] };
-    if is_our_port(left) {
+    if is_our_port(left, packet) {
         let port = u64::from(packet.port);
         let found = contains(right, &|v| v.as_u64() == Some(port), Some(port));
         return found.map_or(Fit::Some, Fit::exactly);
@@ -199,6 +204,7 @@ fn fit_of(left: &Value, right: &Value, packet: Packet) -> Fit {
             "l4proto" => among(&["udp"]),
             "nfproto" | "protocol" => among(&family),
             "pkttype" => among(&["host", "unicast"]),
+            "oifname" | "oif" if packet.forwarded => Fit::exactly(leads_to_docker(right)),
             "iifname" | "iif" => {
                 if only_loopback(right) {
                     Fit::None
@@ -209,8 +215,12 @@ fn fit_of(left: &Value, right: &Value, packet: Packet) -> Fit {
             _ => Fit::Some,
         };
     }
-    if left.pointer("/ct/key").is_some_and(|key| key == "state") {
-        return among(&["new"]);
+    if let Some(key) = left.pointer("/ct/key").and_then(Value::as_str) {
+        return match key {
+            "state" => among(&["new"]),
+            "status" if packet.forwarded => among(&["dnat"]),
+            _ => Fit::Some,
+        };
     }
     if let Some(fib) = left.get("fib") {
         let of_destination =
@@ -228,6 +238,11 @@ fn fit_of(left: &Value, right: &Value, packet: Packet) -> Fit {
         (Some("tcp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "esp" | "ah" | "comp" | "igmp"), _) => Fit::None,
         _ => Fit::Some,
     }
+}
+
+fn leads_to_docker(right: &Value) -> bool {
+    let bridge = |v: &Value| v.as_str().is_some_and(|name| name.starts_with("docker") || name.starts_with("br-"));
+    contains(right, &bridge, None) == Some(true)
 }
 
 fn only_loopback(right: &Value) -> bool {
@@ -275,7 +290,7 @@ mod tests {
                              "hook": "input", "prio": 0, "policy": "{policy}"}}}},
                 {{"rule": {{"family": "inet", "table": "filter", "chain": "input", "handle": 5, "expr": {expressions}}}}}]}}"#
         );
-        Listing::parse(&json).unwrap().ruleset(Packet { port: 4567, ipv6 }).drops(INPUT)
+        Listing::parse(&json).unwrap().ruleset(Packet::to(4567, ipv6)).drops(INPUT)
     }
 
     #[test]
@@ -346,7 +361,7 @@ mod tests {
                 {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 4567}},
                 {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}}]}"#;
         let listing = Listing::parse(json).unwrap();
-        assert!(!listing.ruleset(Packet { port: 4567, ipv6: false }).drops("ip t in"));
+        assert!(!listing.ruleset(Packet::to(4567, false)).drops("ip t in"));
         assert_eq!(listing.ours("ip t in", 4567), [9]);
         assert!(listing.ours("ip t in", 4568).is_empty());
         assert_eq!(listing.base_chains("input"), ["ip t in"]);

@@ -117,7 +117,7 @@ mod tests {
     const OURS: &str = "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=6d6974696761746f722d76706e\n";
 
     fn drops(rules: &str) -> bool {
-        ruleset(rules, Packet { port: 4567, ipv6: false }, true).drops("user")
+        ruleset(rules, Packet::to(4567, false), true).drops("user")
     }
 
     #[test]

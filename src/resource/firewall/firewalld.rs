@@ -1,4 +1,7 @@
 //! A rich rule of firewalld: once in the running rules, once in the kept ones, without a reload.
+//!
+//! With the first kept rule firewalld copies the zone's file to /etc/firewalld/zones, and leaves the copy there when the
+//! rule goes: after an undo it says what the packaged file says.
 
 use super::FirewallRule;
 use crate::error::Result;

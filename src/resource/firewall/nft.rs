@@ -8,7 +8,7 @@ use crate::host::{Cmd, Host};
 
 /// Handles of our rules.
 pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<u64>> {
-    Ok(firewall::listing(host)?.map(|listing| listing.ours(&rule.place, rule.port)).unwrap_or_default())
+    Ok(firewall::listing(host)?.ours(&rule.place, rule.port))
 }
 
 pub fn insert(rule: &FirewallRule) -> Cmd {

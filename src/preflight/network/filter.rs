@@ -1,0 +1,172 @@
+//! Does the firewall let the VPN's packets in, and what will install do about it?
+
+use super::{Context, Outcome, sum_up};
+use crate::facts::{Backend, Filter};
+use crate::resource::{Exposure, FirewallRule};
+use crate::settings::FirewallPolicy;
+
+pub fn firewall(context: &Context) -> Outcome {
+    let (facts, settings) = (context.facts, context.settings);
+    if let Some(reason) = &facts.firewall.unknown {
+        return Outcome::unknown(if facts.machine.is_root { reason.clone() } else { format!("needs root: {reason}") });
+    }
+    let exposure = Exposure::of(facts, settings);
+    if exposure == Exposure::Unknown {
+        return Outcome::unknown("whether a rule is needed, the compose configuration will tell");
+    }
+    let mut findings: Vec<Outcome> = Vec::new();
+    if exposure == Exposure::Published {
+        findings.extend(facts.firewall.forward.iter().map(|chain| forward_drops(chain, context)));
+    }
+    let wanted = FirewallRule::wanted(facts, settings);
+    let missing: Vec<&FirewallRule> = wanted.iter().filter(|rule| !is_there(rule, context)).collect();
+    if settings.firewall == FirewallPolicy::Auto {
+        findings.extend(volatile(&missing, context));
+    } else {
+        findings.extend(missing.iter().map(|rule| left_to_you(rule)));
+    }
+    let notes = facts.firewall.notes.iter();
+    findings.extend(notes.map(|note| Outcome::warn(note.clone(), "mitigator-vpn explain firewall")));
+    sum_up(findings, describe(exposure, &wanted, &missing, context))
+}
+
+/// What a pass says: who filters here, and what install does.
+fn describe(exposure: Exposure, wanted: &[FirewallRule], missing: &[&FirewallRule], context: &Context) -> String {
+    let list = |rules: &[&FirewallRule]| rules.iter().map(|rule| rule.to_string()).collect::<Vec<_>>().join(", ");
+    let off: Vec<String> = context.facts.firewall.inactive.iter().map(Backend::to_string).collect();
+    let off = if off.is_empty() { String::new() } else { format!("; {} is installed and off", off.join(" and ")) };
+    let port = context.settings.port;
+    if !missing.is_empty() {
+        return format!("install opens it: {}{off}", list(missing));
+    }
+    let said = match exposure {
+        _ if !wanted.is_empty() => format!("there already: {}", list(&wanted.iter().collect::<Vec<_>>())),
+        Exposure::Published => format!("Docker publishes UDP {port}, which no input chain sees; nothing to do"),
+        _ => format!("nothing drops UDP {port}; nothing to do"),
+    };
+    said + &off
+}
+
+fn is_there(rule: &FirewallRule, context: &Context) -> bool {
+    let same = |filter: &&Filter| filter.backend == rule.backend && filter.place == rule.place;
+    context.facts.firewall.filters.iter().find(same).is_some_and(|filter| filter.ours.contains_key(&rule.port))
+}
+
+fn left_to_you(rule: &FirewallRule) -> Outcome {
+    let detail = format!("packets are dropped, and install leaves it as it is: missing is {rule}");
+    Outcome::warn(detail, rule.commands().join("\n"))
+}
+
+/// A rule that lasts needs systemd, unless the firewall keeps it by itself.
+fn volatile(missing: &[&FirewallRule], context: &Context) -> Option<Outcome> {
+    let keeps = |rule: &&&FirewallRule| matches!(rule.backend, Backend::Ufw | Backend::Firewalld);
+    let rule = missing.iter().find(|rule| !keeps(rule)).filter(|_| !context.facts.machine.systemd)?;
+    let detail = format!("install adds a rule ({rule}), and without systemd nothing puts it back after a boot");
+    Some(Outcome::warn(detail, rule.commands().join("\n")))
+}
+
+/// FN-22 the other way round: what Docker publishes is forwarded, and an accept in Docker's chains doesn't keep a chain
+/// of nftables from dropping it (FN-58). Such a host's forwarding is its operator's own design, so we say it and stay out.
+fn forward_drops(chain: &str, context: &Context) -> Outcome {
+    let port = context.settings.port;
+    let detail = format!("the nftables chain {chain} drops forwarded packets, and with them what Docker publishes");
+    Outcome::warn(detail, format!("nft insert rule {chain} meta l4proto udp ct original proto-dst {port} accept"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::facts::{Backend, Facts, Filter};
+    use crate::preflight::Verdict::{self, Pass, Unknown, Warn};
+    use crate::preflight::network::tests::settings;
+    use crate::preflight::tests::outcome_with;
+    use crate::settings::{FirewallPolicy, Settings};
+
+    fn drops(facts: &mut Facts, backend: Backend, place: &str) {
+        facts.firewall.filters.push(Filter {
+            backend,
+            place: place.into(),
+            interfaces: Default::default(),
+            drops_ipv4: [4567].into(),
+            drops_ipv6: [4567].into(),
+            ours: Default::default(),
+        });
+        let gateway = &mut facts.stack.config.as_mut().unwrap().as_mut().unwrap().gateway;
+        gateway.as_mut().unwrap().host_network = true;
+    }
+
+    fn judge(policy: FirewallPolicy, change: impl FnOnce(&mut Facts)) -> (Verdict, String) {
+        let mut facts = Facts::healthy();
+        change(&mut facts);
+        outcome_with("firewall", &facts, &Settings { firewall: policy, ..settings() })
+    }
+
+    #[test]
+    fn a_filter_that_drops_passes_since_install_opens_it() {
+        let (verdict, text) = judge(FirewallPolicy::Auto, |facts| drops(facts, Backend::Nftables, "inet filter input"));
+        assert_eq!(verdict, Pass);
+        assert!(
+            text.starts_with("install opens it: UDP port 4567 open in the nftables chain inet filter input"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_same_warns_with_the_commands_where_install_is_told_to_keep_out() {
+        for policy in [FirewallPolicy::Report, FirewallPolicy::None] {
+            let (verdict, text) = judge(policy, |facts| drops(facts, Backend::Ufw, ""));
+            assert_eq!(verdict, Warn);
+            assert!(text.contains("[ufw allow 4567/udp comment mitigator-vpn]"), "{text}");
+        }
+        let there = |facts: &mut Facts| {
+            drops(facts, Backend::Ufw, "");
+            facts.firewall.filters[0].ours.insert(4567, 1);
+        };
+        let (verdict, text) = judge(FirewallPolicy::Report, there);
+        assert_eq!(verdict, Pass);
+        assert!(text.starts_with("there already: UDP port 4567 open in ufw"), "{text}");
+    }
+
+    #[test]
+    fn a_published_port_needs_nothing_unless_forwarding_is_dropped() {
+        let (verdict, text) = judge(FirewallPolicy::Auto, |_| {});
+        assert_eq!(verdict, Pass);
+        assert!(text.contains("Docker publishes UDP 4567"), "{text}");
+        let (verdict, text) =
+            judge(FirewallPolicy::Auto, |facts| facts.firewall.forward = vec!["inet filter forward".into()]);
+        assert_eq!(verdict, Warn);
+        assert!(
+            text.contains("nft insert rule inet filter forward meta l4proto udp ct original proto-dst 4567 accept"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_that_is_off_is_named_and_left_off() {
+        let (verdict, text) = judge(FirewallPolicy::Auto, |facts| facts.firewall.inactive = vec![Backend::Ufw]);
+        assert_eq!(verdict, Pass);
+        assert!(text.contains("ufw is installed and off"), "{text}");
+    }
+
+    #[test]
+    fn without_systemd_a_live_rule_is_said_to_be_gone_after_a_boot() {
+        let (verdict, text) = judge(FirewallPolicy::Auto, |facts| {
+            drops(facts, Backend::IptablesLegacy, "iptables-legacy INPUT");
+            facts.machine.systemd = false;
+        });
+        assert_eq!(verdict, Warn);
+        assert!(text.contains("nothing puts it back"), "{text}");
+        let ufw = judge(FirewallPolicy::Auto, |facts| {
+            drops(facts, Backend::Ufw, "");
+            facts.machine.systemd = false;
+        });
+        assert_eq!(ufw.0, Pass);
+    }
+
+    #[test]
+    fn oddities_warn_and_what_cannot_be_read_is_unknown() {
+        assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.firewall.notes.push("both".into())).0, Warn);
+        let unread = |facts: &mut Facts| facts.firewall.unknown = Some("Operation not permitted".into());
+        assert_eq!(judge(FirewallPolicy::Auto, unread).0, Unknown);
+        assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.stack.config = None).0, Unknown);
+    }
+}

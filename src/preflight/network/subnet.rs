@@ -1,0 +1,203 @@
+//! Does anything else use the VPN's network?
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Context, Outcome, other_members, sum_up};
+use crate::wireguard::Network;
+
+pub fn subnet_free(context: &Context) -> Outcome {
+    let Some(address) = context.settings.vpn_address else { return Outcome::unknown("no --vpn-address to judge") };
+    let vpn = Network::of(address, context.settings.prefix);
+    let docker = docker_networks(context);
+    let clashes = [
+        docker_clashes(vpn, &docker),
+        interface_clashes(vpn, context, &docker),
+        route_clashes(vpn, context, &docker),
+        pool_clashes(vpn, context),
+        endpoint_clashes(vpn, context),
+    ];
+    sum_up(clashes.concat(), format!("{vpn} is free"))
+}
+
+/// Name and network of what Docker has.
+fn docker_networks<'a>(context: &Context<'a>) -> Vec<(&'a str, Network)> {
+    let named = |(name, subnets): (&'a String, &'a Vec<String>)| {
+        subnets.iter().filter_map(|s| Some((name.as_str(), cidr(s)?))).collect::<Vec<_>>()
+    };
+    context.facts.docker.networks.iter().flat_map(named).collect()
+}
+
+fn docker_clashes(vpn: Network, docker: &[(&str, Network)]) -> Vec<Outcome> {
+    let clashes = docker.iter().filter(|(_, network)| network.overlaps(vpn));
+    clashes
+        .map(|(name, network)| {
+            let detail = format!("Docker's network {name} is {network}, the VPN's {vpn}");
+            Outcome::fail(detail, format!("docker network inspect {name}"))
+        })
+        .collect()
+}
+
+/// Bridges of Docker's are left out here and below: they have been named by their networks.
+fn interface_clashes(vpn: Network, context: &Context, docker: &[(&str, Network)]) -> Vec<Outcome> {
+    let mut clashes = Vec::new();
+    for own in &context.facts.net.addresses {
+        let IpAddr::V4(address) = own.address else { continue };
+        let network = Network::of(address, own.prefix);
+        let of_docker = docker.iter().any(|(_, other)| *other == network);
+        if network.overlaps(vpn) && !of_docker && !is_gateways(&own.interface, network, vpn) {
+            let detail = format!("{} has {address}/{}, in the VPN's {vpn}", own.interface, own.prefix);
+            clashes.push(Outcome::fail(detail, format!("ip address show dev {}", own.interface)));
+        }
+    }
+    clashes
+}
+
+fn route_clashes(vpn: Network, context: &Context, docker: &[(&str, Network)]) -> Vec<Outcome> {
+    let net = &context.facts.net;
+    let connected: BTreeSet<Network> =
+        net.addresses.iter().filter_map(|own| Some(Network::of(v4(own.address)?, own.prefix))).collect();
+    let mut clashes = Vec::new();
+    for route in net.routes.iter().filter(|route| route.prefix > 0) {
+        let network = Network::of(route.network, route.prefix);
+        let named_already = connected.contains(&network) || docker.iter().any(|(_, other)| *other == network);
+        if !network.overlaps(vpn) || named_already || is_gateways(&route.device, network, vpn) {
+            continue;
+        }
+        let hint = format!("ip route get {}", vpn.address());
+        clashes.push(if network.prefix() >= vpn.prefix() {
+            Outcome::fail(format!("{network} is routed to {}, in the VPN's {vpn}", route.device), hint)
+        } else {
+            let detail = format!("{network} is routed to {}; the VPN takes {vpn} out of it", route.device);
+            Outcome::warn(detail, hint)
+        });
+    }
+    clashes
+}
+
+fn pool_clashes(vpn: Network, context: &Context) -> Vec<Outcome> {
+    let pools = context.facts.docker.pools.iter().filter_map(|pool| cidr(pool)).filter(|pool| pool.overlaps(vpn));
+    pools
+        .map(|pool| {
+            let detail = format!("Docker may give {vpn} to a new network: its pool {pool} has the VPN's in it");
+            Outcome::warn(detail, "cat /etc/docker/daemon.json")
+        })
+        .collect()
+}
+
+fn endpoint_clashes(vpn: Network, context: &Context) -> Vec<Outcome> {
+    let own = context.settings.endpoint.map(|endpoint| ("this instance".to_owned(), endpoint));
+    let others = other_members(context).into_iter().map(|peer| (peer.address.to_string(), peer.endpoint));
+    let inside = own.into_iter().chain(others).filter(|(_, e)| v4(e.ip()).is_some_and(|ip| vpn.contains(ip)));
+    inside
+        .map(|(member, endpoint)| {
+            let detail = format!("the endpoint {endpoint} of {member} lies inside the VPN's {vpn}");
+            Outcome::fail(detail, "give an address outside the VPN with --endpoint, or correct the list of members")
+        })
+        .collect()
+}
+
+/// The gateway's own interface, on a host where it runs already: it has exactly this network, or single members of it.
+fn is_gateways(device: &str, network: Network, vpn: Network) -> bool {
+    device.starts_with("wg") && (network == vpn || (network.prefix() == 32 && network.overlaps(vpn)))
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    if let IpAddr::V4(address) = address { Some(address) } else { None }
+}
+
+/// `10.8.3.1/24` as the network it lies in; IPv6 has nothing to do with the VPN's addresses.
+fn cidr(text: &str) -> Option<Network> {
+    let (address, prefix) = text.split_once('/')?;
+    Some(Network::of(address.parse().ok()?, prefix.parse().ok().filter(|bits| *bits <= 32)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::facts::{Facts, InterfaceAddress, Route};
+    use crate::preflight::Verdict::{self, Fail, Pass, Unknown, Warn};
+    use crate::preflight::network::tests::{other, settings};
+    use crate::preflight::tests::{outcome, outcome_with};
+
+    fn judge(change: impl FnOnce(&mut Facts)) -> (Verdict, String) {
+        let mut facts = Facts::healthy();
+        change(&mut facts);
+        outcome_with("subnet-free", &facts, &settings())
+    }
+
+    fn interface(name: &str, address: [u8; 4], prefix: u8) -> impl FnOnce(&mut Facts) {
+        let own = InterfaceAddress { interface: name.into(), address: address.into(), prefix };
+        |facts| facts.net.addresses.push(own)
+    }
+
+    fn route(device: &str, network: [u8; 4], prefix: u8) -> impl FnOnce(&mut Facts) {
+        let route = Route { network: network.into(), prefix, device: device.into() };
+        |facts| facts.net.routes.push(route)
+    }
+
+    #[test]
+    fn an_interface_in_the_vpns_network_fails_once_though_it_has_a_route_too() {
+        let (verdict, text) = judge(|facts| {
+            interface("eth1", [10, 8, 3, 9], 24)(facts);
+            route("eth1", [10, 8, 3, 0], 24)(facts);
+        });
+        assert_eq!(verdict, Fail);
+        assert!(text.starts_with("eth1 has 10.8.3.9/24, in the VPN's 10.8.3.0/24 ["), "{text}");
+        assert_eq!(judge(interface("eth1", [10, 8, 0, 9], 16)).0, Fail, "a wider network that the host is in");
+        assert_eq!(judge(interface("eth1", [10, 8, 4, 9], 24)).0, Pass);
+    }
+
+    #[test]
+    fn a_narrower_route_fails_and_a_wider_one_warns() {
+        assert_eq!(judge(route("eth0", [10, 8, 3, 0], 24)).0, Fail);
+        assert_eq!(judge(route("eth0", [10, 8, 3, 128], 25)).0, Fail);
+        let (verdict, text) = judge(route("eth0", [10, 0, 0, 0], 8));
+        assert_eq!(verdict, Warn);
+        assert!(text.contains("takes 10.8.3.0/24 out of it [ip route get 10.8.3.0]"), "{text}");
+        assert_eq!(judge(route("eth0", [172, 16, 0, 0], 12)).0, Pass);
+    }
+
+    #[test]
+    fn the_gateways_own_interface_is_no_clash_on_a_second_run() {
+        let own = |facts: &mut Facts| {
+            interface("wg0", [10, 8, 3, 1], 24)(facts);
+            route("wg0", [10, 8, 3, 0], 24)(facts);
+            route("wg0", [10, 8, 3, 2], 32)(facts);
+        };
+        assert_eq!(judge(own).0, Pass);
+        assert_eq!(judge(interface("wg1", [10, 8, 0, 1], 16)).0, Fail, "another VPN's");
+    }
+
+    #[test]
+    fn a_docker_network_fails_by_its_name_and_a_pool_warns() {
+        let (verdict, text) = judge(|facts| {
+            facts.docker.networks.insert("shop_default".into(), vec!["fd00::/64".into(), "10.8.0.0/16".into()]);
+            interface("br-77", [10, 8, 0, 1], 16)(facts);
+            route("br-77", [10, 8, 0, 0], 16)(facts);
+        });
+        assert_eq!(verdict, Fail);
+        let expected =
+            "Docker's network shop_default is 10.8.0.0/16, the VPN's 10.8.3.0/24 [docker network inspect shop_default]";
+        assert_eq!(text, expected);
+        let (verdict, text) = judge(|facts| facts.docker.pools = vec!["10.0.0.0/8".into(), "172.30.0.1/16".into()]);
+        assert_eq!(verdict, Warn);
+        assert!(text.contains("its pool 10.0.0.0/8"), "{text}");
+    }
+
+    #[test]
+    fn an_endpoint_inside_the_vpn_fails_whoevers_it_is() {
+        let mut settings = settings();
+        settings.peers = Some(other("10.8.3.2", "10.8.3.2:4567"));
+        let (verdict, text) = outcome_with("subnet-free", &Facts::healthy(), &settings);
+        assert_eq!(verdict, Fail);
+        assert!(text.contains("the endpoint 10.8.3.2:4567 of 10.8.3.2 lies inside"), "{text}");
+        settings.peers = None;
+        settings.endpoint = Some("10.8.3.7:4567".parse().unwrap());
+        assert_eq!(outcome_with("subnet-free", &Facts::healthy(), &settings).0, Fail);
+    }
+
+    #[test]
+    fn without_an_address_there_is_nothing_to_judge() {
+        assert_eq!(outcome("subnet-free", &Facts::healthy()).0, Unknown);
+    }
+}
