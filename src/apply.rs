@@ -15,8 +15,11 @@ pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress
     let mut journal = Journal::open(host, Some(ignored))?;
     for step in &plan.steps {
         let task = progress.start(step.to_string());
-        apply(host, &mut journal, step).with_context(|| step.to_string()).map_err(|error| {
-            error.with_class(Class::Step).hint("mend the cause and run it again, or take it back: mitigator-vpn undo")
+        apply(host, &mut journal, step).with_context(|| step.to_string()).map_err(|error| match error.class() {
+            Class::Reboot => error,
+            _ => error
+                .with_class(Class::Step)
+                .hint("mend the cause and run it again, or take it back: mitigator-vpn undo"),
         })?;
         task.done();
     }

@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::desired;
 use crate::facts::{Facts, Kernel, Os, Packages, WireGuardSupport};
-use crate::settings::{Settings, StackKind};
+use crate::settings::Settings;
 
 /// Every file of `distros/` by its name. A release may inherit a file that stands before it.
 const FILES: &[(&str, &str)] = &[
@@ -185,7 +186,7 @@ impl Distro {
         if !facts.kernel.wireguard.usable() {
             match self.module_route(facts) {
                 Some(source) => wanted.extend(source.packages()),
-                None if settings.stack == StackKind::Default => wanted.extend(self.packages.userspace.clone()),
+                None if desired::uses_default_stack(facts, settings) => wanted.extend(self.packages.userspace.clone()),
                 None => {}
             }
         }

@@ -110,19 +110,6 @@ macro_rules! each_kind {
     };
 }
 
-impl State {
-    /// Whether nothing has to be done to get from this state to `wanted`. Packages are compared by presence: any
-    /// version will do (see [`Packages`]).
-    pub fn meets(&self, wanted: &State) -> bool {
-        match (self, wanted) {
-            (State::Packages(seen), State::Packages(wanted)) => {
-                wanted.iter().all(|(name, version)| seen.get(name).is_some_and(|v| v.is_some()) == version.is_some())
-            }
-            (seen, wanted) => seen == wanted,
-        }
-    }
-}
-
 impl Resource {
     /// How it stands now. Reads only.
     pub fn observe(&self, host: &Host) -> Result<State> {

@@ -177,8 +177,8 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
         let (files_before, automatic_before) = (files(OWN_DOINGS), automatic());
         let (tools, before) = install(host, &["wireguard-tools", "inquisitive"]).unwrap();
         assert_eq!(tools.brings, ["libtoy"]);
-        assert!(tools.observe(host).unwrap().meets(&tools.wanted()));
-        assert!(!before.meets(&tools.wanted()));
+        assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
+        assert!(!tools.wanted().is_met_by(&before));
         let status = Status::read(host).unwrap();
         assert_eq!(status.version("linux-image-9.9-toy"), None, "a recommended kernel came along");
         let answers = fs::read_to_string("/run/inquisitive").unwrap();
@@ -186,7 +186,7 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
         assert!(automatic().difference(&automatic_before).eq(["libtoy"]));
 
         let again = packages(&["wireguard-tools", "inquisitive"]).expand(host).unwrap();
-        assert!(again.brings.is_empty() && again.observe(host).unwrap().meets(&again.wanted()));
+        assert!(again.brings.is_empty() && again.wanted().is_met_by(&again.observe(host).unwrap()));
 
         tools.set(host, &before).unwrap();
         assert_eq!(tools.observe(host).unwrap(), before);
@@ -268,7 +268,7 @@ fn a_dead_source_beside_a_living_one_is_no_obstacle() {
     in_root("a_dead_source_beside_a_living_one_is_no_obstacle", |host| {
         fs::write("/etc/apt/sources.list.d/dead.list", "deb [trusted=yes] file:/srv/nowhere dead main\n").unwrap();
         let (tools, _) = install(host, &["wireguard-tools"]).unwrap();
-        assert!(tools.observe(host).unwrap().meets(&tools.wanted()));
+        assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
         let facts = facts::packages::gather(host, None);
         let dead: Vec<_> = facts.sources.unwrap().into_iter().filter(|s| !s.fetched).map(|s| s.suite).collect();
         assert_eq!(dead, ["dead"]);
@@ -297,7 +297,7 @@ fn a_replaced_package_file_is_found_with_new_lists() {
         fs::write("/etc/apt/sources.list", "deb [trusted=yes] file:/srv/archive stable main\n").unwrap();
         let tools = packages(&["wireguard-tools"]).expand(host).unwrap();
         tools.set(host, &tools.wanted()).unwrap();
-        assert!(tools.observe(host).unwrap().meets(&tools.wanted()));
+        assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
     });
 }
 
@@ -313,11 +313,11 @@ fn a_failed_build_is_one_cause_and_the_next_run_mends_it() {
         );
         assert_eq!(error.way_out(), Some("less /var/lib/dkms/wireguard/1.0/build/make.log"));
         let dkms = packages(&["wireguard-dkms"]);
-        assert!(!dkms.observe(host).unwrap().meets(&dkms.wanted()));
+        assert!(!dkms.wanted().is_met_by(&dkms.observe(host).unwrap()));
 
         fs::remove_file("/etc/dkms-fails").unwrap();
         install(host, &["wireguard-dkms"]).unwrap();
-        assert!(dkms.observe(host).unwrap().meets(&dkms.wanted()));
+        assert!(dkms.wanted().is_met_by(&dkms.observe(host).unwrap()));
     });
 }
 
@@ -350,7 +350,7 @@ fn what_somebody_needs_by_now_stays_with_the_reason() {
         apt_get("install --no-install-recommends wireguard");
         let error = tools.set(host, &before).unwrap_err().to_string();
         assert_eq!(error, "wireguard-tools, libtoy stays, because wireguard needs it by now");
-        assert!(tools.observe(host).unwrap().meets(&tools.wanted()));
+        assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
     });
 }
 
@@ -369,7 +369,7 @@ fn an_installation_that_was_cut_off_is_finished_by_the_next_run() {
         assert!(facts.interrupted || facts.broken.contains_key("slow"), "{facts:?}");
         let slow = slow.expand(host).unwrap();
         slow.set(host, &slow.wanted()).unwrap();
-        assert!(slow.observe(host).unwrap().meets(&slow.wanted()));
+        assert!(slow.wanted().is_met_by(&slow.observe(host).unwrap()));
         let facts = facts::packages::gather(host, None);
         assert!(!facts.interrupted && facts.broken.is_empty(), "{facts:?}");
     });

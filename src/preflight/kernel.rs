@@ -2,9 +2,9 @@
 
 use super::host::on_the_containers_host;
 use super::{Check, Context, Outcome};
+use crate::desired;
 use crate::distro::ModuleSource;
 use crate::facts::WireGuardSupport;
-use crate::settings::StackKind;
 
 /// The rows, in the order they are reported.
 pub const CHECKS: &[Check] = &[
@@ -119,7 +119,7 @@ fn missing(context: &Context, running: &str) -> Outcome {
 /// The kernel can't: that stops the vendor's stack; ours goes on with a userspace implementation.
 fn without_module(context: &Context, detail: String, hint: String) -> Outcome {
     let facts = context.facts;
-    if context.settings.stack == StackKind::Vendor {
+    if !desired::uses_default_stack(facts, context.settings) {
         return Outcome::fail(format!("{detail}; the vendor's gateway needs it"), hint);
     }
     let userspace = context.distro.ok().and_then(|d| d.packages.userspace.as_deref());
@@ -197,10 +197,10 @@ fn secure_boot(context: &Context) -> Outcome {
     }
     let hint =
         "mokutil --disable-validation, then reboot and confirm at the console: mitigator-vpn explain secure-boot";
-    match (facts.kernel.secure_boot, context.settings.stack) {
+    match (facts.kernel.secure_boot, desired::uses_default_stack(facts, context.settings)) {
         (Some(false), _) => Outcome::pass("off"),
-        (Some(true), StackKind::Vendor) => Outcome::fail("on: it refuses the module that dkms would build", hint),
-        (Some(true), StackKind::Default) => Outcome::warn("on: it refuses the module that dkms would build", hint),
+        (Some(true), false) => Outcome::fail("on: it refuses the module that dkms would build", hint),
+        (Some(true), true) => Outcome::warn("on: it refuses the module that dkms would build", hint),
         (None, _) => Outcome::unknown("the firmware's variables can't be read"),
     }
 }
@@ -211,12 +211,13 @@ mod tests {
     use crate::facts::{Facts, NextKernel, Os, Package};
     use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
-    use crate::settings::Settings;
+    use crate::settings::{Settings, StackKind};
 
     fn missing() -> Facts {
         let mut facts = Facts::healthy();
         facts.kernel.wireguard = WireGuardSupport::Missing;
         facts.kernel.next = None;
+        facts.instance.compose_files.clear();
         facts
     }
 
@@ -251,6 +252,9 @@ mod tests {
         candidate(&mut facts, "wireguard-go");
         assert_eq!(outcome_with("kernel-wireguard", &facts, &default_stack()).0, Warn);
         assert_eq!(outcome("kernel-wireguard", &facts).0, Fail);
+        let mut vendors = facts.clone();
+        vendors.instance.compose_files = Facts::healthy().instance.compose_files;
+        assert_eq!(outcome_with("kernel-wireguard", &vendors, &default_stack()).0, Fail, "an existing stack stays");
         facts.kernel.tun = false;
         let (verdict, text) = outcome_with("kernel-wireguard", &facts, &default_stack());
         assert!(verdict == Fail && text.contains("modprobe tun"), "{text}");
