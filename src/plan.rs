@@ -43,6 +43,11 @@ impl Plan {
             let before = resource.observe(host)?;
             let follows = steps.iter().any(|step| resource.is_made_from(&step.resource));
             if follows || !state.is_met_by(&before) {
+                let resource = match resource {
+                    // What comes along, as far as apt knows today; apply asks again with fresh lists.
+                    Resource::Packages(packages) => Resource::Packages(packages.preview(host)?),
+                    other => other,
+                };
                 steps.push(Step { resource, before, after: state });
             }
         }

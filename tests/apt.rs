@@ -14,12 +14,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mitigator_vpn::desired::Wanted;
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
 use mitigator_vpn::facts::packages::dpkg::Status;
 use mitigator_vpn::facts::{self, packages::lock_holder};
 use mitigator_vpn::host::Host;
-use mitigator_vpn::resource::{Packages, State};
+use mitigator_vpn::plan::Plan;
+use mitigator_vpn::resource::{Packages, Resource, State};
 
 /// Where `scripts/test` says its root is.
 const ROOT: &str = "MITIGATOR_VPN_TEST_APT_ROOT";
@@ -192,6 +194,20 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
         assert_eq!(tools.observe(host).unwrap(), before);
         assert_eq!(Status::read(host).unwrap().entry("wireguard-tools").map(|e| e.letters.clone()), None);
         untouched(&files_before, &files(OWN_DOINGS));
+    });
+}
+
+#[test]
+fn a_plan_names_what_comes_along() {
+    in_root("a_plan_names_what_comes_along", |host| {
+        apt_get("update");
+        let tools = packages(&["wireguard-tools"]);
+        let state = tools.wanted();
+        let wanted = vec![Wanted { resource: Resource::Packages(tools), state }];
+        let plan = Plan::diff(host, wanted.clone()).unwrap();
+        assert_eq!(plan.steps[0].to_string(), "install package wireguard-tools (with libtoy)");
+        install(host, &["wireguard-tools"]).unwrap();
+        assert!(Plan::diff(host, wanted).unwrap().is_empty());
     });
 }
 

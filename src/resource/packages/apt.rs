@@ -104,13 +104,13 @@ pub fn update(host: &mut Host) -> Result<Vec<String>> {
     Ok(complaints(&said.stderr))
 }
 
-/// apt's warnings and errors, each once, without those that only sum up.
+/// apt's warnings and errors, each once, without those that only sum up or that a missing /dev/pts causes.
 fn complaints(stderr: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in stderr.lines() {
         let Some(words) = line.strip_prefix("E: ").or_else(|| line.strip_prefix("W: ")) else { continue };
-        let summary = words.starts_with("Some index files failed to download");
-        if !summary && found.iter().all(|known| known != words) {
+        let beside = ["Some index files failed", "Can not write log"].iter().any(|start| words.starts_with(start));
+        if !beside && found.iter().all(|known| known != words) {
             found.push(words.to_owned());
         }
     }
@@ -288,6 +288,7 @@ mod tests {
     fn complaints_are_apts_own_words_each_once() {
         let stderr = "W: Failed to fetch http://mirror.example/debian/dists/x/InRelease  Connection refused\n\
                       W: Failed to fetch http://mirror.example/debian/dists/x/InRelease  Connection refused\n\
+                      E: Can not write log (Is /dev/pts mounted?) - posix_openpt (19: No such device)\n\
                       W: Some index files failed to download. They have been ignored, or old ones used instead.\n";
         assert_eq!(
             complaints(stderr),
