@@ -165,6 +165,12 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
         TextFile::Unusable { reason, .. } => return Err(Error::input(reason)),
     };
     let given = settings.peers.as_deref().map(|text| PeerList::parse_named("--peers", text)).transpose()?;
+    // A section of our own in either is made new there (FN-53): what it said before is no contradiction.
+    let renewed = |list: Option<PeerList>| match list {
+        Some(mut list) if list.by_address(own.address).is_some() => list.put(own.clone()).map(|()| Some(list)),
+        list => Ok(list),
+    };
+    let (here, given) = (renewed(here)?, renewed(given)?);
     let mut list = match (here, given) {
         (Some(here), Some(given)) => PeerList::merge(&here, &given)
             .map_err(|problems| crate::wireguard::Problem::error("--peers", &problems))

@@ -1,6 +1,155 @@
 //! Checks of: the instance's files and its place in the cluster.
 
-use super::Check;
+mod files;
+mod member;
+
+use super::{Check, Outcome};
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[];
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "instance-writable",
+        title: "the instance's directory is there and can be written",
+        note: None,
+        run: files::instance_writable,
+        explain: "\
+Install writes vpn-private.conf, vpn-public.conf, docker-compose.vpn.yml and .env into the instance's directory,
+/srv/mitigator unless --dir says otherwise. Mitigator's own installation makes that directory; without it there is no
+stack to join a VPN with.
+
+It is decided by asking the system whether the directory and each of the four files could be written; nothing is.
+A read-only file system: `mount -o remount,rw MOUNT`, after looking into `dmesg` for why it became one.
+A file marked immutable: `lsattr FILE`, then `chattr -i FILE`.
+No directory: install Mitigator first, or try this project's own gateway with `--stack default`.",
+    },
+    Check {
+        id: "interrupted-write",
+        title: "no earlier write was cut off",
+        note: Some("FN-40"),
+        run: files::interrupted_write,
+        explain: "\
+A file that a container has mounted is written in place, for a container holds on to the old one otherwise. Before, the
+new content is put beside it under the name .NAME.mitigator-vpn-redo. If the host crashes in between, that copy
+stays, and NAME may be half old and half new.
+
+This program reads such a file as if the write had been completed; the container doesn't. The next `install`, `undo` or
+`peers add` completes it. Until then don't run `reconfigure` by hand.",
+    },
+    Check {
+        id: "conf-is-file",
+        title: "vpn-public.conf and vpn-private.conf are files that can be used",
+        note: Some("FN-38"),
+        run: files::conf_is_file,
+        explain: "\
+Where a file that a container mounts is missing, Docker makes a directory of its name, and nothing works until that is
+gone. An empty one is removed with `rmdir`; the gateway must not run meanwhile, for it would make it again.
+
+What is a file is read strictly, for `wg` takes much for good that isn't: ports over 65535, two members with one
+address, Windows line ends. Every bad line is named; see them again with `mitigator-vpn peers check FILE`.
+An unreadable vpn-private.conf is never replaced: there may be a key in it that can be saved. Put it back from a backup,
+or remove it; then a new key is made, and every other instance needs the new list.
+Only root should be able to read vpn-private.conf: `chmod 600 FILE`.",
+    },
+    Check {
+        id: "env-file",
+        title: ".env can be read, and both generations of compose read the same",
+        note: Some("FN-34"),
+        run: files::env_file,
+        explain: "\
+docker-compose 1 and 2 read .env by different rules. Version 1 skips a line it can't read, version 2 refuses the whole
+file: a name with a space or a quote in it, a quote that is never closed, a `${` without its `}`. Version 1 refuses
+a file that isn't UTF-8. They also differ on `$`, on backslashes in quotes, and on a `#` behind a tab.
+
+Every line is read by both rules. What stops the version that is in use here fails; everything else is a warning, with
+the line. Lines are changed only where they hold COMPOSE_FILE or a key that begins with MITIGATOR_VPN_, so the rest is
+yours to mend: `sed -n 3p /srv/mitigator/.env` shows line 3.",
+    },
+    Check {
+        id: "compose-files",
+        title: "every file that COMPOSE_FILE names is there",
+        note: Some("FN-33"),
+        run: files::compose_files,
+        explain: "\
+COMPOSE_FILE in .env lists the files that docker-compose merges, joined by colons (or by COMPOSE_PATH_SEPARATOR). One
+that isn't there stops compose. A space after a colon counts as part of a name. While the variable isn't set, compose
+takes docker-compose.override.yml by itself; setting it turns that off.
+
+Install extends the list: what is in use stays, in its order, an override that compose took by itself is named, spaces
+are taken out, docker-compose.vpn.yml comes last. A name whose file is gone has to be taken out by hand, or its file put
+back: nobody but you knows which.",
+    },
+    Check {
+        id: "vpn-address",
+        title: "the VPN address fits into the cluster's network",
+        note: Some("FN-42"),
+        run: member::vpn_address,
+        explain: "\
+All instances have addresses in one network, a /24 unless --prefix (MITIGATOR_VPN_PREFIX in .env) says otherwise. An
+address outside of it is not reached; the first and the last one of a network are nobody's; multicast and loopback
+addresses are no host's.
+
+It is compared with the addresses in vpn-public.conf and in the list given with --peers, and with what .env says so far.
+`mitigator-vpn peers list` shows the addresses in use. A larger network for all: the same --prefix on every instance.
+Another address than so far has to be entered in Mitigator's web interface, too.",
+    },
+    Check {
+        id: "address-unique",
+        title: "no other member has this address, endpoint or key",
+        note: Some("FN-53"),
+        run: member::address_unique,
+        explain: "\
+Where two members share a VPN address, WireGuard takes the last one in the file without a word, and the other is cut
+off. A section with this instance's VPN address counts as its own if it also has its endpoint or its key:
+  same endpoint, and no key here yet   the instance was made anew: its new key replaces the old one in place (a warning)
+  same key, another endpoint           the instance has moved: its endpoint changes (a warning)
+  neither                              the address is taken (a failure)
+
+After a warning every other instance needs the new list before it can be reached. If an instance is gone for good, take
+it out on all of them: `mitigator-vpn peers remove ADDRESS`, then `docker-compose exec -T gateway reconfigure`.",
+    },
+    Check {
+        id: "key-pair",
+        title: "the private key here belongs to the own section in the list",
+        note: Some("FN-47"),
+        run: member::key_pair,
+        explain: "\
+The other instances know this one by the public key in its section of vpn-public.conf. If the private key here has
+another public half, no handshake succeeds, and nothing says why. An existing private key is never replaced.
+
+It is decided by deriving the public half of the key in vpn-private.conf. Which of the two is right:
+  the list     put the vpn-private.conf that belongs to it back from a backup
+  the key      `mitigator-vpn peers remove ADDRESS`, then install: it lists the key that is here; every other instance
+               needs the new list",
+    },
+    Check {
+        id: "sample-key",
+        title: "no key is one that documentation publishes",
+        note: Some("FN-46"),
+        run: member::sample_key,
+        explain: "\
+The documentation prints a key pair as an example. Whoever has copied it shares the key with everybody who can read:
+they can decrypt nothing of old, but they can stand in for this instance in the VPN.
+
+The private key here: remove vpn-private.conf and install again; a new key is made and replaces the old one in place.
+Every other instance needs the new list then. Another member's: the same, on that instance.",
+    },
+];
+
+/// One verdict of several findings: the worst counts, and what was found beside it is told as well.
+fn worst(findings: Vec<Outcome>, otherwise: impl Into<String>) -> Outcome {
+    let (mut details, mut hints, mut fails) = (Vec::new(), Vec::new(), false);
+    for finding in findings {
+        fails |= matches!(finding, Outcome::Fail { .. });
+        if let Outcome::Warn { detail, hint } | Outcome::Fail { detail, hint } = finding {
+            details.push(detail);
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+    }
+    match (details.is_empty(), fails) {
+        (true, _) => Outcome::pass(otherwise),
+        (_, true) => Outcome::fail(details.join("; "), hints.join("\n")),
+        (_, false) => Outcome::warn(details.join("; "), hints.join("\n")),
+    }
+}

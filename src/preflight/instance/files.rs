@@ -1,0 +1,232 @@
+//! The files themselves: there, readable, writable, whole.
+
+use super::super::{Context, Outcome};
+use super::worst;
+use crate::compose::{self, split_compose_file};
+use crate::facts::{PrivateFile, TextFile};
+use crate::settings::StackKind;
+
+pub(super) fn instance_writable(context: &Context) -> Outcome {
+    let (instance, dir) = (&context.facts.instance, context.settings.dir.display());
+    if !instance.dir_exists && context.settings.stack == StackKind::Vendor {
+        return Outcome::fail(
+            format!("there is no directory {dir}"),
+            "install Mitigator first, or name its directory: --dir DIR",
+        );
+    }
+    let Some(reason) = &instance.unwritable else { return Outcome::pass(format!("{dir} can be written")) };
+    let path = reason.rsplit_once(": ").map_or(reason.as_str(), |(path, _)| path);
+    let hint = if reason.ends_with("read-only file system") {
+        format!("mount -o remount,rw \"$(findmnt -n -o TARGET -T {path})\"")
+    } else if reason.ends_with("marked immutable") {
+        format!("chattr -i {path}")
+    } else {
+        format!("run this as root; see: ls -ld {path}")
+    };
+    Outcome::fail(reason.clone(), hint)
+}
+
+pub(super) fn interrupted_write(context: &Context) -> Outcome {
+    let interrupted = &context.facts.instance.interrupted;
+    if interrupted.is_empty() {
+        return Outcome::pass("none");
+    }
+    let detail = format!("a write to {} was cut off; the next install completes it", interrupted.join(", "));
+    Outcome::warn(detail, format!("ls -la {}", context.settings.dir.display()))
+}
+
+pub(super) fn conf_is_file(context: &Context) -> Outcome {
+    let (instance, dir) = (&context.facts.instance, context.settings.dir.display());
+    let mut findings = Vec::new();
+    let mut unusable = |name: &str, reason: &str, directory: bool, hint: String| {
+        findings.push(if directory {
+            let detail = format!("{dir}/{name} is a directory; Docker makes one where a file to mount is missing");
+            Outcome::fail(detail, format!("rmdir {dir}/{name}"))
+        } else {
+            Outcome::fail(reason, hint)
+        });
+    };
+    if let TextFile::Unusable { reason, directory } = &instance.public_conf {
+        let hint = format!("mitigator-vpn peers check {dir}/vpn-public.conf");
+        unusable("vpn-public.conf", reason, *directory, hint);
+    }
+    if let PrivateFile::Unusable { reason, directory } = &instance.private_conf {
+        unusable("vpn-private.conf", reason, *directory, "mitigator-vpn explain conf-is-file".into());
+    }
+    if let TextFile::Unusable { reason, directory } = &instance.overlay {
+        unusable(compose::OVERLAY_NAME, reason, *directory, format!("ls -l {dir}/{}", compose::OVERLAY_NAME));
+    }
+    if let PrivateFile::Present { mode, .. } = &instance.private_conf
+        && mode & 0o077 != 0
+    {
+        let detail = format!("others than its owner may read vpn-private.conf (mode {mode:03o})");
+        findings.push(Outcome::warn(detail, format!("chmod 600 {dir}/vpn-private.conf")));
+    }
+    let here = matches!(instance.private_conf, PrivateFile::Present { .. });
+    worst(findings, if here { "they can" } else { "no private key here yet" })
+}
+
+pub(super) fn env_file(context: &Context) -> Outcome {
+    let (env, path) = (&context.facts.instance.env, context.settings.dir.join(".env"));
+    let path = path.display();
+    if let Some(problem) = &env.problem {
+        return Outcome::fail(problem.clone(), format!("ls -ld {path}"));
+    }
+    // Where compose can't be asked, as in a mounted tree, nobody knows which of the two it will be.
+    let generation = context.facts.stack.commands.first().map(|command| command.generation);
+    let findings = env.oddities.iter().map(|oddity| {
+        let hint = format!("sed -n {}p {path}", oddity.line);
+        match oddity.stops {
+            Some(stops) if generation == Some(stops) => Outcome::fail(oddity.to_string(), hint),
+            _ => Outcome::warn(oddity.to_string(), hint),
+        }
+    });
+    worst(findings.collect(), if env.exists { "they do" } else { "none yet; it will be made" })
+}
+
+pub(super) fn compose_files(context: &Context) -> Outcome {
+    let (instance, dir) = (&context.facts.instance, context.settings.dir.display());
+    let value = |key: &str| instance.env.values.get(key).map(String::as_str);
+    let separator = value("COMPOSE_PATH_SEPARATOR");
+    let Some(named) = value("COMPOSE_FILE").filter(|named| !named.is_empty()) else {
+        return Outcome::pass("COMPOSE_FILE isn't set: compose takes its usual names");
+    };
+    // What install writes may be missing before.
+    let ours = |file: &str| {
+        let name = file.trim_start_matches("./");
+        name == compose::OVERLAY_NAME || (name == compose::BASE_NAME && context.settings.stack == StackKind::Default)
+    };
+    let mut findings = Vec::new();
+    let missing = split_compose_file(named, separator).filter(|file| !instance.compose_files.contains(*file));
+    for file in missing.filter(|file| !ours(file)) {
+        let path = context.settings.dir.join(file);
+        findings.push(Outcome::fail(
+            format!("COMPOSE_FILE names {file}, which isn't there"),
+            format!("ls -l {}; take the name out of COMPOSE_FILE in {dir}/.env, or put the file back", path.display()),
+        ));
+    }
+    let spaced = named.split(separator.filter(|s| !s.is_empty()).unwrap_or(":")).any(|file| file != file.trim());
+    if spaced {
+        let detail = "a space in COMPOSE_FILE counts as part of a file's name; install takes it out";
+        findings.push(Outcome::warn(detail, format!("grep COMPOSE_FILE {dir}/.env")));
+    }
+    worst(findings, format!("COMPOSE_FILE is {named}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::dotenv::Oddity;
+    use crate::facts::{Facts, Generation};
+    use crate::preflight::Verdict::{Fail, Pass, Warn};
+    use crate::preflight::tests::{outcome, outcome_with};
+    use crate::settings::Settings;
+    use crate::wireguard::PublicKey;
+
+    fn unusable(reason: &str, directory: bool) -> TextFile {
+        TextFile::Unusable { reason: reason.into(), directory }
+    }
+
+    #[test]
+    fn a_host_without_our_files_is_fine() {
+        for id in ["instance-writable", "interrupted-write", "conf-is-file", "env-file", "compose-files"] {
+            assert_eq!(outcome(id, &Facts::healthy()).0, Pass, "{id}");
+        }
+    }
+
+    #[test]
+    fn what_cant_be_written_fails_with_its_own_way_out() {
+        for (reason, hint) in [
+            ("/srv/mitigator: read-only file system", "-T /srv/mitigator)"),
+            ("/srv/mitigator/.env: marked immutable", "chattr -i /srv/mitigator/.env"),
+            ("/srv/mitigator: permission denied", "as root"),
+        ] {
+            let mut facts = Facts::healthy();
+            facts.instance.unwritable = Some(reason.into());
+            let (verdict, text) = outcome("instance-writable", &facts);
+            assert!(verdict == Fail && text.contains(reason) && text.contains(hint), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_default_stack_may_begin_without_a_directory() {
+        let mut facts = Facts::healthy();
+        facts.instance.dir_exists = false;
+        assert_eq!(outcome("instance-writable", &facts).0, Fail);
+        let settings = Settings { stack: StackKind::Default, ..Settings::default() };
+        assert_eq!(outcome_with("instance-writable", &facts, &settings).0, Pass);
+    }
+
+    #[test]
+    fn a_cut_off_write_is_told() {
+        let mut facts = Facts::healthy();
+        facts.instance.interrupted = vec!["vpn-public.conf".into()];
+        let (verdict, text) = outcome("interrupted-write", &facts);
+        assert!(verdict == Warn && text.contains("vpn-public.conf was cut off"), "{text}");
+    }
+
+    #[test]
+    fn directories_and_unreadable_files_fail_all_at_once() {
+        let mut facts = Facts::healthy();
+        facts.instance.public_conf = unusable("", true);
+        facts.instance.private_conf =
+            PrivateFile::Unusable { reason: "vpn-private.conf: line 1: no PrivateKey in it".into(), directory: false };
+        facts.instance.overlay = unusable("not UTF-8", false);
+        let (verdict, text) = outcome("conf-is-file", &facts);
+        assert_eq!(verdict, Fail);
+        assert!(text.contains("/srv/mitigator/vpn-public.conf is a directory"), "{text}");
+        assert!(text.contains("line 1: no PrivateKey") && text.contains("not UTF-8"), "{text}");
+        assert!(text.contains("rmdir /srv/mitigator/vpn-public.conf"), "{text}");
+    }
+
+    #[test]
+    fn a_private_key_that_others_may_read_warns() {
+        let mut facts = Facts::healthy();
+        let mut private = |mode| {
+            let public = PublicKey::from_bytes([7; 32]);
+            facts.instance.private_conf = PrivateFile::Present { public, port: None, mode, template: String::new() };
+            outcome("conf-is-file", &facts)
+        };
+        assert_eq!(private(0o400).0, Pass);
+        let (verdict, text) = private(0o644);
+        assert!(verdict == Warn && text.contains("mode 644") && text.contains("chmod 600"), "{text}");
+    }
+
+    #[test]
+    fn an_env_that_stops_the_compose_in_use_fails_and_any_other_oddity_warns() {
+        let mut facts = Facts::healthy();
+        facts.instance.env.oddities =
+            vec![Oddity { line: 3, reason: "a quote that is never closed".into(), stops: Some(Generation::V2) }];
+        let (verdict, text) = outcome("env-file", &facts);
+        assert!(verdict == Fail && text.contains("line 3") && text.contains("sed -n 3p /srv/mitigator/.env"), "{text}");
+        facts.stack.commands[0].generation = Generation::V1;
+        assert_eq!(outcome("env-file", &facts).0, Warn);
+        facts.stack.commands.clear();
+        assert_eq!(outcome("env-file", &facts).0, Warn);
+        facts.instance.env.oddities.clear();
+        facts.instance.env.problem = Some("/srv/mitigator/.env is a directory, not a file".into());
+        assert_eq!(outcome("env-file", &facts).0, Fail);
+    }
+
+    #[test]
+    fn a_named_file_that_is_gone_fails_and_a_space_warns() {
+        let mut facts = Facts::healthy();
+        let mut with = |named: &str, separator: Option<&str>| {
+            let env = &mut facts.instance.env.values;
+            env.insert("COMPOSE_FILE".into(), named.into());
+            env.remove("COMPOSE_PATH_SEPARATOR");
+            env.extend(separator.map(|s| ("COMPOSE_PATH_SEPARATOR".to_owned(), s.to_owned())));
+            outcome("compose-files", &facts)
+        };
+        assert_eq!(with("docker-compose.yml:docker-compose.vpn.yml", None).0, Pass);
+        assert_eq!(with("docker-compose.yml,docker-compose.vpn.yml", Some(",")).0, Pass);
+        let (verdict, text) = with("docker-compose.yml:gone.yml", None);
+        assert!(
+            verdict == Fail && text.contains("names gone.yml") && text.contains("/srv/mitigator/gone.yml"),
+            "{text}"
+        );
+        let (verdict, text) = with("docker-compose.yml: docker-compose.vpn.yml", None);
+        assert!(verdict == Warn && text.contains("a space"), "{text}");
+        assert_eq!(with("", None).0, Pass);
+    }
+}
