@@ -1,8 +1,12 @@
 //! How a gateway starts, stands and ends.
 
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::skip;
 use crate::wire::{BINARY, Instance, Wire, must, neighbours, possible, said, wait_until};
@@ -21,7 +25,7 @@ fn without_a_full_configuration_it_runs_and_makes_no_vpn() {
         ("none of them", Some(""), "no GATEWAY_ADDRESS"),
     ] {
         let mut instance = Instance::cluster(1).remove(0);
-        let _ = std::fs::remove_file(instance.dir.path().join(gone));
+        let _ = fs::remove_file(instance.dir.path().join(gone));
         instance.start(&wire, address);
         wait_until("it says so", || instance.log().contains(words));
         assert_eq!(instance.status()["vpn"], false);
@@ -44,21 +48,13 @@ fn it_ends_quickly_when_told_to_and_takes_its_interface_along() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut instance = Instance::cluster(1).remove(0);
         instance.up(&wire);
-        // A process of the same network, to see what is left there.
-        let mut witness = instance.inside("sleep").arg("60").spawn().unwrap();
-        let network = format!("/proc/{}/ns/net", witness.id());
-        let _held = std::fs::File::open(&network).unwrap();
+        let network = instance.network();
         let (code, took) = instance.stop(signal);
         assert_eq!(code, 0, "{}", instance.log());
         assert!(took < Duration::from_secs(3), "{took:?}");
-        let links = must(std::process::Command::new("nsenter").args([
-            &format!("--net=/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&_held)),
-            "ip",
-            "-br",
-            "link",
-        ]));
+        let path = format!("--net=/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
+        let links = must(Command::new("nsenter").args([&path, "ip", "-br", "link"]));
         assert!(links.contains("eth0") && !links.contains("wg0"), "{links}");
-        let _ = witness.wait();
     }
 }
 
@@ -92,7 +88,7 @@ fn it_reaps_children_that_were_left_to_it() {
     let children = format!("/proc/{0}/task/{0}/children", instance.pid());
     wait_until("the orphan is gone", || {
         std::thread::sleep(Duration::from_millis(300));
-        std::fs::read_to_string(&children).unwrap().trim().is_empty()
+        fs::read_to_string(&children).unwrap().trim().is_empty()
     });
 }
 
@@ -159,15 +155,15 @@ fn a_gateway_that_was_killed_leaves_nothing_that_the_next_one_trips_over() {
     all[0].write_private(4568);
     let log = all[0].dir.path().join("second");
     for starts in 1..=2 {
-        let file = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        let file = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = all[0].inside(BINARY);
         command.args(["gateway", "run", "--address", "10.9.0.1/24", "--interface", "wg1"]).stderr(file);
-        let mut outer = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-        wait_until("wg1 is up", || std::fs::read_to_string(&log).unwrap().matches("wg1 is up").count() == starts);
+        let mut outer = command.stdout(Stdio::null()).spawn().unwrap();
+        wait_until("wg1 is up", || fs::read_to_string(&log).unwrap().matches("wg1 is up").count() == starts);
         // nsenter --pid forks: the gateway is its child.
         let children = format!("/proc/{0}/task/{0}/children", outer.id());
-        let inner: i32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
-        kill(nix::unistd::Pid::from_raw(inner), Signal::SIGKILL).unwrap();
+        let inner: i32 = fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        kill(Pid::from_raw(inner), Signal::SIGKILL).unwrap();
         outer.wait().unwrap();
         assert!(must(all[0].inside("ip").args(["-br", "link"])).contains("wg1"), "the kill left no interface");
     }

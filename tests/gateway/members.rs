@@ -209,26 +209,14 @@ fn a_port_that_is_taken_leaves_the_old_one_and_its_sessions() {
     let mut all = Instance::cluster(2);
     all.iter_mut().for_each(|instance| instance.up(&wire));
     assert!(all[0].reaches(&all[1]));
-    // The second instance's gateway holds 4567; in its own network the first one's 4568 is taken by a plain socket.
-    let holder = "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 4568)); \
-                  print('held', flush=True); sys.stdin.read()";
-    let mut held = all[0]
-        .inside("python3")
-        .args(["-c", holder])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(held.stdout.as_mut().unwrap()), &mut line).unwrap();
+    let held = all[0].bind_udp(4568);
     all[0].write_private(4568);
     let output = all[0].reconfigure();
     assert!(!output.status.success() && said(&output).contains("UDP port 4568 is in use"), "{}", said(&output));
     assert_eq!(all[0].status()["listen_port"], 4567);
     assert!(all[0].reaches(&all[1]));
 
-    drop(held.stdin.take());
-    held.wait().unwrap();
+    drop(held);
     let output = all[0].reconfigure();
     assert!(output.status.success() && said(&output).contains("port 4568"), "{}", said(&output));
     assert!(all[0].reaches(&all[1]));

@@ -1,7 +1,8 @@
 //! Instances on a wire, without containers: namespaces stand in for them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
+use std::net::UdpSocket;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mitigator_vpn::wireguard::PrivateKey;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -185,7 +187,7 @@ impl Instance {
     /// Starts the gateway and plugs it in.
     pub fn start(&mut self, wire: &Wire, address: Option<&str>) {
         assert!(self.gateway.is_none());
-        let log = fs::File::create(self.dir.path().join("log")).unwrap();
+        let log = File::create(self.dir.path().join("log")).unwrap();
         let mut outer = Command::new("unshare")
             .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", "-c", &format!("read -r plugged_in\n{CONTAINER}"), "container"])
@@ -215,6 +217,22 @@ impl Instance {
         let mut command = Command::new("nsenter");
         command.args(["--target", &inner.to_string(), "--net", "--mount", "--pid", "--", program]);
         command
+    }
+
+    /// The instance's network, which stays as long as this does.
+    pub fn network(&self) -> File {
+        File::open(format!("/proc/{}/ns/net", self.pid())).unwrap()
+    }
+
+    /// A plain socket in the instance's network.
+    pub fn bind_udp(&self, port: u16) -> UdpSocket {
+        let network = self.network();
+        // A thread goes into that network and ends there; its socket stays.
+        let bind = move || {
+            setns(network, CloneFlags::CLONE_NEWNET).unwrap();
+            UdpSocket::bind(("0.0.0.0", port)).unwrap()
+        };
+        std::thread::spawn(bind).join().unwrap()
     }
 
     pub fn reconfigure(&self) -> Output {
