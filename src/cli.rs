@@ -52,7 +52,8 @@ pub struct Global {
         help_heading = "Global options",
         value_name = "DIR",
         default_value = "/srv/mitigator",
-        env = "MITIGATOR_VPN_DIR"
+        env = "MITIGATOR_VPN_DIR",
+        value_parser = absolute
     )]
     pub dir: PathBuf,
     /// Act on a host's tree mounted at DIR; what needs its kernel or daemons is left out and said
@@ -85,6 +86,12 @@ pub struct Global {
         env = "MITIGATOR_VPN_COLOR"
     )]
     pub color: Color,
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    // Compose labels its containers with the whole path; a part of one would find none of them.
+    if path.is_absolute() { Ok(path) } else { Err("not an absolute path of the host, such as /srv/mitigator".into()) }
 }
 
 /// `--json`.

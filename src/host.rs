@@ -24,7 +24,7 @@ use nix::unistd::AccessFlags;
 
 pub use cmd::{Cmd, Output};
 pub use lock::Lock;
-pub use write::Mode;
+pub use write::{Appending, Mode};
 
 use crate::error::{Context, Error, Result};
 

@@ -4,15 +4,13 @@
 //! is the receipt as well: what `undo` takes back is what this file says was begun, newest first. A record without its
 //! newline was cut off by a crash, so what it announced never started.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
-use crate::host::{Host, Mode};
+use crate::host::{Appending, Host, Mode};
 use crate::resource::{Resource, State};
 
 /// Where this program keeps what it must remember.
@@ -115,7 +113,7 @@ impl Receipt {
 /// The journal, open for writing.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    file: Appending,
     next_step: u64,
 }
 
@@ -126,8 +124,9 @@ impl Journal {
         for dir in [Path::new("/var"), Path::new("/var/lib"), Path::new(STATE_DIR)] {
             host.create_dir(dir, Mode::DIRECTORY)?;
         }
-        let file = host.append(Path::new(JOURNAL), Mode::SECRET)?;
-        file.set_len(receipt.whole).context("cutting a torn record off the journal")?;
+        let mut file = host.append(Path::new(JOURNAL), Mode::SECRET)?;
+        // Behind the last whole record there is only what a crash has torn.
+        file.cut(receipt.whole)?;
         let mut journal = Journal { file, next_step: receipt.next_step };
         if let Some(ignored) = run {
             let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -171,7 +170,7 @@ impl Journal {
     fn append(&mut self, record: &Record) -> Result<()> {
         let mut line = serde_json::to_vec(record).context("a journal record")?;
         line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.sync_all()).context("writing the journal")
+        self.file.add(&line)
     }
 }
 

@@ -3,22 +3,21 @@
 //! Two things need it. A peer that roams has another endpoint than the list gives it, and only comparing list with
 //! list tells that from a changed line. And `status` can say that the list has changed since (FN-50).
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Result};
-use crate::host::{Host, Mode};
+use crate::error::Result;
+use crate::host::{Appending, Host, Mode};
 use crate::wireguard::PeerList;
 use crate::wireguard::device::InterfaceName;
 
 const DIRECTORY: &str = "/run/mitigator-vpn";
 
 /// Waits until nobody else changes this interface; held until the result is dropped.
-pub(super) fn lock(host: &mut Host, name: &InterfaceName) -> Result<File> {
+pub(super) fn lock(host: &mut Host, name: &InterfaceName) -> Result<Appending> {
     host.create_dir(Path::new(DIRECTORY), Mode::DIRECTORY)?;
     let path = Path::new(DIRECTORY).join(format!("{name}.lock"));
     let file = host.append(&path, Mode::SECRET)?;
-    file.lock().with_context(|| format!("locking {}", path.display()))?;
+    file.lock()?;
     Ok(file)
 }
 

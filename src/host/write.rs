@@ -89,14 +89,40 @@ impl Host {
     }
 
     /// Opens a file for appending, made with `mode` if it isn't there: the journal's way of writing.
-    pub fn append(&mut self, path: &Path, mode: Mode) -> Result<File> {
+    pub fn append(&mut self, path: &Path, mode: Mode) -> Result<Appending> {
         let entry = self.entry(path)?;
         let open = || -> std::io::Result<File> {
             let file = OpenOptions::new().append(true).create(true).mode(mode.0).open(&entry)?;
             sync_parent(&entry)?;
             Ok(file)
         };
-        open().with_context(|| format!("opening {}", self.display(path))).map_err(|e| way_out(e, &entry))
+        let file = open().with_context(|| format!("opening {}", self.display(path)));
+        file.map_err(|e| way_out(e, &entry)).map(|file| Appending { file, path: entry })
+    }
+}
+
+/// A file that grows piece by piece.
+#[derive(Debug)]
+pub struct Appending {
+    file: File,
+    path: PathBuf,
+}
+
+impl Appending {
+    /// Waits until nobody else has this file locked; the lock is held as long as this is.
+    pub fn lock(&self) -> Result<()> {
+        self.file.lock().with_context(|| format!("locking {}", self.path.display()))
+    }
+
+    /// Cuts off what stands behind the first `length` bytes.
+    pub fn cut(&mut self, length: u64) -> Result<()> {
+        self.file.set_len(length).with_context(|| format!("shortening {}", self.path.display()))
+    }
+
+    /// Adds these bytes; they are durable when this has returned.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_all());
+        written.with_context(|| format!("writing {}", self.path.display())).map_err(|e| way_out(e, &self.path))
     }
 }
 

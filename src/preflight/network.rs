@@ -6,7 +6,7 @@ mod port;
 mod subnet;
 
 use super::{Check, Context, Outcome};
-use crate::facts::TextFile;
+use crate::facts::{PrivateFile, TextFile};
 use crate::wireguard::{Peer, PeerList};
 
 /// The rows, in the order they are reported.
@@ -99,7 +99,13 @@ fn other_members(context: &Context) -> Vec<Peer> {
     let lists = [here, context.settings.peers.as_deref()].into_iter().flatten();
     let peers =
         lists.filter_map(|text| PeerList::parse(text).ok()).flat_map(|list| list.peers().cloned().collect::<Vec<_>>());
-    peers.filter(|peer| Some(peer.address) != context.settings.vpn_address).collect()
+    // Our section is the one with our key, also when this run gives it another address.
+    let own = match &context.facts.instance.private_conf {
+        PrivateFile::Present { public, .. } => Some(*public),
+        _ => None,
+    };
+    let settings = context.settings;
+    peers.filter(|peer| Some(peer.address) != settings.vpn_address && Some(peer.public_key) != own).collect()
 }
 
 /// Findings of one row as one outcome: all details, and the first way out; a failure outweighs warnings.
