@@ -574,7 +574,7 @@ impl fmt::Display for Backend {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Clock {
-    /// Whether the kernel's clock is synchronised (`adjtimex`/timedatectl); `None` where unknown.
+    /// Whether something keeps the kernel's clock right (`adjtimex`); `None` where unknown.
     pub synchronised: Option<bool>,
     /// Today by this clock, `2026-11-22`; empty where unknown.
     pub today: String,

@@ -84,7 +84,8 @@ so its time is yours to choose.",
         run: clock,
         explain: "\
 WireGuard refuses a handshake that is older than one it has seen. When a host's clock jumps back, its peers ignore it
-until the clock has caught up; nothing says so. The kernel knows whether something keeps its clock right.
+until the clock has caught up; nothing says so. The kernel knows whether something keeps its clock right (adjtimex, what
+`timedatectl` shows as \"System clock synchronized\").
 
 Debian 10, Ubuntu 20.04 and later: `timedatectl set-ntp true`.
 Debian 11 and later may lack the service: `apt-get install systemd-timesyncd` first. chrony and ntpd do as well.
