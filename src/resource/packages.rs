@@ -224,7 +224,8 @@ fn unknown<'a>(host: &Host, names: &[&'a str]) -> Result<Vec<&'a str>> {
 
 impl fmt::Display for Packages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "package {}", self.names.join(", "))?;
+        let noun = if self.names.len() == 1 { "package" } else { "packages" };
+        write!(f, "{noun} {}", self.names.join(", "))?;
         match self.brings.len() {
             0 => Ok(()),
             1..=4 => write!(f, " (with {})", self.brings.join(", ")),
