@@ -77,7 +77,7 @@ impl Image {
     pub fn new(host: &Host, ingredients: &Ingredients) -> Result<Self> {
         let mut layer = Layer::default();
         // Mount points, and the directories that wireguard-go and our own notes need.
-        for directory in ["/srv", "/run/wireguard", "/tmp"] {
+        for directory in ["/srv", "/run/wireguard"] {
             layer.directory(directory);
         }
         layer.link("/var/run", "../run");

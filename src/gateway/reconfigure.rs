@@ -73,8 +73,11 @@ pub fn reconfigure(host: &mut Host, place: &Place) -> Result<Reconfigured> {
             .hint("put it back; to switch clustering off, take it out of .env and restart the stack"));
         }
         (None, Ok(_)) => {
-            return Err(Error::unexpected(format!("there is no VPN interface {name}"))
-                .hint("the gateway makes it when it starts: docker-compose restart gateway"));
+            let error = Error::unexpected(format!("there is no VPN interface {name}"));
+            return Err(match Device::names(host).first() {
+                Some(other) => error.hint(format!("there is one called {other}: reconfigure --interface {other}")),
+                None => error.hint("the gateway makes it when it starts: docker-compose restart gateway"),
+            });
         }
     };
     refuse_stale(host, place)?;

@@ -8,9 +8,10 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use mitigator_vpn::gateway::image::{Image, Ingredients};
+use mitigator_vpn::gateway::image::{self, Image, Ingredients};
 use mitigator_vpn::gateway::stack;
 use mitigator_vpn::host::Host;
+use mitigator_vpn::resource::{GatewayImage, State};
 use mitigator_vpn::wireguard::PrivateKey;
 use serde_json::Value;
 
@@ -209,6 +210,25 @@ fn in_a_container_on_the_hosts_own_network() {
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(container.state("ExitCode"), "0");
     assert!(!must(Command::new("ip").args(["-br", "addr"])).contains(&interface));
+}
+
+#[test]
+fn the_image_stands_as_it_was_set() {
+    if !docker_answers() {
+        return;
+    }
+    let _alone = alone();
+    let mut host = Host::live();
+    // The running executable: here it is the test.
+    let digest = image::digest(&host, &image::executable().unwrap()).unwrap();
+    let resource = GatewayImage::of_executable(&digest, true);
+    for state in [State::Present, State::Present, State::Absent, State::Absent] {
+        resource.set(&mut host, &state).unwrap();
+        assert_eq!(resource.observe(&host).unwrap(), state);
+    }
+    let other = GatewayImage::of_executable(&"0".repeat(64), true);
+    let error = other.set(&mut host, &State::Present).unwrap_err();
+    assert!(error.to_string().contains("replaced since the plan was made"), "{error}");
 }
 
 #[test]

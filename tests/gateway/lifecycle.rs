@@ -76,6 +76,19 @@ fn it_fails_when_wireguard_go_dies_so_that_it_is_restarted() {
 }
 
 #[test]
+fn a_reconfigure_of_an_interface_that_is_not_there_names_the_one_that_is() {
+    if !possible() {
+        return;
+    }
+    let wire = Wire::new();
+    let mut instance = Instance::cluster(1).remove(0);
+    instance.up(&wire);
+    let output = instance.inside(BINARY).args(["gateway", "reconfigure", "--interface", "wg7"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("reconfigure --interface wg0"), "{}", said(&output));
+}
+
+#[test]
 fn it_reaps_children_that_were_left_to_it() {
     if !possible() {
         return;
