@@ -12,7 +12,8 @@ use crate::error::{Context, Error, Result};
 use crate::facts::{Facts, PrivateFile as PrivateFacts, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
 use crate::resource::{
-    Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack, State, Tunnel,
+    AptSource, Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack,
+    State, Tunnel,
 };
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 use crate::wireguard::{Peer, PeerList, PrivateConf, PrivateKey, PublicKey};
@@ -53,6 +54,9 @@ pub fn resources(
 
     if facts.live {
         // P1, P4
+        if let Some(source) = distro.and_then(|distro| AptSource::wanted(facts, distro, settings)) {
+            want(Resource::AptSource(source), State::Present);
+        }
         if let Some(missing) = distro.map(|d| d.missing_packages(facts, settings)).filter(|names| !names.is_empty()) {
             let packages = Packages::new(missing);
             let all = packages.wanted();

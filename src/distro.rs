@@ -88,6 +88,8 @@ pub struct Suite {
     pub name: String,
     /// The file of apt's that names it.
     pub list: String,
+    /// Where it is kept when the mirrors have dropped it.
+    pub archive: Option<String>,
 }
 
 /// Something newer apt can do.
@@ -192,6 +194,12 @@ impl Distro {
         }
         wanted.retain(|name| !facts.packages.installed(name));
         wanted
+    }
+
+    /// Whether apt has no lists of the suite that this release needs beside its own.
+    pub fn lacks_suite(&self, packages: &Packages) -> bool {
+        let sources = packages.sources.as_deref().unwrap_or_default();
+        self.suite.as_ref().is_some_and(|suite| !sources.iter().any(|s| s.fetched && s.suite == suite.name))
     }
 
     /// How an install gives the running kernel the module it lacks; `None` when it needs none or can't have one: in a

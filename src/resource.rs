@@ -5,6 +5,7 @@
 //! Resources and states go into the journal, so they hold no secret and name everything `set` needs to work from the
 //! journal alone.
 
+mod apt_source;
 mod env_key;
 mod file;
 mod firewall;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use apt_source::AptSource;
 pub use env_key::EnvKey;
 pub use file::{Directory, File};
 pub use firewall::{Exposure, FirewallRule};
@@ -39,6 +41,8 @@ use crate::wireguard::PublicKey;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resource {
+    /// An apt source.
+    AptSource(AptSource),
     /// Installed packages.
     Packages(Packages),
     /// A loaded kernel module.
@@ -96,6 +100,7 @@ pub enum State {
 macro_rules! each_kind {
     ($resource:expr, $r:ident => $call:expr) => {
         match $resource {
+            Resource::AptSource($r) => $call,
             Resource::Packages($r) => $call,
             Resource::Module($r) => $call,
             Resource::FirewallRule($r) => $call,

@@ -4,7 +4,7 @@
 //! whatever version apt gives it, and each that has none is gone. A version in a wanted state is therefore only a
 //! witness of what was seen; an empty one stands for any. What is there is never upgraded or downgraded.
 
-mod apt;
+pub(super) mod apt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -96,11 +96,22 @@ pub fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
 /// Fetches the package lists; gives back what apt complained about. It says 0 with a dead mirror and 100 with one dead
 /// source among living ones, so its exit code is no verdict: what counts is whether the packages are known afterwards.
 pub fn update(host: &mut Host) -> Result<Vec<String>> {
+    fetch_lists(host, &[])
+}
+
+/// As [`update`], of the sources in one file alone: somebody else's dead source has no part in the verdict on it, and
+/// everybody else's lists stay as they are.
+pub fn update_from(host: &mut Host, list: &Path) -> Result<Vec<String>> {
+    let only = format!("Dir::Etc::sourcelist={}", list.display());
+    fetch_lists(host, &[&only, "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0"])
+}
+
+fn fetch_lists(host: &mut Host, options: &[&str]) -> Result<Vec<String>> {
     wait_for_turn(host, PATIENCE)?;
     tracing::info!("fetching package lists");
     let limits = ["Acquire::Retries=1", "Acquire::http::Timeout=20", "Acquire::https::Timeout=20"];
-    let cmd = apt_get().args(limits.iter().flat_map(|limit| ["-o", limit])).arg("update");
-    let said = host.run(&cmd.deadline(DEADLINE))?;
+    let options = limits.iter().chain(options).flat_map(|option| ["-o", option]);
+    let said = host.run(&apt_get().args(options).arg("update").deadline(DEADLINE))?;
     Ok(complaints(&said.stderr))
 }
 

@@ -1,0 +1,145 @@
+//! A suite that a release's own sources lack, as an apt source of ours.
+//!
+//! Mirrors drop the suites of old releases; Debian's archive keeps them, with Release files long past their Valid-Until
+//! (FN-11). So the host's own mirror is tried first, by apt itself and with nothing but this source, then the archive.
+//! Signatures stay on, dates are ignored for the archive alone, and a source that doesn't work out is taken away again.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::packages::apt;
+use super::{State, mismatch};
+use crate::distro::Distro;
+use crate::error::{Error, Result};
+use crate::facts::Facts;
+use crate::host::{Host, Mode};
+use crate::settings::Settings;
+
+/// How a file of ours begins; any other is somebody else's and never touched.
+const FIRST_LINE: &str = "# Added by mitigator-vpn; mitigator-vpn undo removes it.";
+
+/// One suite in one file of `/etc/apt/sources.list.d`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AptSource {
+    /// The file.
+    pub path: PathBuf,
+    /// The suite, `buster-backports`.
+    pub suite: String,
+    /// The release's main suite: where its backports are in the archive, the rest is as well.
+    pub base: String,
+    /// A mirror that may have the suite.
+    pub mirror: Option<String>,
+    /// The archive that keeps it.
+    pub archive: Option<String>,
+}
+
+impl AptSource {
+    /// The source an install has to add: something is missing, apt doesn't know it, and the release's data says where
+    /// it is.
+    pub fn wanted(facts: &Facts, distro: &Distro, settings: &Settings) -> Option<Self> {
+        let suite = distro.suite.as_ref()?;
+        let known = |name: &String| facts.packages.obtainable(name);
+        if !distro.lacks_suite(&facts.packages) || distro.missing_packages(facts, settings).iter().all(known) {
+            return None;
+        }
+        // A mirror somebody names is the only one: at an air-gapped site the others can't be reached.
+        let (mirror, archive) = match &settings.apt_mirror {
+            Some(named) => (Some(named.clone()), None),
+            None => (facts.packages.mirror.clone(), suite.archive.clone()),
+        };
+        let (path, base) = (PathBuf::from(&suite.list), distro.codename.clone());
+        Some(AptSource { path, suite: suite.name.clone(), base, mirror, archive })
+    }
+
+    /// `Present` with one of our files, `Text` with somebody else's.
+    pub fn observe(&self, host: &Host) -> Result<State> {
+        Ok(match host.read_text(&self.path)? {
+            None => State::Absent,
+            Some(text) if text.starts_with(FIRST_LINE) => State::Present,
+            Some(text) => State::Text(text),
+        })
+    }
+
+    /// Adds the first source that apt can read, or removes ours.
+    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
+        let there = self.observe(host)?;
+        let path = self.path.display();
+        match (state, there) {
+            (State::Present, State::Text(_)) => Err(Error::unexpected(format!("{path} is somebody else's"))
+                .hint(format!("look at it, then move it away: mv {path} {path}.off"))),
+            (State::Present, _) => self.add(host),
+            (State::Absent, State::Present) => host.remove(&self.path),
+            (State::Absent, _) => Ok(()),
+            (other, _) => Err(mismatch(self, other)),
+        }
+    }
+
+    fn add(&self, host: &mut Host) -> Result<()> {
+        let mut complaints = Vec::new();
+        for text in self.texts() {
+            host.write(&self.path, text.as_bytes(), Mode::PUBLIC)?;
+            let said = apt::update_from(host, &self.path)?;
+            if said.is_empty() {
+                return Ok(());
+            }
+            complaints.extend(said);
+        }
+        host.remove(&self.path)?;
+        let reason = complaints.first().map_or("no mirror is known", String::as_str);
+        Err(Error::unexpected(format!("nobody has the suite {}: {reason}", self.suite))
+            .hint("name a mirror that has it: mitigator-vpn install --apt-mirror URL"))
+    }
+
+    /// What the file can say, the best first.
+    fn texts(&self) -> Vec<String> {
+        let mirror = self.mirror.iter().map(|mirror| format!("{FIRST_LINE}\ndeb {mirror} {} main\n", self.suite));
+        let archive = self.archive.iter().map(|archive| {
+            let line = |suite: &str| format!("deb [check-valid-until=no] {archive} {suite} main\n");
+            format!("{FIRST_LINE}\n{}{}", line(&self.base), line(&self.suite))
+        });
+        mirror.chain(archive).collect()
+    }
+}
+
+impl fmt::Display for AptSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "apt source {} in {}", self.suite, self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> AptSource {
+        AptSource {
+            path: "/buster-backports.list".into(),
+            suite: "buster-backports".into(),
+            base: "buster".into(),
+            mirror: Some("http://mirror.example/debian".into()),
+            archive: Some("http://archive.example/debian".into()),
+        }
+    }
+
+    #[test]
+    fn dates_are_ignored_for_the_archive_alone_and_signatures_never() {
+        let [mirror, archive] = &source().texts()[..] else { panic!("two to try") };
+        assert_eq!(mirror, &format!("{FIRST_LINE}\ndeb http://mirror.example/debian buster-backports main\n"));
+        assert_eq!(archive.matches("[check-valid-until=no]").count(), 2);
+        assert!(!archive.contains("trusted"));
+    }
+
+    #[test]
+    fn somebody_elses_file_is_never_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("buster-backports.list");
+        std::fs::write(&file, "deb http://mirror.example/debian buster-backports main\n").unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
+        let error = source().set(&mut host, &State::Present).unwrap_err();
+        assert!(error.to_string().contains("somebody else's"), "{error}");
+        source().set(&mut host, &State::Absent).unwrap();
+        assert!(file.exists());
+    }
+}
