@@ -203,7 +203,8 @@ impl Endpoint {
     }
 }
 
-fn endpoint(text: &str) -> Result<Endpoint, String> {
+/// Reads an `--endpoint`.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(full) = text.parse::<SocketAddr>() {
         return if full.port() == 0 { Err("port 0 can't be sent to".into()) } else { Ok(Endpoint::Full(full)) };
     }

@@ -33,7 +33,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Install(options) => install::install(&mut host, global, &options, output),
         Command::Status => status::run(&host, global, output),
         Command::Undo => undo::run(&mut host, global, output),
-        Command::Peers(command) => peers::run(command, &mut host, &global.dir, output).map(done),
+        Command::Peers(command) => peers::run(command, &mut host, &global.dir, output),
         Command::Gateway(command) => gateway::run(&command, output).map(done),
         Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
         Command::Completions { shell } => {

@@ -4,6 +4,7 @@
 
 mod documents;
 mod human;
+mod peers;
 
 use std::io::{ErrorKind, Write};
 
@@ -15,6 +16,7 @@ pub use documents::{
     PreflightDocument, StatusDocument, StepDocument, UndoDocument, UndoneDocument,
 };
 pub use human::{age, bytes};
+pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument};
 
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};
@@ -96,6 +98,14 @@ pub fn schema() -> String {
         install: schemars::Schema,
         status: schemars::Schema,
         undo: schemars::Schema,
+        #[serde(rename = "peers list")]
+        peers_list: schemars::Schema,
+        #[serde(rename = "peers check")]
+        peers_check: schemars::Schema,
+        #[serde(rename = "peers add, peers remove")]
+        peers_change: schemars::Schema,
+        #[serde(rename = "peers diff")]
+        peers_diff: schemars::Schema,
     }
     fn of<T: JsonSchema>() -> schemars::Schema {
         schema_for!(T)
@@ -107,6 +117,10 @@ pub fn schema() -> String {
         install: of::<InstallDocument>(),
         status: of::<StatusDocument>(),
         undo: of::<UndoDocument>(),
+        peers_list: of::<PeersDocument>(),
+        peers_check: of::<PeersCheckDocument>(),
+        peers_change: of::<PeersChangeDocument>(),
+        peers_diff: of::<PeersDiffDocument>(),
     };
     serde_json::to_string_pretty(&schemas).expect("a schema is plain data") + "\n"
 }

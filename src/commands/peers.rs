@@ -1,18 +1,326 @@
-//! placeholder until the peers command lands
-use std::path::Path;
+//! `peers`: reads, checks and edits a vpn-public.conf, anywhere, without root.
+//!
+//! An edit holds a lock on the file's directory from reading to writing, so that two of them at once both take effect;
+//! `--expect-digest` extends that over machines: the edit is made only if the list is still the one the caller saw.
 
-use crate::error::Result;
-use crate::host::Host;
-use crate::report::Output;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::recover;
+use crate::cli::Endpoint;
+use crate::compose::dotenv::Dotenv;
+use crate::error::{Class, Context, Error, Result};
+use crate::host::{Host, Lock, MAX_FILE, Mode};
+use crate::report::{
+    Outcome, Output, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument,
+};
+use crate::settings::{DEFAULT_PORT, DEFAULT_PREFIX};
+use crate::wireguard::{Change, Peer, PeerList, Problem, PublicKey};
 
 /// The peers command.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum PeersCommand {
-    /// List.
-    List,
+    /// Show the members of a list
+    List {
+        /// Which list.
+        #[command(flatten)]
+        file: ReadFile,
+    },
+    /// Check a list: every bad line with its reason (exit 2), and whether its members fit into one network (exit 3)
+    Check {
+        /// Which list.
+        #[command(flatten)]
+        file: ReadFile,
+        /// Which network.
+        #[command(flatten)]
+        network: NetworkOption,
+    },
+    /// Add a member at the end of a list; the rest of the file stays byte for byte
+    Add {
+        /// The list [default: vpn-public.conf of this instance]
+        file: Option<PathBuf>,
+        /// The member's public key, as its `status` or `wg pubkey` prints it
+        #[arg(long, value_name = "KEY", env = "MITIGATOR_VPN_PUBLIC_KEY")]
+        public_key: PublicKey,
+        /// Its address inside the VPN
+        #[arg(long, value_name = "ADDR", env = "MITIGATOR_VPN_VPN_ADDRESS")]
+        vpn_address: Ipv4Addr,
+        /// Where the others send their packets to it; IPv6 as [ADDR]:PORT, the port is 4567 without one
+        #[arg(long, value_name = "IP[:PORT]", env = "MITIGATOR_VPN_ENDPOINT", value_parser = crate::cli::endpoint)]
+        endpoint: Endpoint,
+        /// Have every other member send it a packet this often; needed only behind NAT
+        #[arg(long, value_name = "SECONDS", env = "MITIGATOR_VPN_KEEPALIVE")]
+        keepalive: Option<u16>,
+        /// Which network.
+        #[command(flatten)]
+        network: NetworkOption,
+        /// Which list it is meant for.
+        #[command(flatten)]
+        expected: ExpectedList,
+    },
+    /// Remove a member, with its comments
+    Remove {
+        /// The member: its VPN address or its public key
+        member: String,
+        /// The list [default: vpn-public.conf of this instance]
+        file: Option<PathBuf>,
+        /// Which list it is meant for.
+        #[command(flatten)]
+        expected: ExpectedList,
+    },
+    /// Show what differs between two lists, by members and not by layout (exit 5 if anything does)
+    Diff {
+        /// The two lists, - for standard input; of a single one the difference to this instance's own is shown
+        #[arg(value_name = "FILE", num_args = 1..=2, required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
-/// Runs.
-pub fn run(_c: PeersCommand, _h: &mut Host, _d: &Path, _o: &Output) -> Result<()> {
-    Ok(())
+/// A list to read.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReadFile {
+    /// The list, - for standard input [default: vpn-public.conf of this instance]
+    file: Option<PathBuf>,
+}
+
+/// The network the members are in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NetworkOption {
+    /// Prefix length of the VPN's network [default: what this instance's .env says, or 24]
+    #[arg(long, value_name = "BITS", env = "MITIGATOR_VPN_PREFIX", value_parser = clap::value_parser!(u8).range(8..=30))]
+    prefix: Option<u8>,
+}
+
+/// Which list an edit is meant for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExpectedList {
+    /// Refuse (exit 3) if the list's SHA-256 isn't this one any more: somebody else was faster
+    #[arg(long, value_name = "SHA256", env = "MITIGATOR_VPN_EXPECT_DIGEST")]
+    expect_digest: Option<String>,
+}
+
+/// Runs one of them.
+pub fn run(command: PeersCommand, host: &mut Host, dir: &Path, output: &Output) -> Result<ExitCode> {
+    match command {
+        PeersCommand::List { file } => {
+            let (name, list) = Source::new(host, dir, file.file)?.list()?;
+            output.document(&PeersDocument::new(name, &list)).map(|()| ExitCode::SUCCESS)
+        }
+        PeersCommand::Check { file, network } => {
+            let source = Source::new(host, dir, file.file)?;
+            let prefix = network.prefix.unwrap_or_else(|| source.prefix());
+            check(&source, prefix, output)
+        }
+        PeersCommand::Add { file, public_key, vpn_address, endpoint, keepalive, network, expected } => {
+            let peer = Peer { public_key, address: vpn_address, endpoint: endpoint.with_port(DEFAULT_PORT), keepalive };
+            edit(host, dir, file, &expected, output, |list, prefix| add(list, peer, network.prefix.unwrap_or(prefix)))
+        }
+        PeersCommand::Remove { member, file, expected } => {
+            let (member, file) = Member::and_file(member, file)?;
+            edit(host, dir, file, &expected, output, |list, _| member.remove_from(list))
+        }
+        PeersCommand::Diff { files } => diff(host, dir, files, output),
+    }
+}
+
+fn check(source: &Source, prefix: u8, output: &Output) -> Result<ExitCode> {
+    let text = source.text()?;
+    let (mut members, mut class) = (0, Class::Input);
+    let problems = match PeerList::parse(&text) {
+        // A person is told of bad input as everywhere else.
+        Err(problems) if !output.is_json() => return Err(Problem::error(&source.name, &problems)),
+        Err(problems) => problems,
+        Ok(list) => {
+            (members, class) = (list.len(), Class::Refused);
+            list.check_network(prefix)
+        }
+    };
+    let problems: Vec<_> = problems.iter().map(|p| ProblemDocument::new(p, &source.name)).collect();
+    let sound = problems.is_empty();
+    output.document(&PeersCheckDocument::new(source.name.clone(), members, prefix, problems))?;
+    Ok(if sound { ExitCode::SUCCESS } else { class.into() })
+}
+
+fn diff(host: &Host, dir: &Path, mut files: Vec<PathBuf>, output: &Output) -> Result<ExitCode> {
+    if files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
+        return Err(Error::input("only one of the two lists can be standard input"));
+    }
+    let other = files.pop();
+    let (from, ours) = Source::new(host, dir, files.pop())?.list()?;
+    let (to, theirs) = Source::new(host, dir, other)?.list()?;
+    let document = PeersDiffDocument::new((from, &ours), (to, &theirs));
+    output.document(&document)?;
+    Ok(if document.outcome == Outcome::Pass { ExitCode::SUCCESS } else { Class::Unproven.into() })
+}
+
+/// Reads, changes and writes a list under a lock. `change` may leave it as it is, and says what it did to it.
+fn edit(
+    host: &mut Host,
+    dir: &Path,
+    file: Option<PathBuf>,
+    expected: &ExpectedList,
+    output: &Output,
+    change: impl FnOnce(&mut PeerList, u8) -> Result<Option<Change>>,
+) -> Result<ExitCode> {
+    if file.as_deref().is_some_and(|file| file.as_os_str() == "-") {
+        return Err(Error::input("standard input can't be edited").hint("name a file"));
+    }
+    let mut live = Host::live();
+    let explicit = file.is_some();
+    let source = Source::new(host, dir, file)?;
+    let (path, name, prefix) = (source.path.clone().unwrap_or_default(), source.name.clone(), source.prefix());
+    drop(source);
+    let host = if explicit { &mut live } else { host };
+    let _locks = lock(host, &path, dir)?;
+    recover(host, [path.as_path()])?;
+    let mut list = PeerList::read(host, &path)?.unwrap_or_default();
+    if let Some(digest) =
+        expected.expect_digest.as_deref().filter(|digest| !digest.eq_ignore_ascii_case(&list.digest()))
+    {
+        return Err(Error::new(
+            Class::Refused,
+            format!("{name} isn't the list with the digest {}… any more", digest.get(..12).unwrap_or(digest)),
+        )
+        .hint(format!("look at it again, then decide: mitigator-vpn peers list {name}")));
+    }
+    let done = change(&mut list, prefix).context(name.clone())?;
+    if done.is_some() {
+        host.write(&path, list.to_text().as_bytes(), Mode::PUBLIC)?;
+    }
+    output.document(&PeersChangeDocument::new(name, &list, done)).map(|()| ExitCode::SUCCESS)
+}
+
+/// The directory's lock against other edits; in the instance's own directory also the lock of `install` and `undo`.
+fn lock(host: &Host, path: &Path, dir: &Path) -> Result<(Lock, Option<Lock>)> {
+    let edits = host.lock_beside(path)?;
+    // The root directory's lock is the host's own already.
+    let ours = path.parent() == Some(dir) && dir != Path::new("/");
+    Ok((edits, ours.then(|| host.lock()).transpose()?))
+}
+
+fn add(list: &mut PeerList, peer: Peer, prefix: u8) -> Result<Option<Change>> {
+    if list.by_address(peer.address) == Some(&peer) {
+        return Ok(None);
+    }
+    if peer.public_key.is_published() {
+        return Err(Error::input("this is the documentation's example key")
+            .hint("make a key on that instance: mitigator-vpn install, or wg genkey"));
+    }
+    let fitted = list.check_network(prefix).is_empty();
+    list.add(peer.clone())?;
+    // A list that didn't fit before is for `check` to complain about.
+    if let (true, Some(problem)) = (fitted, list.check_network(prefix).first()) {
+        return Err(Error::input(problem.reason.clone()).hint(problem.hint.clone()));
+    }
+    Ok(Some(Change::Added(peer)))
+}
+
+/// How a member is named.
+enum Member {
+    Address(Ipv4Addr),
+    Key(PublicKey),
+}
+
+impl Member {
+    fn parse(text: &str) -> Option<Member> {
+        text.parse().map(Member::Address).or_else(|_| text.parse().map(Member::Key)).ok()
+    }
+
+    /// The two operands; which is which can be seen in them.
+    fn and_file(member: String, file: Option<PathBuf>) -> Result<(Member, Option<PathBuf>)> {
+        if let Some(member) = Member::parse(&member) {
+            return Ok((member, file));
+        }
+        let other = file.as_deref().and_then(Path::to_str).and_then(Member::parse);
+        other.map(|other| (other, Some(member.into()))).ok_or_else(|| {
+            Error::input("a member is named by its VPN address or its public key")
+                .hint("mitigator-vpn peers remove 10.8.3.2")
+        })
+    }
+
+    fn remove_from(self, list: &mut PeerList) -> Result<Option<Change>> {
+        if list.is_empty() {
+            return Err(no_such_file());
+        }
+        let member = list.peers().find(|peer| match &self {
+            Member::Address(address) => peer.address == *address,
+            Member::Key(key) => peer.public_key == *key,
+        });
+        let named = match &self {
+            Member::Address(address) => format!("the VPN address {address}"),
+            Member::Key(key) => format!("the key {}…", key.short()),
+        };
+        let Some(peer) = member.cloned() else {
+            return Err(
+                Error::input(format!("no member has {named}")).hint("see who is there: mitigator-vpn peers list")
+            );
+        };
+        if list.len() == 1 {
+            return Err(Error::input(format!("{} is the only member", peer.address))
+                .hint("a list without members is none: remove the file, or on an instance: mitigator-vpn undo"));
+        }
+        list.remove(peer.address)?;
+        Ok(Some(Change::Removed(peer)))
+    }
+}
+
+/// Where a list is read from. A file named on the command line is one of the machine we run on, also with `--root`.
+struct Source<'h> {
+    host: Option<&'h Host>,
+    dir: &'h Path,
+    /// `None` for standard input.
+    path: Option<PathBuf>,
+    name: String,
+}
+
+impl<'h> Source<'h> {
+    fn new(host: &'h Host, dir: &'h Path, file: Option<PathBuf>) -> Result<Self> {
+        Ok(match file {
+            Some(file) if file.as_os_str() == "-" => {
+                Source { host: None, dir, path: None, name: "standard input".into() }
+            }
+            Some(file) => {
+                let path = std::path::absolute(&file).with_context(|| file.display().to_string())?;
+                Source { host: None, dir, path: Some(path), name: file.display().to_string() }
+            }
+            None => {
+                let path = dir.join("vpn-public.conf");
+                Source { host: Some(host), dir, name: host.display(&path), path: Some(path) }
+            }
+        })
+    }
+
+    fn text(&self) -> Result<String> {
+        let Some(path) = &self.path else { return standard_input() };
+        let live = Host::live();
+        let text = self.host.unwrap_or(&live).read_text(path)?;
+        text.ok_or_else(no_such_file).context(self.name.clone())
+    }
+
+    fn list(&self) -> Result<(String, PeerList)> {
+        Ok((self.name.clone(), PeerList::parse_named(&self.name, &self.text()?)?))
+    }
+
+    /// The prefix of the network its members should be in. An instance's own list goes by that instance's `.env`.
+    fn prefix(&self) -> u8 {
+        let env = self.host.and_then(|host| host.read(&self.dir.join(".env")).ok().flatten());
+        let value = env.and_then(|bytes| Dotenv::parse(&bytes).get("MITIGATOR_VPN_PREFIX"));
+        value.and_then(|value| value.parse().ok()).filter(|prefix| (8..=30).contains(prefix)).unwrap_or(DEFAULT_PREFIX)
+    }
+}
+
+fn no_such_file() -> Error {
+    Error::input("no such file")
+        .hint("mitigator-vpn peers add makes one; another one is named behind the command: FILE")
+}
+
+fn standard_input() -> Result<String> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).context("standard input")?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Error::input(format!("standard input is larger than {} MiB", MAX_FILE >> 20)));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::input("standard input is not UTF-8 text"))
 }

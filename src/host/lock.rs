@@ -3,10 +3,11 @@
 //! One run at a time. Our lock is a flock on the root directory itself: nothing to create, nothing left behind, gone
 //! with its process however that ends.
 
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -14,10 +15,13 @@ use nix::libc;
 use super::Host;
 use crate::error::{Class, Context, Error, Result};
 
+/// How long an edit of one file may keep another one waiting.
+const EDIT_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _root: File,
+    _held: File,
 }
 
 impl Host {
@@ -36,24 +40,50 @@ impl Host {
         (lock.l_type != libc::F_UNLCK as i16).then_some(u32::try_from(lock.l_pid).unwrap_or(0))
     }
 
+    /// Takes the lock of the directory that a file is in, links to the file followed. An edit is short: another one is
+    /// waited for.
+    pub fn lock_beside(&self, path: &Path) -> Result<Lock> {
+        let target = self.target(path)?;
+        let dir = target.parent().unwrap_or(Path::new("/"));
+        let what = || format!("locking {}", dir.display());
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir).with_context(what);
+        let handle = opened.map_err(|e| {
+            e.with_class(Class::Input).hint(format!("that must be a directory: ls -ld {}", dir.display()))
+        })?;
+        let deadline = Instant::now() + EDIT_DEADLINE;
+        loop {
+            match handle.try_lock() {
+                Ok(()) => return Ok(Lock { _held: handle }),
+                Err(TryLockError::Error(error)) => return Err(error).with_context(what),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+                Err(TryLockError::WouldBlock) => {
+                    let holder = handle.metadata().ok().and_then(|meta| holder(meta.ino()));
+                    return Err(taken(&format!("{} is locked", dir.display()), holder));
+                }
+            }
+        }
+    }
+
     /// Takes the lock of this host; another run that has it is named, with the time it has run.
     pub fn lock(&self) -> Result<Lock> {
         let root = File::open(&self.root).with_context(|| self.root.display().to_string())?;
         match root.try_lock() {
-            Ok(()) => Ok(Lock { _root: root }),
+            Ok(()) => Ok(Lock { _held: root }),
             Err(TryLockError::Error(error)) => Err(error).context("locking the host"),
             Err(TryLockError::WouldBlock) => {
                 let holder = root.metadata().ok().and_then(|meta| holder(meta.ino()));
-                let message = match &holder {
-                    Some((pid, what, seconds)) => {
-                        format!("another run holds the lock: {what} (pid {pid}), for {seconds} s")
-                    }
-                    None => "another run holds the lock".to_owned(),
-                };
-                Err(Error::new(Class::Locked, message).hint("wait until it has finished, then run this again"))
+                Err(taken("another run holds the lock", holder))
             }
         }
     }
+}
+
+fn taken(what: &str, holder: Option<(u32, String, u64)>) -> Error {
+    let message = match holder {
+        Some((pid, who, seconds)) => format!("{what}: {who} (pid {pid}), for {seconds} s"),
+        None => what.to_owned(),
+    };
+    Error::new(Class::Locked, message).hint("wait until it has finished, then run this again")
 }
 
 /// Pid, command line and age of the process that has an flock on the inode.

@@ -27,6 +27,7 @@ pub struct Peer {
     /// Its key.
     pub public_key: PublicKey,
     /// Its address inside the VPN (`AllowedIPs` without the `/32`).
+    #[serde(rename = "vpn_address")]
     pub address: Ipv4Addr,
     /// Where its packets go.
     #[schemars(with = "String")]
