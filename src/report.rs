@@ -20,6 +20,7 @@ pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocume
 
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};
+use crate::gateway;
 use crate::progress::Progress;
 
 /// The version of the JSON documents.
@@ -106,6 +107,10 @@ pub fn schema() -> String {
         peers_change: schemars::Schema,
         #[serde(rename = "peers diff")]
         peers_diff: schemars::Schema,
+        #[serde(rename = "gateway status")]
+        gateway_status: schemars::Schema,
+        #[serde(rename = "gateway reconfigure")]
+        gateway_reconfigure: schemars::Schema,
     }
     fn of<T: JsonSchema>() -> schemars::Schema {
         schema_for!(T)
@@ -121,6 +126,8 @@ pub fn schema() -> String {
         peers_check: of::<PeersCheckDocument>(),
         peers_change: of::<PeersChangeDocument>(),
         peers_diff: of::<PeersDiffDocument>(),
+        gateway_status: of::<gateway::Status>(),
+        gateway_reconfigure: of::<gateway::Reconfigured>(),
     };
     serde_json::to_string_pretty(&schemas).expect("a schema is plain data") + "\n"
 }

@@ -21,7 +21,7 @@ use mitigator_vpn::facts::packages::dpkg::Status;
 use mitigator_vpn::facts::{self, packages::lock_holder};
 use mitigator_vpn::host::Host;
 use mitigator_vpn::plan::Plan;
-use mitigator_vpn::resource::{Packages, Resource, State};
+use mitigator_vpn::resource::{AptSource, Packages, Resource, State};
 
 /// Where `scripts/test` says its root is.
 const ROOT: &str = "MITIGATOR_VPN_TEST_APT_ROOT";
@@ -430,5 +430,65 @@ fn a_malformed_source_is_reported_in_apts_words() {
         assert!(facts.sources.unwrap_err().contains("/etc/apt/sources.list.d/broken.list"));
         let error = packages(&["wireguard-tools"]).expand(host).unwrap_err().to_string();
         assert!(error.contains("apt can't read its sources: Malformed entry 1"), "{error}");
+    });
+}
+
+const LIST: &str = "/etc/apt/sources.list.d/dropped.list";
+
+/// A suite past its date, which some say they have.
+fn dropped(mirror: Option<&str>, archive: Option<&str>) -> AptSource {
+    AptSource {
+        path: LIST.into(),
+        suite: "dropped".into(),
+        // The root has its main suite from there already.
+        base: None,
+        mirror: mirror.map(str::to_owned),
+        archive: archive.map(str::to_owned),
+    }
+}
+
+#[test]
+fn a_suite_that_the_mirror_has_dropped_comes_from_the_archive() {
+    in_root("a_suite_that_the_mirror_has_dropped_comes_from_the_archive", |host| {
+        assert!(packages(&["dropped-toy"]).expand(host).is_err(), "known before its suite was added");
+        for mirror in ["file:/srv/nowhere", "file:/srv/archive"] {
+            // Gone from the one, past its date at the other.
+            let source = dropped(Some(mirror), Some("file:/srv/archive"));
+            source.set(host, &State::Present).unwrap();
+            assert_eq!(source.observe(host).unwrap(), State::Present);
+            let text = fs::read_to_string(LIST).unwrap();
+            assert!(text.contains("deb [check-valid-until=no] file:/srv/archive dropped main"), "{text}");
+            install(host, &["dropped-toy"]).unwrap();
+            apt_get("remove dropped-toy");
+            source.set(host, &State::Absent).unwrap();
+            assert!(!Path::new(LIST).exists());
+        }
+    });
+}
+
+#[test]
+fn a_source_that_does_not_work_out_is_taken_away_and_harms_no_other() {
+    in_root("a_source_that_does_not_work_out_is_taken_away_and_harms_no_other", |host| {
+        sh("apt-get -q update");
+        let lists = || fs::read_dir("/var/lib/apt/lists").unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+        let before = lists().len();
+        for source in [dropped(None, None), dropped(Some("file:/srv/archive"), None)] {
+            let error = source.set(host, &State::Present).unwrap_err();
+            assert!(error.to_string().contains("nobody has the suite dropped"), "{error}");
+            assert!(error.way_out().unwrap().contains("--apt-mirror"), "{error}");
+            assert!(!Path::new(LIST).exists());
+        }
+        assert!(lists().len() >= before, "somebody else's lists went");
+        packages(&["wireguard-tools"]).expand(host).unwrap();
+    });
+}
+
+#[test]
+fn a_bad_signature_is_refused_from_the_archive_too() {
+    in_root("a_bad_signature_is_refused_from_the_archive_too", |host| {
+        sh("sed -i 's/^Codename: dropped/Codename: tampered/' /srv/archive/dists/dropped/InRelease");
+        let error = dropped(None, Some("file:/srv/archive")).set(host, &State::Present).unwrap_err();
+        assert!(error.to_string().contains("nobody has the suite dropped"), "{error}");
+        assert!(!Path::new(LIST).exists());
     });
 }

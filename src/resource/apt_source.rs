@@ -27,8 +27,9 @@ pub struct AptSource {
     pub path: PathBuf,
     /// The suite, `buster-backports`.
     pub suite: String,
-    /// The release's main suite: where its backports are in the archive, the rest is as well.
-    pub base: String,
+    /// The release's main suite, to be added along with the archive: where the backports have gone, the rest went as
+    /// well. `None` where the host has it from there already: apt refuses one suite under two conditions.
+    pub base: Option<String>,
     /// A mirror that may have the suite.
     pub mirror: Option<String>,
     /// The archive that keeps it.
@@ -49,8 +50,13 @@ impl AptSource {
             Some(named) => (Some(named.clone()), None),
             None => (facts.packages.mirror.clone(), suite.archive.clone()),
         };
-        let (path, base) = (PathBuf::from(&suite.list), distro.codename.clone());
-        Some(AptSource { path, suite: suite.name.clone(), base, mirror, archive })
+        let plain = |uri: &str| uri.trim_end_matches('/').to_owned();
+        let has_base =
+            facts.packages.sources.iter().flatten().any(|source| {
+                source.suite == distro.codename && archive.as_deref().map(plain) == Some(plain(&source.uri))
+            });
+        let base = (!has_base).then(|| distro.codename.clone());
+        Some(AptSource { path: PathBuf::from(&suite.list), suite: suite.name.clone(), base, mirror, archive })
     }
 
     /// `Present` with one of our files, `Text` with somebody else's.
@@ -97,7 +103,8 @@ impl AptSource {
         let mirror = self.mirror.iter().map(|mirror| format!("{FIRST_LINE}\ndeb {mirror} {} main\n", self.suite));
         let archive = self.archive.iter().map(|archive| {
             let line = |suite: &str| format!("deb [check-valid-until=no] {archive} {suite} main\n");
-            format!("{FIRST_LINE}\n{}{}", line(&self.base), line(&self.suite))
+            let base = self.base.as_deref().map(line).unwrap_or_default();
+            format!("{FIRST_LINE}\n{base}{}", line(&self.suite))
         });
         mirror.chain(archive).collect()
     }
@@ -112,12 +119,13 @@ impl fmt::Display for AptSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Source;
 
     fn source() -> AptSource {
         AptSource {
             path: "/buster-backports.list".into(),
             suite: "buster-backports".into(),
-            base: "buster".into(),
+            base: Some("buster".into()),
             mirror: Some("http://mirror.example/debian".into()),
             archive: Some("http://archive.example/debian".into()),
         }
@@ -129,6 +137,20 @@ mod tests {
         assert_eq!(mirror, &format!("{FIRST_LINE}\ndeb http://mirror.example/debian buster-backports main\n"));
         assert_eq!(archive.matches("[check-valid-until=no]").count(), 2);
         assert!(!archive.contains("trusted"));
+    }
+
+    #[test]
+    fn a_suite_that_the_host_has_from_the_archive_is_not_named_twice() {
+        let mut facts = Facts::healthy();
+        facts.os = crate::facts::os::parse("ID=debian\nVERSION_ID=10\nVERSION_CODENAME=buster\n");
+        facts.kernel.wireguard = crate::facts::WireGuardSupport::Missing;
+        facts.packages.known.clear();
+        let distro = Distro::detect(&facts.os).unwrap();
+        let wanted = |facts: &Facts| AptSource::wanted(facts, &distro, &Settings::default()).unwrap();
+        assert_eq!(wanted(&facts).base.as_deref(), Some("buster"));
+        let uri = format!("{}/", wanted(&facts).archive.unwrap());
+        facts.packages.sources = Ok(vec![Source { uri, suite: "buster".into(), fetched: true }]);
+        assert_eq!(wanted(&facts).base, None);
     }
 
     #[test]
