@@ -80,7 +80,22 @@ fn config(host: &Host, words: &[&str], dir: &Path) -> Result<Resolved, String> {
     host.query(&cmd)
         .and_then(|out| out.success(format!("'{cmd}'")))
         .and_then(|out| parse_config(&out.stdout))
-        .map_err(|error| error.to_string())
+        .map_err(|error| without_secrets(error.to_string(), host.read(&dir.join(".env")).ok().flatten()))
+}
+
+/// What compose said, without what stands in `.env`: v2 quotes the line it can't read, and an interpolation that fails
+/// shows the value.
+fn without_secrets(words: String, env: Option<Vec<u8>>) -> String {
+    let env = String::from_utf8_lossy(&env.unwrap_or_default()).into_owned();
+    let pieces = env.split(|c: char| c.is_whitespace() || "\"'=$#{}".contains(c));
+    let mut pieces: Vec<&str> = pieces.filter(|piece| piece.len() >= 4 && !is_public_word(piece)).collect();
+    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
+    pieces.into_iter().fold(words, |words, piece| words.replace(piece, "…"))
+}
+
+/// Names are no secrets: of variables, and of compose files.
+fn is_public_word(piece: &str) -> bool {
+    piece.chars().all(|c| c.is_ascii_uppercase() || c == '_') || piece.contains(".yml") || piece.contains(".yaml")
 }
 
 fn generation_of(version: &str) -> Option<Generation> {
@@ -269,6 +284,15 @@ mod tests {
             assert!(!gateway.host_network);
             assert_eq!(resolved.dataplane, dataplane);
         }
+    }
+
+    #[test]
+    fn what_compose_quotes_from_env_is_left_out() {
+        let env = b"TOKEN=\"s3cr3t-of-ours\nCOMPOSE_FILE=docker-compose.yml\n".to_vec();
+        let said = "failed to read /srv/mitigator/.env: line 1: unterminated quoted value \"s3cr3t-of-ours for TOKEN";
+        let told = without_secrets(said.into(), Some(env));
+        assert!(told.contains("line 1: unterminated quoted value") && told.contains("TOKEN"), "{told}");
+        assert!(!told.contains("s3cr3t"), "{told}");
     }
 
     #[test]
