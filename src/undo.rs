@@ -68,6 +68,10 @@ fn take_back(host: &mut Host, change: &Change) -> Result<Fate> {
         }
     }
     change.resource.set(host, &change.before)?;
+    // A directory goes only if it is empty.
+    if matches!(change.resource, Resource::Directory(_)) && !change.before.is_met_by(&change.resource.observe(host)?) {
+        return Ok(Fate::Kept("there is something in it".to_owned()));
+    }
     Ok(Fate::TakenBack)
 }
 
@@ -75,7 +79,7 @@ fn take_back(host: &mut Host, change: &Change) -> Result<Fate> {
 mod tests {
     use super::*;
     use crate::facts::{ComposeCommand, Generation};
-    use crate::resource::{File, Stack};
+    use crate::resource::{Directory, File, Stack};
     use crate::settings::Restart;
 
     fn file(step: u64, before: State, after: State, done: bool) -> Change {
@@ -103,6 +107,19 @@ mod tests {
     fn a_stack_that_ran_is_restarted_once_when_its_files_are_back() {
         let f = |step| file(step, State::Absent, State::Text("x".into()), true);
         assert_eq!(steps(&[f(0), stack(1, State::Running), f(2), stack(3, State::Outdated)]), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_directory_that_others_use_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
+        let resource = Resource::Directory(Directory { path: "/d".into() });
+        let made = Change { step: 0, resource, before: State::Absent, after: State::Present, done: true };
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        std::fs::write(dir.path().join("d/theirs"), "").unwrap();
+        assert!(matches!(take_back(&mut host, &made).unwrap(), Fate::Kept(_)));
+        std::fs::remove_file(dir.path().join("d/theirs")).unwrap();
+        assert_eq!(take_back(&mut host, &made).unwrap(), Fate::TakenBack);
     }
 
     #[test]

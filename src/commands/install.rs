@@ -58,7 +58,7 @@ impl Ground {
         Plan::diff(host, desired::resources(&self.facts, self.distro.as_ref().ok(), &self.settings, &supplies)?)
     }
 
-    fn refused(&self) -> bool {
+    pub(super) fn refused(&self) -> bool {
         self.preflight.outcome == Outcome::Fail
     }
 

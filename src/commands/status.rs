@@ -8,7 +8,7 @@ use crate::cli::{Global, InstallOptions};
 use crate::error::{Class, Result};
 use crate::facts::{PrivateFile, TextFile};
 use crate::host::Host;
-use crate::preflight::Verdict;
+use crate::preflight::{Finding, Verdict};
 use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument};
 use crate::tunnel;
 use crate::wireguard::PeerList;
@@ -21,8 +21,10 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
     let ground = Ground::survey(host, global, &InstallOptions::default())?;
     let (facts, settings) = (&ground.facts, &ground.settings);
 
-    let failed = ground.preflight.findings.iter().filter(|finding| finding.outcome == Verdict::Fail);
-    let mut differences: Vec<String> = failed.map(|f| format!("{}; mend it: {}", f.detail, f.hint)).collect();
+    // A mount gone stale only warns before an install, which mends it; here it is what the gateway lives by (FN-40).
+    let wrong = |f: &&Finding| f.outcome == Verdict::Fail || (f.id == "mount-fresh" && f.outcome == Verdict::Warn);
+    let wrong = ground.preflight.findings.iter().filter(wrong);
+    let mut differences: Vec<String> = wrong.map(|f| format!("{}; mend it: {}", f.detail, f.hint)).collect();
     let public_key = match &facts.instance.private_conf {
         PrivateFile::Present { public, .. } => Some(*public),
         _ => None,
@@ -40,7 +42,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
     };
     match (&list, public_key, settings.vpn_address, settings.endpoint) {
         (Some(list), Some(own), Some(_), Some(_)) => {
-            if differences.is_empty() {
+            if !ground.refused() {
                 let plan = ground.plan(host)?;
                 let steps = plan.steps.iter();
                 differences.extend(steps.map(|step| format!("install would {step}; mend it: mitigator-vpn install")));
