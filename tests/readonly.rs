@@ -20,6 +20,7 @@ const THEIRS: &[(&str, &str)] = &[
     ("/dev/tty", "a terminal is asked how wide it is"),
     ("/proc/self", "Go and systemd set attributes of their own process"),
     ("/proc/thread-self", "the same of a thread"),
+    ("/tmp\", O_RDWR|O_EXCL|O_CLOEXEC|O_TMPFILE", "apt's memory for one question: a file without a name"),
 ];
 
 #[test]

@@ -26,7 +26,8 @@ fn assert_silent(canary: &Canary, ran: &Ran) {
 
 /// Everything that can be called with a tree.
 fn commands(tree: &TreeHost) -> Vec<String> {
-    let list = tree.at("/srv/mitigator/vpn-public.conf").display().to_string();
+    let [private, other] =
+        ["/srv/mitigator/vpn-private.conf", "/root/other.conf"].map(|path| tree.at(path).display().to_string());
     let mut commands = Vec::new();
     for json in ["", " --json", " --json=events"] {
         commands.extend([
@@ -36,14 +37,16 @@ fn commands(tree: &TreeHost) -> Vec<String> {
             format!("install {INSTANCE} --port 4568 --yes{json}"),
             format!("install {INSTANCE} --port 4567 --yes{json}"),
             format!("status{json}"),
-            format!("peers list {list}{json}"),
-            format!("peers check {list}{json}"),
-            format!("peers add {list} --public-key {OTHER_KEY} --vpn-address 10.8.3.9 --endpoint 192.0.2.9:4567{json}"),
-            format!("peers remove {list} 10.8.3.9{json}"),
+            format!("peers list{json}"),
+            format!("peers check{json}"),
+            format!("peers add --public-key {OTHER_KEY} --vpn-address 10.8.3.9 --endpoint 192.0.2.9:4567{json}"),
+            format!("peers diff {other}{json}"),
+            format!("peers remove 10.8.3.9{json}"),
             // The wrong file by a slip of the hand.
-            format!("peers list {}{json}", tree.at(PRIVATE).display()),
-            format!("peers check {}{json}", tree.at(PRIVATE).display()),
-            format!("install {INSTANCE} --peers {} --yes{json}", tree.at(PRIVATE).display()),
+            format!("peers list {private}{json}"),
+            format!("peers check {private}{json}"),
+            format!("peers diff {private}{json}"),
+            format!("install {INSTANCE} --peers {private} --yes{json}"),
             format!("undo --yes{json}"),
         ]);
     }

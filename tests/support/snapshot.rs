@@ -16,6 +16,7 @@ pub const NOT_ON_DISK: &[Exclusion] = &[
     ("/dev", "the kernel's"),
     ("/run", "gone with the next boot"),
     ("/tmp", "gone with the next boot"),
+    ("/var/tmp", "systemd makes private directories in it for each service it starts"),
     ("/var/lib/docker", "the daemon's own; containers, images and networks are asked of the daemon"),
     ("/var/lib/containerd", "the daemon's own"),
     ("/var/log", "logs are there to be written"),
