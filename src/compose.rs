@@ -22,9 +22,6 @@ pub const BASE_NAME: &str = "docker-compose.yml";
 const STACK_DEADLINE: Duration = Duration::from_secs(900);
 
 impl ComposeCommand {
-    /// The spellings in use, newest generation first.
-    pub const SPELLINGS: [&'static [&'static str]; 2] = [&["docker", "compose"], &["docker-compose"]];
-
     /// A call of this compose for the instance in `dir`.
     pub fn call<S: Into<String>>(&self, dir: &Path, args: impl IntoIterator<Item = S>) -> Cmd {
         let (program, rest) = self.words.split_first().expect("a compose command has words");
@@ -67,6 +64,15 @@ pub fn parse_version(printed: &str) -> Option<(Generation, String)> {
     Some((generation, version.to_owned()))
 }
 
+/// The generation and version that the script of a Python package insists on, if it names one: it would start nothing
+/// else, and reading is faster than starting Python to hear the same from `version`.
+pub fn pinned_version(script: &str) -> Option<(Generation, String)> {
+    // # EASY-INSTALL-ENTRY-SCRIPT: 'docker-compose==1.29.2','console_scripts','docker-compose'
+    let (_, pinned) = script.strip_prefix("#!")?.split_once("docker-compose==")?;
+    let version = pinned.split(['\'', '"']).next().filter(|version| version.starts_with("1."))?;
+    Some((Generation::V1, version.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +85,16 @@ mod tests {
             assert_eq!(parse_version(v2).unwrap().0, Generation::V2);
         }
         assert_eq!(parse_version("docker: 'compose' is not a docker command.\n"), None);
+    }
+
+    #[test]
+    fn a_packaged_script_tells_its_version_and_one_that_names_none_has_to_be_asked() {
+        let debian = "#!/usr/bin/python3\n# EASY-INSTALL-ENTRY-SCRIPT: 'docker-compose==1.29.2','console_scripts',\
+                      'docker-compose'\nimport re\nimport sys\n__requires__ = 'docker-compose==1.29.2'\n";
+        assert_eq!(pinned_version(debian), Some((Generation::V1, "1.29.2".into())));
+        let pip = "#!/usr/bin/python3\nimport sys\nfrom compose.cli.main import main\n";
+        assert_eq!(pinned_version(pip), None);
+        assert_eq!(pinned_version("\u{7f}ELF docker-compose==1.29.2'"), None);
     }
 
     #[test]

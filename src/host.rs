@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the one place they are for")]
 
 pub mod cmd;
+pub mod docker;
 mod held;
 mod lock;
 mod network;

@@ -1,7 +1,9 @@
 //! The compose command and what it makes of this instance.
 //!
-//! Starting docker-compose 1.x costs half a second each time, more than everything else a preflight does; so the
-//! questions to both spellings are asked at once, and an answer from one that isn't there is thrown away.
+//! Starting docker-compose 1.x costs a quarter of a second each time, more than everything else a preflight does; so it
+//! is started once, and all that is to be asked is asked at once.
+
+mod spelling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,10 +12,12 @@ use std::thread;
 use serde::Deserialize;
 
 use super::{ComposeCommand, Container, GatewayService, Generation, Resolved, Stack};
-use crate::compose::{self, parse_version};
+use crate::compose;
 use crate::error::{Error, Result};
-use crate::host::{Cmd, Host};
+use crate::host::Host;
+use crate::host::docker::encoded;
 use crate::settings::Settings;
+use spelling::Spelling;
 
 /// Reads this part of the facts.
 pub fn gather(host: &Host, settings: &Settings) -> Stack {
@@ -24,22 +28,11 @@ pub fn gather(host: &Host, settings: &Settings) -> Stack {
     let configured = compose::has_base(&host.list(dir));
     thread::scope(|scope| {
         let containers = scope.spawn(|| containers(host, dir));
-        let answers: Vec<_> = ComposeCommand::SPELLINGS
-            .iter()
-            .filter(|words| host.has_program(words[0]))
-            .map(|words| {
-                let version = scope.spawn(move || version(host, words));
-                let config = configured.then(|| scope.spawn(move || config(host, words, dir)));
-                (version, config)
-            })
-            .collect();
-        let mut found: Vec<(ComposeCommand, Option<Result<Resolved, String>>)> = answers
-            .into_iter()
-            .filter_map(|(version, config)| {
-                let config = config.map(|c| c.join().expect("a reader doesn't panic"));
-                Some((version.join().expect("a reader doesn't panic")?, config))
-            })
-            .collect();
+        let answers = Spelling::all(host).into_iter();
+        let answers: Vec<_> =
+            answers.map(|spelling| scope.spawn(move || ask(host, spelling, dir, configured))).collect();
+        let mut found: Vec<(ComposeCommand, Option<Result<Resolved, String>>)> =
+            answers.into_iter().filter_map(|answer| answer.join().expect("a reader doesn't panic")).collect();
         let (gateway, running) = containers.join().expect("a reader doesn't panic");
         // The generation that made the running containers knows them by its own hashes and names (FN-35, FN-57).
         let made_by = gateway.as_ref().and_then(|c| generation_of(&c.compose_version));
@@ -56,27 +49,36 @@ pub fn gather(host: &Host, settings: &Settings) -> Stack {
 /// The running gateway of the instance in `dir`, if any, and how many containers of the stack run. Asks Docker alone:
 /// compose labels what it makes, whatever generation it is.
 pub fn containers(host: &Host, dir: &Path) -> (Option<Container>, usize) {
-    let label = format!("label=com.docker.compose.project.working_dir={}", dir.display());
-    let ids = Cmd::new("docker").args(["ps", "-q", "--no-trunc", "--filter", &label]);
-    let Some(ids) = host.query(&ids).ok().filter(|out| out.ok()) else { return (None, 0) };
-    let ids: Vec<&str> = ids.stdout.split_whitespace().collect();
-    if ids.is_empty() {
-        return (None, 0);
-    }
-    let inspected = Cmd::new("docker").arg("inspect").args(ids.iter().copied());
-    let Some(inspected) = host.query(&inspected).ok().filter(|out| out.ok()) else { return (None, ids.len()) };
-    let gateway = parse_inspect(&inspected.stdout).into_iter().find(|i| i.label("service") == "gateway");
-    (gateway.map(|inspected| inspected.into_container(host)), ids.len())
+    let label = format!("com.docker.compose.project.working_dir={}", dir.display());
+    let filters = serde_json::json!({ "label": [label] }).to_string();
+    let listed = host.ask_docker(&format!("/containers/json?filters={}", encoded(&filters)));
+    let listed: Vec<Listed> = listed.ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let gateway = listed.iter().find(|container| label_of(&container.labels, "service") == "gateway");
+    let inspected = gateway.and_then(|gateway| host.ask_docker(&format!("/containers/{}/json", gateway.id)).ok());
+    let inspected = inspected.and_then(|json| serde_json::from_str::<Inspected>(&json).ok());
+    (inspected.map(|inspected| inspected.into_container(host)), listed.len())
 }
 
-fn version(host: &Host, words: &[&str]) -> Option<ComposeCommand> {
-    let out = host.query(&Cmd::new(words[0]).args(words[1..].iter().copied()).arg("version")).ok()?;
-    let (generation, version) = parse_version(&out.stdout).filter(|_| out.ok())?;
-    Some(ComposeCommand { words: words.iter().map(|w| (*w).to_owned()).collect(), generation, version })
+/// Asks one spelling for its version and, where there is one, for the configuration; `None` when it doesn't work.
+fn ask(
+    host: &Host,
+    spelling: Spelling,
+    dir: &Path,
+    configured: bool,
+) -> Option<(ComposeCommand, Option<Result<Resolved, String>>)> {
+    let (config, of_file) = thread::scope(|scope| {
+        let config = configured.then(|| scope.spawn(|| config(host, &spelling, dir)));
+        let of_file = if configured { spelling.version_of_file(host) } else { None };
+        (config.map(|config| config.join().expect("a reader doesn't panic")), of_file)
+    });
+    // What has resolved a configuration works, and is the program whose version is known.
+    let proven = of_file.filter(|_| matches!(config, Some(Ok(_))));
+    let version = proven.or_else(|| spelling.version(host))?;
+    Some((spelling.into_command(version), config))
 }
 
-fn config(host: &Host, words: &[&str], dir: &Path) -> Result<Resolved, String> {
-    let cmd = Cmd::new(words[0]).args(words[1..].iter().copied()).arg("config").dir(dir);
+fn config(host: &Host, spelling: &Spelling, dir: &Path) -> Result<Resolved, String> {
+    let cmd = spelling.call("config").dir(dir);
     host.query(&cmd)
         .and_then(|out| out.success(format!("'{cmd}'")))
         .and_then(|out| parse_config(&out.stdout))
@@ -201,6 +203,18 @@ impl Port {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+fn label_of<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    labels.get(&format!("com.docker.compose.{name}")).map_or("", String::as_str)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct Inspected {
     id: String,
     state: InspectedState,
@@ -230,15 +244,7 @@ struct Mount {
     destination: String,
 }
 
-fn parse_inspect(json: &str) -> Vec<Inspected> {
-    serde_json::from_str(json).unwrap_or_default()
-}
-
 impl Inspected {
-    fn label(&self, name: &str) -> &str {
-        self.config.labels.get(&format!("com.docker.compose.{name}")).map_or("", String::as_str)
-    }
-
     fn into_container(self, host: &Host) -> Container {
         let stale = self.mounts.iter().filter(|mount| mount.source.ends_with(".conf"));
         let stale = stale.filter(|mount| {
@@ -248,8 +254,8 @@ impl Inspected {
         });
         Container {
             stale: stale.map(|mount| mount.source.clone()).collect(),
-            compose_version: self.label("version").to_owned(),
-            config_hash: self.label("config-hash").to_owned(),
+            compose_version: label_of(&self.config.labels, "version").to_owned(),
+            config_hash: label_of(&self.config.labels, "config-hash").to_owned(),
             pid: self.state.pid,
             state: self.state.status,
             id: self.id,

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::error::{Context, Error, Result};
 
@@ -86,7 +86,7 @@ impl Cmd {
     /// deadline are errors.
     pub(super) fn run(&self) -> Result<Output> {
         tracing::debug!(command = %self, "run");
-        let mut expression = duct::cmd(&self.program, &self.args)
+        let mut expression = duct::cmd(self.found(), &self.args)
             .full_env(self.environment())
             .stdin_bytes(self.stdin.clone())
             .stdout_capture()
@@ -133,22 +133,35 @@ impl Cmd {
         Ok(Pid::from_raw(child.id() as i32))
     }
 
+    /// Where the program stands. Given a path, the standard library starts a process without first copying this one.
+    fn found(&self) -> PathBuf {
+        let path = search_path();
+        let executable = |file: &PathBuf| file.is_file() && access(file, AccessFlags::X_OK).is_ok();
+        let files = path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(&self.program));
+        files.into_iter().find(executable).unwrap_or_else(|| PathBuf::from(&self.program))
+    }
+
     fn environment(&self) -> Vec<(OsString, OsString)> {
-        let mut path = std::env::var("PATH").unwrap_or_default();
-        for dir in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
-            if !path.split(':').any(|d| d == dir) {
-                path = if path.is_empty() { dir.into() } else { format!("{path}:{dir}") };
-            }
-        }
         let mut env: Vec<(OsString, OsString)> = INHERITED
             .iter()
             .filter_map(|name| std::env::var_os(name).map(|value| (OsString::from(name), value)))
             .collect();
-        env.push(("PATH".into(), path.into()));
+        env.push(("PATH".into(), search_path().into()));
         env.push(("LC_ALL".into(), "C.UTF-8".into()));
         env.extend(self.env.iter().map(|(name, value)| (name.into(), value.into())));
         env
     }
+}
+
+/// Our own PATH, and the usual directories that it lacks: an operator's may have no sbin.
+fn search_path() -> String {
+    let mut path = std::env::var("PATH").unwrap_or_default();
+    for dir in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+        if !path.split(':').any(|d| d == dir) {
+            path = if path.is_empty() { dir.into() } else { format!("{path}:{dir}") };
+        }
+    }
+    path
 }
 
 impl fmt::Display for Cmd {

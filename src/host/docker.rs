@@ -1,0 +1,100 @@
+//! Questions to the Docker daemon, over its own socket: its client needs 25 ms to start, the daemon one to answer, and
+//! a preflight has half a dozen questions. What changes something goes through the client.
+//!
+//! The socket is this host's own, whatever context the client is set to: an instance's files are mounted, and its
+//! processes run, here or nowhere.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Host;
+use crate::error::{Context, Error, Result};
+
+const SOCKET: &str = "/var/run/docker.sock";
+/// A daemon that needs longer than this is as good as none.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Answers are some kilobytes; thousands of containers make some megabytes.
+const LIMIT: u64 = 64 << 20;
+
+impl Host {
+    /// The JSON that the daemon answers to `GET path`; its own words where it refuses.
+    pub fn ask_docker(&self, path: &str) -> Result<String> {
+        if !self.is_live() {
+            return Err(Error::unexpected("a mounted tree runs no daemon"));
+        }
+        tracing::debug!(path, "ask docker");
+        let answer = get(path).with_context(|| format!("the Docker daemon at {SOCKET}"))?;
+        body(&answer)
+    }
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and the daemon closes after it. Without a version in the path it
+/// speaks its newest one.
+fn get(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(SOCKET)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(LIMIT).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+#[derive(Default, Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+fn body(answer: &[u8]) -> Result<String> {
+    let answer = String::from_utf8_lossy(answer);
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .filter(|(head, _)| head.starts_with("HTTP/1."))
+        .ok_or_else(|| Error::unexpected(format!("what listens at {SOCKET} is no Docker daemon")))?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    if status == "200" {
+        return Ok(body.to_owned());
+    }
+    let refusal: Refusal = serde_json::from_str(body).unwrap_or_default();
+    Err(Error::unexpected(format!("the Docker daemon refuses with status {status}: {}", refusal.message)))
+}
+
+/// One value as it may stand in a query: all that has a meaning in one as `%XX`.
+pub fn encoded(value: &str) -> String {
+    let character = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    value.bytes().map(character).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_its_body_and_a_refusal_the_daemons_words() {
+        let answer = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"Version\":\"20.10.24\"}\n";
+        assert_eq!(body(answer).unwrap(), "{\"Version\":\"20.10.24\"}\n");
+        let refusal = b"HTTP/1.0 404 Not Found\r\n\r\n{\"message\":\"No such container: x\"}";
+        assert!(body(refusal).unwrap_err().to_string().ends_with("status 404: No such container: x"));
+        for other in [&b""[..], b"220 mail.example ESMTP\r\n\r\n", b"HTTP/1.0 200"] {
+            assert!(body(other).unwrap_err().to_string().contains("no Docker daemon"));
+        }
+    }
+
+    #[test]
+    fn a_mounted_tree_is_not_answered_for_by_the_daemon_of_this_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Host::at(dir.path()).unwrap().ask_docker("/version").is_err());
+    }
+
+    #[test]
+    fn a_value_in_a_query_keeps_every_character() {
+        assert_eq!(encoded(r#"{"a":["b=/c d"]}"#), "%7B%22a%22%3A%5B%22b%3D%2Fc%20d%22%5D%7D");
+        assert_eq!(encoded("é"), "%C3%A9");
+    }
+}
