@@ -3,9 +3,19 @@
 use std::time::SystemTime;
 
 use nix::libc;
+use serde::{Deserialize, Serialize};
 
-use super::Clock;
 use crate::host::Host;
+
+/// The clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// Whether something keeps the kernel's clock right (`adjtimex`); `None` where unknown.
+    pub synchronised: Option<bool>,
+    /// Today by this clock, `2026-11-22`; empty where unknown.
+    pub today: String,
+}
 
 /// Reads this part of the facts.
 pub fn gather(host: &Host) -> Clock {

@@ -3,11 +3,38 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::Docker;
 use crate::error::{Context, Result};
 use crate::host::Host;
+
+/// The Docker daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Docker {
+    /// Whether a `docker` program is there.
+    pub present: bool,
+    /// Whether it comes from snap, which can't bind /srv (FN-39).
+    pub snap: bool,
+    /// The daemon's version, or why it doesn't answer.
+    pub daemon: Result<String, String>,
+    /// Networks: name and subnets.
+    pub networks: BTreeMap<String, Vec<String>>,
+    /// `default-address-pools` and `bip` of daemon.json: networks that Docker may hand out.
+    pub pools: Vec<String>,
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        Docker {
+            present: false,
+            snap: false,
+            daemon: Err("no docker program".into()),
+            networks: BTreeMap::new(),
+            pools: Vec::new(),
+        }
+    }
+}
 
 /// Reads this part of the facts. Of a mounted tree that is the files alone.
 pub fn gather(host: &Host) -> Docker {

@@ -9,12 +9,77 @@ pub mod ruleset;
 pub mod ufw;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 
-use super::{Backend, Filter, Firewall};
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::host::{Cmd, Host};
 use crate::settings::{DATAPLANE_PORT, Settings};
+
+/// The live packet filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firewall {
+    /// Every place that drops packets to a port of the VPN, or would without a rule of ours. Usually none or one.
+    pub filters: Vec<Filter>,
+    /// Native nftables chains that drop forwarded packets, and with them what Docker publishes: `inet filter forward`.
+    pub forward: Vec<String>,
+    /// Front ends that are installed and switched off.
+    pub inactive: Vec<Backend>,
+    /// Oddities worth a warning: legacy and nft tables both in use, say (FN-24).
+    pub notes: Vec<String>,
+    /// Why the packet filter can't be read in full.
+    pub unknown: Option<String>,
+}
+
+/// One place that drops packets to a port of the VPN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// What it belongs to.
+    pub backend: Backend,
+    /// Where a rule of ours has to stand: `inet filter input` for nftables, `iptables-nft INPUT` for iptables, a zone
+    /// for firewalld; ufw knows by itself.
+    pub place: String,
+    /// The interfaces it is about; none named means all, or all that no other zone names.
+    pub interfaces: BTreeSet<String>,
+    /// The VPN's ports that it drops for IPv4, rules of ours left out of account.
+    pub drops_ipv4: BTreeSet<u16>,
+    /// The same for IPv6.
+    pub drops_ipv6: BTreeSet<u16>,
+    /// Rules that carry our tag: port, and how many.
+    pub ours: BTreeMap<u16, usize>,
+}
+
+/// What filters incoming packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// ufw.
+    Ufw,
+    /// firewalld.
+    Firewalld,
+    /// A native nftables base chain on the input hook.
+    Nftables,
+    /// The INPUT chain of iptables' nft variant.
+    IptablesNft,
+    /// The INPUT chain of iptables-legacy.
+    IptablesLegacy,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Ufw => "ufw",
+            Backend::Firewalld => "firewalld",
+            Backend::Nftables => "nftables",
+            Backend::IptablesNft => "iptables (nft)",
+            Backend::IptablesLegacy => "iptables (legacy)",
+        })
+    }
+}
 
 /// The comment of every rule of ours.
 pub const TAG: &str = "mitigator-vpn";

@@ -6,14 +6,101 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{EnvFile, Instance, PrivateFile, TextFile};
-use crate::compose::dotenv::Dotenv;
+use serde::{Deserialize, Serialize};
+
+use crate::compose::dotenv::{Dotenv, Oddity};
 use crate::compose::{self, split_compose_file};
 use crate::error::Error;
 use crate::gateway::stack as default_stack;
 use crate::host::{Host, Kind};
 use crate::settings::Settings;
-use crate::wireguard::{PeerList, PrivateConf};
+use crate::wireguard::{PeerList, PrivateConf, PublicKey};
+
+/// The files in the instance's directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instance {
+    /// Whether the directory exists.
+    pub dir_exists: bool,
+    /// vpn-public.conf.
+    pub public_conf: TextFile,
+    /// vpn-private.conf, without its secret.
+    pub private_conf: PrivateFile,
+    /// `.env`.
+    pub env: EnvFile,
+    /// docker-compose.vpn.yml.
+    pub overlay: TextFile,
+    /// Whether docker-compose.yml is the default stack's own. The text of a vendor's is none of our business.
+    pub default_stack: bool,
+    /// Which `docker-compose*.yml`/`compose*.yaml` names exist in the directory, and which of the names in COMPOSE_FILE.
+    pub compose_files: BTreeSet<String>,
+    /// Files whose last write was cut off and waits for completion.
+    pub interrupted: Vec<String>,
+    /// Why the directory can't be written (a read-only file system, say); `None` when it can.
+    pub unwritable: Option<String>,
+}
+
+/// A text file, or why it isn't one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextFile {
+    /// Nothing there.
+    #[default]
+    Absent,
+    /// Its content.
+    Text(String),
+    /// It can't be used: the reason, and whether it is a directory (FN-38).
+    Unusable {
+        /// The reason.
+        reason: String,
+        /// Docker makes a directory where a mount source is missing.
+        directory: bool,
+    },
+}
+
+/// vpn-private.conf, without its secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrivateFile {
+    /// Nothing there.
+    #[default]
+    Absent,
+    /// A usable key.
+    Present {
+        /// The public half of the key in it.
+        public: PublicKey,
+        /// `ListenPort`, if the file names one.
+        port: Option<u16>,
+        /// Permission bits.
+        mode: u32,
+        /// The file's text with the private key cut out (see `wireguard::PrivateConf`).
+        template: String,
+    },
+    /// It can't be used.
+    Unusable {
+        /// The reason, which never quotes the file.
+        reason: String,
+        /// Docker makes a directory where a mount source is missing.
+        directory: bool,
+    },
+}
+
+/// `.env`, as far as this program owns it. Other keys are never read into facts: they may be secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvFile {
+    /// Whether the file exists.
+    pub exists: bool,
+    /// Why it can't be read at all.
+    pub problem: Option<String>,
+    /// What compose refuses in it, skips, or reads differently in v1 and v2.
+    #[serde(default)]
+    pub oddities: Vec<Oddity>,
+    /// The raw lines of the same keys as `values`.
+    pub lines: BTreeMap<String, String>,
+    /// Values of `COMPOSE_FILE`, `COMPOSE_PATH_SEPARATOR`, `COMPOSE_PROJECT_NAME` and every `MITIGATOR_VPN_*`.
+    pub values: BTreeMap<String, String>,
+}
 
 /// The files this program writes, all in the instance's directory.
 const OURS: [&str; 5] = ["vpn-public.conf", "vpn-private.conf", ".env", "docker-compose.vpn.yml", "docker-compose.yml"];

@@ -6,8 +6,61 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Kernel, NextKernel, WireGuardSupport};
+use serde::{Deserialize, Serialize};
+
 use crate::host::{Cmd, Host};
+
+/// The kernel and what it can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// `uname -r`; empty in a mounted tree, which has no running kernel.
+    pub release: String,
+    /// What the running kernel says about WireGuard; of a mounted tree, what its newest kernel will.
+    pub wireguard: WireGuardSupport,
+    /// The newest installed kernel, which the next boot takes, and whether it has a wireguard module or built-in.
+    pub next: Option<NextKernel>,
+    /// Whether the kernel takes signed modules only, because UEFI Secure Boot is on; `None` where it can't be read.
+    pub secure_boot: Option<bool>,
+    /// Whether `modules-load.d` or `/etc/modules` already names wireguard.
+    pub autoload: bool,
+    /// Whether this kernel has /dev/net/tun, which a userspace WireGuard needs.
+    pub tun: bool,
+}
+
+/// How the running kernel stands to WireGuard: capability, never version (FN-14, FN-16).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WireGuardSupport {
+    /// Compiled in (`modules.builtin`), or a probe link came up without any module.
+    BuiltIn,
+    /// The module is loaded (`/sys/module/wireguard`).
+    Loaded,
+    /// A module for this kernel is there, not loaded yet (`modinfo -k`).
+    Loadable,
+    /// No module for this kernel.
+    #[default]
+    Missing,
+    /// A module is there, loading it is refused; the kernel's words.
+    Refused(String),
+}
+
+impl WireGuardSupport {
+    /// Whether a link of type wireguard can be made now or after `modprobe`.
+    pub fn usable(&self) -> bool {
+        matches!(self, Self::BuiltIn | Self::Loaded | Self::Loadable)
+    }
+}
+
+/// The kernel the next boot takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextKernel {
+    /// Its release.
+    pub release: String,
+    /// Whether it has WireGuard as module or built in.
+    pub wireguard: bool,
+}
 
 /// Where modprobe reads its configuration.
 const MODPROBE_D: [&str; 4] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d"];

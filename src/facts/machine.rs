@@ -4,11 +4,33 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use super::Machine;
 use crate::host::{Cmd, Host};
 use crate::settings::Settings;
+
+/// The machine and who we are on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// `uname -m`.
+    pub arch: String,
+    /// Whether the effective user is root.
+    pub is_root: bool,
+    /// Memory in bytes; `None` where it can't be known (a chroot without /proc).
+    pub memory: Option<u64>,
+    /// Memory available now, in bytes.
+    pub memory_available: Option<u64>,
+    /// Free bytes by mount of interest: the instance's directory, `/var`, `/boot`, `/usr`.
+    pub free_space: BTreeMap<String, u64>,
+    /// `systemd-detect-virt --container`: `lxc`, `docker`, `openvz`, `wsl`; `None` on metal and in VMs.
+    pub container: Option<String>,
+    /// Whether systemd runs as pid 1.
+    pub systemd: bool,
+    /// A reboot the packages already ask for (`/run/reboot-required`).
+    pub reboot_required: bool,
+}
 
 /// Reads this part of the facts.
 pub fn gather(host: &Host, settings: &Settings) -> Machine {

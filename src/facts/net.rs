@@ -3,8 +3,57 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use super::{InterfaceAddress, Net, Route, UdpListener};
+use serde::{Deserialize, Serialize};
+
 use crate::host::Host;
+
+/// Addresses, routes, ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Net {
+    /// Interface addresses: interface name, address, prefix length.
+    pub addresses: Vec<InterfaceAddress>,
+    /// IPv4 routes: destination as CIDR (`default` is `0.0.0.0/0`), and device.
+    pub routes: Vec<Route>,
+    /// Who listens on which UDP port.
+    pub udp: Vec<UdpListener>,
+}
+
+/// One address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceAddress {
+    /// The interface.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+}
+
+/// One IPv4 route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Network address.
+    pub network: Ipv4Addr,
+    /// Prefix length.
+    pub prefix: u8,
+    /// Outgoing interface.
+    pub device: String,
+}
+
+/// A bound UDP port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UdpListener {
+    /// The local address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The process, `galera (pid 812)`; `None` for the kernel's own sockets, such as WireGuard's.
+    pub process: Option<String>,
+}
 
 /// Reads this part of the facts.
 pub fn gather(host: &Host) -> Net {

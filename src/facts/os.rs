@@ -7,10 +7,28 @@
 use std::path::Path;
 
 use os_release::OsRelease;
+use serde::{Deserialize, Serialize};
 
-use super::Os;
 use crate::error::Result;
 use crate::host::Host;
+
+/// os-release, cleaned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Os {
+    /// `ID`, lower case: `debian`.
+    pub id: String,
+    /// `ID_LIKE`, split at spaces.
+    pub id_like: Vec<String>,
+    /// `VERSION_ID`; empty on rolling releases.
+    pub version_id: String,
+    /// `VERSION_CODENAME`.
+    pub codename: String,
+    /// `UBUNTU_CODENAME` or `DEBIAN_CODENAME` of a derivative.
+    pub parent_codename: Option<String>,
+    /// `PRETTY_NAME`.
+    pub pretty_name: String,
+}
 
 /// Where os-release may stand, the administrator's first.
 const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];

@@ -7,12 +7,88 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::{Package, Packages, Source, kernel, machine};
+use serde::{Deserialize, Serialize};
+
+use super::{kernel, machine};
 use crate::distro::Distro;
 use crate::error::Result;
 use crate::host::{Cmd, Host};
 use dpkg::Status;
 use sources::LISTS;
+
+/// apt and dpkg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// Whether apt-get and dpkg are there at all.
+    pub apt: bool,
+    /// apt's version, for features it lacks.
+    pub apt_version: String,
+    /// The state of every package the release's data names.
+    pub known: BTreeMap<String, Package>,
+    /// Who holds the dpkg or apt lock: `unattended-upgr (pid 812)`.
+    pub lock_holder: Option<String>,
+    /// Packages that are half-installed or half-configured, and their state: `wireguard-dkms`, `iF`.
+    pub broken: BTreeMap<String, String>,
+    /// Whether dpkg was cut off in the middle of a run; apt then refuses to work.
+    pub interrupted: bool,
+    /// Where packages come from, in the order apt reads it; or apt's words about why it can't read it.
+    pub sources: Result<Vec<Source>, String>,
+    /// The mirror the host's own configuration uses: the address of its first source of this release.
+    pub mirror: Option<String>,
+    /// Seconds since package lists were last fetched; `None` when there are none.
+    pub lists_age: Option<u64>,
+}
+
+impl Default for Packages {
+    fn default() -> Self {
+        Packages {
+            apt: false,
+            apt_version: String::new(),
+            known: BTreeMap::new(),
+            lock_holder: None,
+            broken: BTreeMap::new(),
+            interrupted: false,
+            sources: Ok(Vec::new()),
+            mirror: None,
+            lists_age: None,
+        }
+    }
+}
+
+impl Packages {
+    /// Whether a package is installed.
+    pub fn installed(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|p| p.installed.is_some())
+    }
+
+    /// Whether a package is installed or apt knows where to get it.
+    pub fn obtainable(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|p| p.installed.is_some() || p.candidate.is_some())
+    }
+}
+
+/// One suite of one archive among apt's sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The archive's address, without a user or password that may stand in it.
+    pub uri: String,
+    /// The suite, `bookworm-updates`.
+    pub suite: String,
+    /// Whether apt has fetched its lists.
+    pub fetched: bool,
+}
+
+/// One package as dpkg and apt see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// The installed version, if it is installed and configured.
+    pub installed: Option<String>,
+    /// The version apt would install; not asked for where nothing needs the package.
+    pub candidate: Option<String>,
+}
 
 /// What apt and dpkg lock while they work (FN-20).
 pub const LOCKS: [&str; 4] =

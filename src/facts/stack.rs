@@ -9,15 +9,94 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{ComposeCommand, Container, GatewayService, Generation, Resolved, Stack};
 use crate::compose;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::docker::encoded;
 use crate::settings::Settings;
 use spelling::Spelling;
+
+/// A generation of compose; their hashes and container names differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Generation {
+    /// Python's docker-compose 1.x.
+    V1,
+    /// Go's docker compose, 2.x and later.
+    V2,
+}
+
+/// One way to call compose on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComposeCommand {
+    /// The words: `["docker-compose"]` or `["docker", "compose"]`.
+    pub words: Vec<String>,
+    /// The generation, judged by what `version` printed.
+    pub generation: Generation,
+    /// The version it printed.
+    pub version: String,
+}
+
+/// The compose command and what it makes of this instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stack {
+    /// The compose commands found, the preferred one first: the generation that made the running containers, else
+    /// the newest.
+    pub commands: Vec<ComposeCommand>,
+    /// The resolved configuration's part that matters; `Err` holds compose's words; `None` without a compose file.
+    pub config: Option<Result<Resolved, String>>,
+    /// The running gateway container.
+    pub gateway: Option<Container>,
+    /// How many containers of this project run.
+    pub running: usize,
+}
+
+/// What compose resolves the instance to, as far as the VPN is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolved {
+    /// All services.
+    pub services: BTreeSet<String>,
+    /// The gateway service.
+    pub gateway: Option<GatewayService>,
+    /// Whether there is a `gateway-dataplane` service (v23.12 and later).
+    pub dataplane: bool,
+}
+
+/// The resolved gateway service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayService {
+    /// Its image.
+    pub image: String,
+    /// `GATEWAY_ADDRESS` in its environment.
+    pub address: Option<String>,
+    /// Whether it lives in the host's own network.
+    pub host_network: bool,
+    /// Published UDP ports: host port to container port.
+    pub published: BTreeMap<u16, u16>,
+}
+
+/// A running gateway container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// The container's id.
+    pub id: String,
+    /// The pid of its first process.
+    pub pid: u32,
+    /// The compose version that made it (label `com.docker.compose.version`).
+    pub compose_version: String,
+    /// The configuration hash it was made from (label `com.docker.compose.config-hash`).
+    pub config_hash: String,
+    /// Whether it is still under a `created` or `restarting` state instead of `running`.
+    pub state: String,
+    /// Files of this instance that the container sees in an outdated copy (FN-40).
+    pub stale: Vec<String>,
+}
 
 /// Reads this part of the facts.
 pub fn gather(host: &Host, settings: &Settings) -> Stack {
