@@ -29,11 +29,14 @@ pub fn run(host: &mut Host, receipt: &Receipt, progress: &Progress) -> Result<Ve
     for change in order(&receipt.changes) {
         let task = progress.start(format!("take back {}", change.resource));
         let fate = take_back(host, change).unwrap_or_else(|error| Fate::Failed(error.to_string()));
-        match &fate {
-            Fate::Failed(_) => failed = true,
-            _ => journal.close(change.step)?,
+        if let Fate::Failed(_) = fate {
+            failed = true;
+        } else {
+            for step in dealt_with(change, &receipt.changes) {
+                journal.close(step)?;
+            }
+            task.done();
         }
-        task.done();
         fates.push((change.resource.clone(), fate));
     }
     if !failed {
@@ -54,6 +57,14 @@ pub fn order(changes: &[Change]) -> Vec<&Change> {
     }
     let (stop, restart): (Vec<&Change>, Vec<&Change>) = oldest.into_iter().partition(|c| c.before == State::Stopped);
     stop.into_iter().rev().chain(still.into_iter().rev()).chain(restart).collect()
+}
+
+/// The steps that are through with this change: what runs stands for all its restarts.
+fn dealt_with(change: &Change, changes: &[Change]) -> Vec<u64> {
+    let stands_for = |other: &&Change| {
+        other.step == change.step || change.resource.is_live() && other.resource.is_same_kind(&change.resource)
+    };
+    changes.iter().filter(stands_for).map(|other| other.step).collect()
 }
 
 fn take_back(host: &mut Host, change: &Change) -> Result<Fate> {
@@ -120,6 +131,14 @@ mod tests {
         assert!(matches!(take_back(&mut host, &made).unwrap(), Fate::Kept(_)));
         std::fs::remove_file(dir.path().join("d/theirs")).unwrap();
         assert_eq!(take_back(&mut host, &made).unwrap(), Fate::TakenBack);
+    }
+
+    #[test]
+    fn a_stack_that_is_dealt_with_is_not_restarted_by_the_next_undo() {
+        let f = |step| file(step, State::Absent, State::Text("x".into()), true);
+        let changes = [f(0), stack(1, State::Stopped), f(2), stack(3, State::Running)];
+        assert_eq!(dealt_with(&changes[1], &changes), [1, 3]);
+        assert_eq!(dealt_with(&changes[2], &changes), [2]);
     }
 
     #[test]
