@@ -1,12 +1,15 @@
 //! The command line as types: what can be typed, and nothing else. No IO.
 
+pub mod gateway;
+pub mod peers;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gateway::GatewayCommand;
+use peers::PeersCommand;
 
-use crate::commands::gateway::GatewayCommand;
-use crate::commands::peers::PeersCommand;
 use crate::settings::{FirewallPolicy, Restart, StackKind};
 
 /// Sets up, checks and maintains the WireGuard VPN between BIFIT Mitigator instances.
@@ -204,7 +207,7 @@ impl Endpoint {
 }
 
 /// Reads an `--endpoint`.
-pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
+fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(full) = text.parse::<SocketAddr>() {
         return if full.port() == 0 { Err("port 0 can't be sent to".into()) } else { Ok(Endpoint::Full(full)) };
     }

@@ -4,6 +4,7 @@ pub mod explain;
 pub mod gateway;
 mod install;
 pub mod peers;
+mod resolve;
 mod status;
 mod undo;
 

@@ -6,10 +6,6 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Global, InstallOptions};
-use crate::facts::{Instance, PrivateFile, TextFile};
-use crate::wireguard::PeerList;
-
 /// The UDP port of the VPN when nothing else is said.
 pub const DEFAULT_PORT: u16 = 4567;
 /// The prefix length of the VPN's network when nothing else is said.
@@ -59,54 +55,6 @@ impl Default for Settings {
             stack: StackKind::Vendor,
             ignore: Vec::new(),
         }
-    }
-}
-
-impl Settings {
-    /// What the command line said, with defaults for the rest.
-    pub fn from_options(global: &Global, options: &InstallOptions, peers: Option<String>) -> Self {
-        let port = options.port.unwrap_or(DEFAULT_PORT);
-        Settings {
-            dir: global.dir.clone(),
-            vpn_address: options.vpn_address,
-            endpoint: options.endpoint.map(|endpoint| endpoint.with_port(port)),
-            port,
-            prefix: options.prefix.unwrap_or(DEFAULT_PREFIX),
-            peers,
-            firewall: options.firewall,
-            restart: options.restart,
-            apt_mirror: options.apt_mirror.clone(),
-            stack: options.stack,
-            ignore: global.ignore.clone(),
-        }
-    }
-
-    /// Fills in, from the instance as it is, what the command line left open: a second run needs no options.
-    pub fn complete(&mut self, instance: &Instance, options: &InstallOptions) {
-        let value = |key: &str| instance.env.values.get(key);
-        if instance.default_stack {
-            self.stack = StackKind::Default;
-        }
-        if let (None, PrivateFile::Present { port: Some(port), .. }) = (options.port, &instance.private_conf) {
-            self.port = *port;
-            self.endpoint = options.endpoint.map(|endpoint| endpoint.with_port(self.port));
-        }
-        if let (None, Some(prefix)) = (options.prefix, value("MITIGATOR_VPN_PREFIX").and_then(|v| v.parse().ok())) {
-            self.prefix = prefix;
-        }
-        let list = match &instance.public_conf {
-            TextFile::Text(text) => PeerList::parse(text).ok(),
-            _ => None,
-        };
-        // The vendor's update downloads `.env` anew and loses our keys (FN-9); the key says which section is ours.
-        let own = list.as_ref().and_then(|list| match &instance.private_conf {
-            PrivateFile::Present { public, .. } => list.peers().find(|peer| peer.public_key == *public),
-            _ => None,
-        });
-        let address = value("MITIGATOR_VPN_ADDRESS").and_then(|v| v.parse().ok());
-        self.vpn_address = self.vpn_address.or(address).or(own.map(|peer| peer.address));
-        let listed = self.vpn_address.and_then(|address| list.as_ref()?.by_address(address));
-        self.endpoint = self.endpoint.or(listed.map(|peer| peer.endpoint));
     }
 }
 

@@ -1,20 +1,10 @@
 //! `gateway run | reconfigure | status`.
 
+use crate::cli::gateway::GatewayCommand;
 use crate::error::{Context, Result};
-use crate::gateway::{self, Place, Settings};
+use crate::gateway;
 use crate::host::Host;
 use crate::report::Output;
-
-/// The container's side.
-#[derive(Clone, Debug, clap::Subcommand)]
-pub enum GatewayCommand {
-    /// Brings the VPN up and stays until it is told to stop; without a full configuration it makes no VPN.
-    Run(Settings),
-    /// Applies the current content of both files to the live interface.
-    Reconfigure(Place),
-    /// Says what the live interface does: per peer endpoint, last handshake, bytes.
-    Status(Place),
-}
 
 /// Runs one of them.
 pub fn run(command: &GatewayCommand, output: &Output) -> Result<()> {

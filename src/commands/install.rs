@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{confirm, recover};
+use super::{confirm, recover, resolve};
 use crate::apply;
 use crate::cli::{Global, InstallOptions};
 use crate::desired::{self, Supplies};
@@ -39,9 +39,9 @@ impl Ground {
     /// Reads the host and runs every check.
     pub(super) fn survey(host: &Host, global: &Global, options: &InstallOptions) -> Result<Ground> {
         let peers = options.peers.as_deref().map(peers_file).transpose()?;
-        let mut settings = Settings::from_options(global, options, peers);
-        let (facts, distro) = Facts::gather(host, &settings);
-        settings.complete(&facts.instance, options);
+        let typed = resolve::typed(global, options, peers);
+        let (facts, distro) = Facts::gather(host, &typed);
+        let settings = resolve::complete(typed, &facts.instance, options);
         let context =
             preflight::Context { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
         let preflight = PreflightDocument::new(&facts, preflight::run(&context));
