@@ -3,6 +3,7 @@
 mod support;
 
 use support::secret::Canary;
+use support::snapshot::Snapshot;
 use support::strace::{FILES, Trace};
 use support::tree::TreeHost;
 use support::{Host, has_program};
@@ -43,6 +44,20 @@ fn a_snapshot_of_untouched_files_is_equal_and_excluded_ones_are_left_out() {
     before.clone().without(&excluded).is_untouched_in(&tree.snapshot().without(&excluded));
     tree.write("/var/logs", "changed");
     assert_eq!(before.without(&excluded).differing(&tree.snapshot().without(&excluded)), ["/var/logs"]);
+}
+
+#[test]
+fn a_snapshot_reads_again_what_may_have_changed_since_an_earlier_one() {
+    let tree = TreeHost::bare().file("/f", "old").file("/g", "same");
+    let root = tree.at("").display().to_string();
+    let before = tree.snapshot();
+    tree.shell("cp -p $0/f $0/time; printf new >$0/f; touch -r $0/time $0/f; rm $0/time")
+        .arg(root.clone())
+        .run()
+        .exits(0);
+    let later = Snapshot::take(&tree, &root, &[], &before);
+    assert_eq!(before.differing(&later), ["/f"]);
+    tree.snapshot().is_untouched_in(&later);
 }
 
 #[test]

@@ -53,28 +53,30 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at everything below `root` on the host, on this one file system.
-    pub fn take(host: &impl Host, root: &str, excluded: &[Exclusion]) -> Self {
+    /// Looks at everything below `root` on the host, on this one file system. Bytes are read where `earlier` doesn't
+    /// know them already: a file of the same inode, size and times has the same bytes, for no write leaves them all.
+    pub fn take(host: &impl Host, root: &str, excluded: &[Exclusion], earlier: &Snapshot) -> Self {
+        let base = root.trim_end_matches('/');
+        let excluded: Vec<String> = excluded.iter().map(|(path, _)| format!("{base}{path}")).collect();
         let mut find = vec!["find", root, "-xdev"];
-        let excluded: Vec<String> =
-            excluded.iter().map(|(path, _)| format!("{}{path}", root.trim_end_matches('/'))).collect();
         for path in &excluded {
             find.extend(["-path", path, "-prune", "-o"]);
         }
-        let looked =
-            Call::new(host, find.iter().copied().chain(["-printf", r"%y\0%m\0%U:%G\0%i\0%T@\0%C@\0%s\0%l\0%P\0"]));
-        let looked = looked.run().exits(0);
-        let mut snapshot = Snapshot::parse(&looked.out());
+        find.extend(["-printf", r"%y\0%m\0%U:%G\0%i\0%T@\0%C@\0%s\0%l\0%P\0"]);
+        let mut snapshot = Snapshot::parse(&Call::new(host, find).run().exits(0).out());
 
-        let script = r#""$@" -type f -print0 | xargs -0 -r sha256sum -z"#;
-        let digested = Call::new(host, ["sh", "-c", script, "sh"].into_iter().chain(find)).run().exits(0);
-        for record in digested.out().split('\0').filter(|record| !record.is_empty()) {
-            let (digest, path) = record.split_once("  ").expect("a digest and a path");
-            let path =
-                format!("/{}", path.strip_prefix(root).expect("find was asked about this").trim_start_matches('/'));
-            if let Some(entry) = snapshot.entries.get_mut(&path) {
-                entry.bytes = digest.to_owned();
+        let mut unread = String::new();
+        for (path, entry) in snapshot.entries.iter_mut().filter(|(_, entry)| entry.kind == "f") {
+            match earlier.entries.get(path).filter(|known| known.touched(entry, Bytes::Unread).is_empty()) {
+                Some(known) => entry.bytes.clone_from(&known.bytes),
+                None => unread.extend([base, path, "\0"]),
             }
+        }
+        let digest = Call::new(host, ["xargs", "-0", "-r", "sha256sum", "-z"]).stdin(unread);
+        for record in digest.run().exits(0).out().split('\0').filter(|record| !record.is_empty()) {
+            let (digest, path) = record.split_once("  ").expect("a digest and a path");
+            let path = path.strip_prefix(base).expect("it was asked about this");
+            snapshot.entries.get_mut(path).expect("it was asked about this").bytes = digest.to_owned();
         }
         snapshot
     }
@@ -118,7 +120,7 @@ impl Snapshot {
     #[track_caller]
     pub fn is_untouched_in(&self, later: &Snapshot) {
         assert!(!self.entries.is_empty(), "an empty snapshot proves nothing");
-        let report = self.report(later, Entry::touched);
+        let report = self.report(later, |old, new| old.touched(new, Bytes::Read));
         assert!(report.is_empty(), "files were touched:\n{report}");
     }
 
@@ -158,36 +160,47 @@ impl Snapshot {
     }
 }
 
+/// Whether the bytes of a file are known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bytes {
+    Read,
+    Unread,
+}
+
 impl Entry {
+    /// What is different for whoever reads the file.
     fn differs(&self, new: &Entry) -> Vec<String> {
-        let changed = |name: &str, old: &str, new: &str| (old != new).then(|| format!("{name} {old} → {new}"));
-        let bytes = (self.bytes != new.bytes).then(|| format!("bytes ({} → {})", self.size, new.size));
-        [
-            changed("type", &self.kind, &new.kind),
-            changed("mode", &self.mode, &new.mode),
-            changed("owner", &self.owner, &new.owner),
-            changed("link", &self.link, &new.link),
-            bytes,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let properties = [
+            ("type", &self.kind, &new.kind),
+            ("mode", &self.mode, &new.mode),
+            ("owner", &self.owner, &new.owner),
+            ("link", &self.link, &new.link),
+        ];
+        let mut what = changed(&properties);
+        if self.bytes != new.bytes {
+            what.push(format!("bytes ({} → {})", self.size, new.size));
+        }
+        what
     }
 
-    fn touched(&self, new: &Entry) -> Vec<String> {
-        let mut what = self.differs(new);
-        let properties = [
+    /// What says that somebody has written to it, to the same effect or not.
+    fn touched(&self, new: &Entry, bytes: Bytes) -> Vec<String> {
+        let mut what = if bytes == Bytes::Read { self.differs(new) } else { Vec::new() };
+        what.extend(changed(&[
             ("inode", &self.inode, &new.inode),
             ("modified", &self.modified, &new.modified),
             // What was put back to look untouched still has this one.
             ("changed", &self.changed, &new.changed),
-        ];
-        what.extend(
-            properties
-                .into_iter()
-                .filter(|(_, old, new)| old != new)
-                .map(|(name, old, new)| format!("{name} {old} → {new}")),
-        );
+        ]));
+        // A directory's size is a matter of its file system.
+        if self.kind == "f" {
+            what.extend(changed(&[("size", &self.size, &new.size)]));
+        }
         what
     }
+}
+
+fn changed(properties: &[(&str, &String, &String)]) -> Vec<String> {
+    let differing = properties.iter().filter(|(_, old, new)| old != new);
+    differing.map(|(name, old, new)| format!("{name} {old} → {new}")).collect()
 }

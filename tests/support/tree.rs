@@ -134,7 +134,7 @@ impl Host for TreeHost {
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot::take(self, &self.root.display().to_string(), &[])
+        Snapshot::take(self, &self.root.display().to_string(), &[], &Snapshot::default())
     }
 
     fn evidence(&self) -> &Evidence {
