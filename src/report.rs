@@ -35,17 +35,16 @@ pub struct Output {
 impl Output {
     /// As the global options say; sets the colours for the whole process.
     pub fn new(global: &Global) -> Self {
-        match global.color {
-            Color::Always => {
-                console::set_colors_enabled(true);
-                console::set_colors_enabled_stderr(true);
-            }
-            Color::Never => {
-                console::set_colors_enabled(false);
-                console::set_colors_enabled_stderr(false);
-            }
-            // console looks at the terminal and at NO_COLOR by itself.
-            Color::Auto => {}
+        let always = match global.color {
+            Color::Always => Some(true),
+            Color::Never => Some(false),
+            // For console, CLICOLOR_FORCE outweighs it.
+            Color::Auto => std::env::var_os("NO_COLOR").filter(|value| !value.is_empty()).map(|_| false),
+        };
+        // Otherwise console looks at each terminal by itself.
+        if let Some(always) = always {
+            console::set_colors_enabled(always);
+            console::set_colors_enabled_stderr(always);
         }
         Output { json: global.json }
     }
