@@ -175,7 +175,9 @@ fn a_vendors_stack_is_never_changed_whichever_way_it_opens_the_port() {
     let Some(hosts) = ContainerHost::cluster::<2>("vendor") else { return };
     let [published, on_the_host] = &hosts;
     let service = "    image: vendor/gateway:21\n    cap_add: [NET_ADMIN]\n    devices: [/dev/net/tun]\n    restart: unless-stopped\n";
-    let stack = |exposed: &str| format!("# the vendor's\nversion: \"2.2\"\nservices:\n  gateway:\n{service}{exposed}");
+    let volume = "    volumes: [data:/data]\nvolumes:\n  data: {}\n";
+    let stack =
+        |exposed: &str| format!("# the vendor's\nversion: \"2.2\"\nservices:\n  gateway:\n{service}{exposed}{volume}");
     let stacks = [stack("    ports: [\"4567:4567/udp\"]\n"), stack("    network_mode: host\n")];
     bring_vendor_image(&hosts);
     for (host, stack) in hosts.iter().zip(&stacks) {
@@ -185,7 +187,11 @@ fn a_vendors_stack_is_never_changed_whichever_way_it_opens_the_port() {
             "version: \"2.2\"\nservices:\n  gateway:\n    labels:\n      site: ours\n",
         );
     }
-    let before = hosts.each_ref().map(|host| host.snapshot().below(&format!("{DIR}/docker-compose.yml")));
+    let before = hosts.each_ref().map(|host| host.snapshot().below(DIR));
+    // One has run before the VPN, and has data by now (FN-5).
+    compose(published, "up -d").exits(0);
+    let data = "$(docker volume inspect -f '{{.Mountpoint}}' mitigator_data)/precious";
+    published.shell(&format!("echo kept >{data}")).run().exits(0);
 
     let install = |host: &ContainerHost, n: u8, peers: &str| {
         let instance = format!("--vpn-address 10.8.3.{n} --endpoint {}", host.address());
@@ -197,12 +203,25 @@ fn a_vendors_stack_is_never_changed_whichever_way_it_opens_the_port() {
     published.write("/root/peers.conf", on_the_host.text(PUBLIC));
     install(published, 1, "--peers /root/peers.conf");
 
-    for (host, before) in hosts.iter().zip(before) {
-        before.is_untouched_in(&host.snapshot().below(&format!("{DIR}/docker-compose.yml")));
+    for host in &hosts {
         host.wait_until("it reaches the other", || status(host).code == Some(0));
         let label = "docker ps -q --filter label=site=ours --filter label=com.docker.compose.service=gateway";
         assert!(!host.call(label).run().exits(0).stdout.is_empty(), "the override is not in use any more");
     }
+    let file = format!("{DIR}/docker-compose.yml");
+    for (host, before) in hosts.iter().zip(&before) {
+        before.clone().below(&file).is_untouched_in(&host.snapshot().below(&file));
+        host.vpn("undo --yes").run().exits(0);
+        before.is_given_back_in(&host.snapshot().below(DIR));
+    }
+    let running = hosts.each_ref().map(|host| !host.call("docker ps -q").run().exits(0).stdout.is_empty());
+    assert_eq!(running, [true, false], "what ran before runs again, without the VPN");
+    published
+        .shell("docker inspect -f '{{.Config.Env}}' $(docker ps -q)")
+        .run()
+        .exits(0)
+        .does_not_say("GATEWAY_ADDRESS");
+    published.shell(&format!("cat {data}")).run().exits(0).says("kept");
 }
 
 #[test]
@@ -276,9 +295,14 @@ fn what_cannot_work_is_told_before_anything_changes() {
     host.call("systemctl start docker.service").run().exits(0);
 
     host.cut_off();
-    let offline = host.install(1).arg("--json").run();
-    assert_ne!(offline.code, Some(0), "{offline}");
+    host.install(1).run().exits(3).says("is no address of this host");
     host.reconnect();
+
+    // The mirror doesn't answer, which only apt finds out.
+    let dead_end = "/etc/apt/apt.conf.d/99dead-end";
+    host.write(dead_end, "Acquire::http::Proxy \"http://127.0.0.1:9\";\n");
+    host.install(1).run().exits(6).says("apt-get install");
+    host.call("rm").arg(dead_end).run().exits(0);
     host.vpn("undo --yes").run().exits(0);
     assert_eq!(host.packages(), packages);
     let excluded = [PACKAGES_CAME_AND_WENT, &[("/etc/hosts", "Docker's own, made anew with the network")]].concat();

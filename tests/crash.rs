@@ -158,6 +158,25 @@ fn steps_done(host: &ContainerHost) -> usize {
     String::from_utf8_lossy(&journal).lines().filter(|line| line.contains(r#""done""#)).count()
 }
 
+/// Simulated: all processes end at once, but what was written is on the disk.
+#[test]
+fn a_host_that_loses_power_while_its_stack_starts_goes_on_after_the_boot() {
+    let Some(host) = ContainerHost::up("power") else { return };
+    let install = host.install(1);
+    let running = install.start();
+    host.wait_until("the stack is being started", || {
+        host.read(JOURNAL).is_some_and(|journal| String::from_utf8_lossy(&journal).contains(r#""resource":{"stack""#))
+    });
+    host.kill();
+    running.wait();
+    host.boot();
+    assert_journal_is_whole(&host);
+    let cut_off = key(&host).expect("the key was there before the stack");
+    host.install(1).run().exits(0);
+    assert_eq!(key(&host), Some(cut_off));
+    host.vpn("status --ignore kernel-wireguard").run().exits(0);
+}
+
 /// On a host with packages, Docker and a stack: each run is killed a moment later in the journal than what the last one
 /// had come to, so that together they are killed between any two records.
 #[test]

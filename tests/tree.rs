@@ -299,6 +299,33 @@ fn undo_keeps_what_somebody_has_changed_since_and_says_so() {
     assert!(!tree.has(PUBLIC) && !tree.has(PRIVATE) && !tree.has(AUTOLOAD) && !tree.has(STATE));
 }
 
+/// FN-9: the vendor's update downloads `.env` anew. FN-47, FN-50: what is lost or edited is seen, and mended from what is
+/// left.
+#[test]
+fn what_was_lost_or_edited_is_told_by_status_and_mended_by_a_run_that_is_told_nothing() {
+    type Harm = fn(&TreeHost);
+    let harms: [(&str, Harm); 6] = [
+        ("an update", |tree| tree.write(ENV, "VERSION=23.12\n")),
+        ("no .env", |tree| tree.remove(ENV)),
+        ("another overlay", |tree| tree.write(OVERLAY, "version: \"2.2\"\n")),
+        ("no overlay", |tree| tree.remove(OVERLAY)),
+        ("no autoload", |tree| tree.remove(AUTOLOAD)),
+        ("a lost port", |tree| tree.write(PRIVATE, tree.text(PRIVATE).replace("ListenPort = 4567\n", ""))),
+    ];
+    for (what, harm) in harms {
+        let tree = TreeHost::with_vendor_stack().file(PUBLIC, HAND_WRITTEN);
+        tree.vpn(INSTALL_2).run().exits(0);
+        let installed = [PUBLIC, PRIVATE, OVERLAY, AUTOLOAD].map(|path| tree.text(path));
+        tree.vpn("status").run().exits(0);
+        harm(&tree);
+        tree.vpn("status").run().exits(5).says("mend it: ");
+        tree.vpn("install --yes").run().exits(0);
+        tree.vpn("status").run().exits(0);
+        assert_eq!([PUBLIC, PRIVATE, OVERLAY, AUTOLOAD].map(|path| tree.text(path)), installed, "{what}");
+        assert!(tree.text(ENV).contains("MITIGATOR_VPN_ADDRESS=10.8.3.2\n"), "{what}");
+    }
+}
+
 #[test]
 fn nothing_is_written_before_a_yes() {
     let tree = TreeHost::with_vendor_stack();
