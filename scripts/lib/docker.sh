@@ -19,6 +19,7 @@ docker_ensure() {
 
 docker_start() {
   ! docker_answers || return 0
+  docker_forget_the_dead
   say "starting dockerd (log: $STATE/dockerd.log)"
   docker_config >"$STATE/dockerd.json"
   setsid dockerd --config-file "$STATE/dockerd.json" >"$STATE/dockerd.log" 2>&1 </dev/null &
@@ -30,6 +31,20 @@ docker_start() {
   done
   tail -n 15 "$STATE/dockerd.log" >&2
   die "dockerd did not answer after $try tries" -- "less $STATE/dockerd.log"
+}
+
+# A daemon that was killed leaves its pid behind, and the next one takes whatever has that pid now for a daemon that
+# runs: another process, or the dead one itself where nobody collects the dead.
+docker_forget_the_dead() {
+  docker_lives dockerd "$STATE/dockerd.pid" || rm -f "$STATE/dockerd.pid"
+  docker_lives containerd "$STATE/docker/containerd/containerd.pid" || rm -f "$STATE/docker/containerd/containerd.pid"
+}
+
+# docker_lives NAME PIDFILE: whether the process of that pid file is a living one of that name
+docker_lives() {
+  local pid
+  pid=$(cat "$2" 2>/dev/null) || return 1
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && ! grep -q '^State:.Z' "/proc/$pid/status"
 }
 
 # A configuration file of our own, for one in /etc/docker would clash with options on the command line.
@@ -54,10 +69,9 @@ docker_stop_started_by() {
     say "dockerd stays: $left containers of somebody else run on it"
     return 0
   fi
-  # The pid may have been given to another process since.
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] || return 0
+  docker_lives dockerd "$STATE/dockerd.pid" || return 0
   say "stopping the dockerd we started (pid $pid)"
   kill "$pid"
-  while [ -d "/proc/$pid" ]; do sleep 0.2; done
+  while docker_lives dockerd "$STATE/dockerd.pid"; do sleep 0.2; done
   rm -f "$STATE"/dockerd.{started-by,json}
 }
