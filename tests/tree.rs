@@ -122,7 +122,7 @@ fn an_existing_key_and_the_words_around_it_stay() {
     let canary = Canary::new();
     let text =
         format!("# do not lose this\n[Interface]\nPrivateKey={}\nListenPort = 4567\nFwMark = 0x10\n", canary.text);
-    let tree = TreeHost::with_vendor_stack().file(PRIVATE, &text).mode(PRIVATE, 0o400);
+    let tree = TreeHost::with_vendor_stack().file(PRIVATE, &text).mode(PRIVATE, 0o640);
     let before = tree.snapshot().below(PRIVATE);
     tree.vpn(INSTALL).run().exits(0);
     before.is_untouched_in(&tree.snapshot().below(PRIVATE));

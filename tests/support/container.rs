@@ -65,7 +65,7 @@ impl ContainerHost {
 
     fn of(line: &str, set: &Arc<Set>) -> Self {
         let (name, address) = line.split_once(' ').expect("a name and an address");
-        let evidence = Evidence::new(&format!("{}/{name}", super::test_name()));
+        let evidence = Evidence::of(name);
         let (name, address) = (name.to_owned(), address.to_owned());
         ContainerHost { name, address, evidence, last_snapshot: Mutex::default(), set: Arc::clone(set) }
     }

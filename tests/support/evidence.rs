@@ -1,5 +1,6 @@
 //! What is kept of a test that failed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -10,11 +11,14 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// For the host of this name. What an earlier run kept under it goes.
-    pub fn new(name: &str) -> Self {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/failures").join(name);
-        let _ = std::fs::remove_dir_all(&dir);
-        Evidence { dir, transcript: Mutex::default() }
+    /// For a host of the running test. What earlier runs of the test kept goes with its first host.
+    pub fn of(host: &str) -> Self {
+        static SEEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/failures").join(super::test_name());
+        if SEEN.lock().is_ok_and(|mut seen| seen.insert(test.clone())) {
+            let _ = std::fs::remove_dir_all(&test);
+        }
+        Evidence { dir: test.join(host), transcript: Mutex::default() }
     }
 
     /// Notes what a command did.

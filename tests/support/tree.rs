@@ -23,7 +23,10 @@ pub struct TreeHost {
 impl TreeHost {
     /// Debian 12 with a kernel that has WireGuard, and nothing of Mitigator yet.
     pub fn bare() -> Self {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("tree-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .expect("a temporary directory");
         let root = dir.path().to_owned();
         Self::fill(root, Some(dir))
     }
@@ -39,7 +42,7 @@ impl TreeHost {
     }
 
     fn fill(root: PathBuf, dir: Option<tempfile::TempDir>) -> Self {
-        let evidence = Evidence::new(&super::test_name());
+        let evidence = Evidence::of(&root.file_name().expect("it has a name").to_string_lossy());
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).expect("our own directory");
         let tree = TreeHost { root, evidence, _dir: dir };
         let modules = "/lib/modules/6.1.0-44-amd64";
