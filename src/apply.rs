@@ -16,6 +16,7 @@ pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress
     for step in &plan.steps {
         let task = progress.start(step.to_string());
         apply(host, &mut journal, step).with_context(|| step.to_string()).map_err(|error| match error.class() {
+            // The way out is the caller's to say: it knows what goes on after the reboot.
             Class::Reboot => error,
             _ => error
                 .with_class(Class::Step)

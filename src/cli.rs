@@ -185,6 +185,9 @@ pub struct InstallOptions {
     /// Whose compose stack it is
     #[arg(long, value_name = "STACK", default_value = "vendor", env = "MITIGATOR_VPN_STACK")]
     pub stack: StackKind,
+    /// Where a reboot is needed, don't go on by itself after it
+    #[arg(long, env = "MITIGATOR_VPN_NO_RESUME")]
+    pub no_resume: bool,
 }
 
 /// `--endpoint`: the port is optional.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compose;
 use crate::compose::dotenv::Dotenv;
-use crate::distro::Distro;
+use crate::distro::{Distro, ModuleSource};
 use crate::error::{Context, Error, Result};
 use crate::facts::{Facts, PrivateFile as PrivateFacts, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
@@ -57,8 +57,8 @@ pub fn resources(
         if let Some(source) = distro.and_then(|distro| AptSource::wanted(facts, distro, settings)) {
             want(Resource::AptSource(source), State::Present);
         }
-        if let Some(missing) = distro.map(|d| d.missing_packages(facts, settings)).filter(|names| !names.is_empty()) {
-            let packages = Packages::new(missing);
+        for names in distro.map(|distro| transactions(facts, distro, settings)).unwrap_or_default() {
+            let packages = Packages::new(names);
             let all = packages.wanted();
             want(Resource::Packages(packages), all);
         }
@@ -116,6 +116,17 @@ pub fn resources(
         want(Resource::Tunnel(Tunnel { dir, public_conf, compose }), State::Running);
     }
     Ok(list)
+}
+
+/// The packages to install. A kernel is a transaction of its own: once it runs, it stays when the rest is taken back.
+fn transactions(facts: &Facts, distro: &Distro, settings: &Settings) -> Vec<Vec<String>> {
+    let next = match distro.module_route(facts) {
+        Some(ModuleSource::NextBoot { kernel, .. }) => kernel,
+        _ => Vec::new(),
+    };
+    let missing = distro.missing_packages(facts, settings).into_iter();
+    let (kernel, rest): (Vec<_>, Vec<_>) = missing.partition(|name| next.contains(name));
+    [kernel, rest].into_iter().filter(|names| !names.is_empty()).collect()
 }
 
 /// Whether WireGuard is, or will be, a module that this host itself may load (FN-19).

@@ -70,8 +70,12 @@ pub struct PackageNames {
     /// What has dkms build the module, where the stock kernel has none.
     #[serde(default)]
     pub dkms: Vec<String>,
-    /// Kernel headers for dkms, the best first: those of the running kernel (FN-12).
+    /// The running kernel's headers, which dkms needs.
+    #[serde(default)]
     pub headers: Vec<String>,
+    /// A kernel and its headers that go together, for where the running one's headers are gone (FN-12).
+    #[serde(default)]
+    pub next_kernel: Vec<String>,
     /// Where a cloud kernel's module may be (FN-18).
     pub extra_modules: Option<String>,
     /// The release's own kernel.
@@ -110,19 +114,24 @@ pub struct Derivative {
     pub version: String,
 }
 
-/// What gives the running kernel the module it lacks.
+/// Where the module comes from that the running kernel lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModuleSource {
     /// A package of ready modules for this very kernel.
     Package(String),
-    /// dkms builds it.
+    /// dkms builds it for the running kernel.
     Dkms {
-        /// The package of kernel headers.
-        headers: String,
+        /// The packages of its headers.
+        headers: Vec<String>,
         /// The packages that hold the source.
         packages: Vec<String>,
-        /// Whether these headers are another kernel's, so that the module is there after a reboot only (FN-12).
-        next_boot: bool,
+    },
+    /// The running kernel can't have it; another one will, after a reboot (FN-12).
+    NextBoot {
+        /// That kernel and its headers; none where it is installed already.
+        kernel: Vec<String>,
+        /// The packages that hold the source.
+        packages: Vec<String>,
     },
 }
 
@@ -131,7 +140,16 @@ impl ModuleSource {
     pub fn packages(&self) -> Vec<String> {
         match self {
             ModuleSource::Package(name) => vec![name.clone()],
-            ModuleSource::Dkms { headers, packages, .. } => std::iter::once(headers).chain(packages).cloned().collect(),
+            ModuleSource::Dkms { headers, packages } => headers.iter().chain(packages).cloned().collect(),
+            ModuleSource::NextBoot { kernel, packages } => kernel.iter().chain(packages).cloned().collect(),
+        }
+    }
+
+    /// Whether it is compiled on the host.
+    pub fn is_built(&self) -> bool {
+        match self {
+            ModuleSource::Package(_) => false,
+            ModuleSource::Dkms { packages, .. } | ModuleSource::NextBoot { packages, .. } => !packages.is_empty(),
         }
     }
 }
@@ -172,8 +190,7 @@ impl Distro {
     pub fn named_packages(&self, kernel: &str, arch: &str) -> BTreeSet<String> {
         let names = &self.packages;
         let patterns = names.tools.iter().chain(&names.dkms).chain(&names.extra_modules).chain(&names.userspace);
-        let headers = names.headers.iter().filter(|_| !names.dkms.is_empty());
-        patterns.chain(headers).filter_map(|p| fill_in(p, kernel, arch)).collect()
+        patterns.chain(&names.headers).chain(&names.next_kernel).filter_map(|p| fill_in(p, kernel, arch)).collect()
     }
 
     /// The package of the release's own kernel.
@@ -202,36 +219,40 @@ impl Distro {
         self.suite.as_ref().is_some_and(|suite| !sources.iter().any(|s| s.fetched && s.suite == suite.name))
     }
 
-    /// How an install gives the running kernel the module it lacks; `None` when it needs none or can't have one: in a
+    /// How an install gets the module that the running kernel lacks; `None` when it lacks none or can't have one: in a
     /// container (FN-19), or where Secure Boot would refuse what dkms builds (FN-17).
     pub fn module_route(&self, facts: &Facts) -> Option<ModuleSource> {
         if facts.kernel.wireguard != WireGuardSupport::Missing || facts.machine.container.is_some() {
             return None;
         }
         let source = self.module_source(&facts.kernel, &facts.machine.arch, &facts.packages)?;
-        let refused = facts.kernel.secure_boot == Some(true) && matches!(source, ModuleSource::Dkms { .. });
+        let built_here = !self.wireguard_in_kernel && !matches!(source, ModuleSource::Package(_));
+        let refused = facts.kernel.secure_boot == Some(true) && built_here;
         (!refused).then_some(source)
     }
 
-    /// What this release has to give this kernel the module it lacks; `None` when it has no such thing.
+    /// Where this release gets the module that this kernel lacks; `None` when it has no such thing.
     pub fn module_source(&self, kernel: &Kernel, arch: &str, packages: &Packages) -> Option<ModuleSource> {
+        let names = |patterns: &[String]| -> Option<Vec<String>> {
+            patterns.iter().map(|pattern| fill_in(pattern, &kernel.release, arch)).collect()
+        };
+        let obtainable = |names: &[String]| names.iter().all(|name| packages.obtainable(name));
         let extra = self.packages.extra_modules.as_ref().and_then(|p| fill_in(p, &kernel.release, arch));
         if let Some(extra) = extra.filter(|name| packages.obtainable(name)) {
             return Some(ModuleSource::Package(extra));
         }
-        if self.packages.dkms.is_empty() {
-            return None;
+        let dkms = self.packages.dkms.clone();
+        let headers = names(&self.packages.headers).filter(|_| !dkms.is_empty());
+        let next_kernel = names(&self.packages.next_kernel).filter(|names| !names.is_empty());
+        let is_next = kernel.next.as_ref().is_some_and(|next| next.wireguard && next.release != kernel.release);
+        match (headers, next_kernel) {
+            (Some(headers), _) if obtainable(&headers) => Some(ModuleSource::Dkms { headers, packages: dkms }),
+            _ if is_next => Some(ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() }),
+            (_, Some(kernel)) if obtainable(&kernel) => Some(ModuleSource::NextBoot { kernel, packages: dkms }),
+            // Where apt knows none of them its lists are missing; the right ones are then the ones to ask for.
+            (Some(headers), _) => Some(ModuleSource::Dkms { headers, packages: dkms }),
+            (None, _) => None,
         }
-        let headers: Vec<String> =
-            self.packages.headers.iter().filter_map(|p| fill_in(p, &kernel.release, arch)).collect();
-        let first = headers.first()?;
-        // Where apt knows none of them its lists are missing; the right ones are then the ones to ask for.
-        let chosen = headers.iter().find(|name| packages.obtainable(name)).unwrap_or(first);
-        Some(ModuleSource::Dkms {
-            headers: chosen.clone(),
-            packages: self.packages.dkms.clone(),
-            next_boot: chosen != first,
-        })
     }
 }
 
@@ -323,7 +344,7 @@ fn merge(mut base: toml::Table, over: toml::Table) -> toml::Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Package, os};
+    use crate::facts::{NextKernel, Package, os};
     use std::path::Path;
 
     fn recorded() -> Vec<(String, Os)> {
@@ -424,10 +445,20 @@ mod tests {
         let both = candidate(&["linux-headers-4.19.0-21-cloud-amd64", "linux-headers-cloud-amd64"]);
         assert_eq!(source(&both).packages(), ["linux-headers-4.19.0-21-cloud-amd64", "wireguard-dkms"]);
         assert_eq!(source(&Packages::default()), source(&both));
-        let newer = source(&candidate(&["linux-headers-cloud-amd64"]));
-        assert!(
-            matches!(newer, ModuleSource::Dkms { ref headers, next_boot: true, .. } if headers == "linux-headers-cloud-amd64")
+        let newer = ["linux-image-cloud-amd64", "linux-headers-cloud-amd64"].map(str::to_owned);
+        let next_boot = |kernel: &[String], packages: &[String]| ModuleSource::NextBoot {
+            kernel: kernel.to_vec(),
+            packages: packages.to_vec(),
+        };
+        assert_eq!(
+            source(&candidate(&["linux-image-cloud-amd64", "linux-headers-cloud-amd64"])),
+            next_boot(&newer, &["wireguard-dkms".to_owned()])
         );
+        let installed = NextKernel { release: "4.19.0-27-cloud-amd64".into(), wireguard: true };
+        let kernel = Kernel { next: Some(installed), ..kernel.clone() };
+        let source = |packages: &Packages| buster.module_source(&kernel, "x86_64", packages).unwrap();
+        assert_eq!(source(&Packages::default()), next_boot(&[], &[]));
+        assert!(matches!(source(&both), ModuleSource::Dkms { .. }), "no reboot where there is a way without one");
     }
 
     #[test]

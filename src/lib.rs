@@ -23,6 +23,7 @@
 //! - [`plan`] is the difference. What is already right never enters it, so undo can't touch what we didn't make.
 //! - [`apply`] announces each step in the [`journal`], fsynced, before it sets it, and observes it afterwards. The
 //!   journal is the receipt: [`undo`] walks it backwards, and keeps what somebody else has changed since.
+//! - [`resume`] has a run that needs a reboot go on after it.
 //! - [`tunnel`] looks at the live device from the host and proves it by handshakes; [`gateway`] is the other side, what
 //!   runs inside the container, and the image made from this very executable.
 //! - [`report`] is what is said, to people and as JSON; [`commands`] ties it together, one file a command.
@@ -62,6 +63,7 @@ pub mod preflight;
 pub mod progress;
 pub mod report;
 pub mod resource;
+pub mod resume;
 pub mod settings;
 pub mod tunnel;
 pub mod undo;

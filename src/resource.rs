@@ -136,6 +136,14 @@ impl Resource {
         }
     }
 
+    /// Why an undo has to leave it.
+    pub fn must_stay(&self) -> Option<String> {
+        match self {
+            Resource::Packages(packages) => packages.must_stay(),
+            _ => None,
+        }
+    }
+
     /// Whether it is something that runs, made from the other resources.
     pub fn is_live(&self) -> bool {
         matches!(self, Resource::Stack(_) | Resource::Tunnel(_))

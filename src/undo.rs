@@ -14,7 +14,7 @@ use crate::resource::{Resource, State};
 pub enum Fate {
     /// It is as it was before.
     TakenBack,
-    /// Somebody has changed it since, so it stays; how it stands now.
+    /// It stays, for somebody has changed it since, or the host needs it by now; the reason, or how it stands.
     Kept(String),
     /// It could not be taken back; the reason.
     Failed(String),
@@ -76,6 +76,9 @@ fn take_back(host: &mut Host, change: &Change) -> Result<Fate> {
         // A step that never finished may have left anything; that is ours all the same.
         if change.done && !change.after.is_met_by(&now) {
             return Ok(Fate::Kept(now.summary()));
+        }
+        if let Some(reason) = change.resource.must_stay() {
+            return Ok(Fate::Kept(reason));
         }
     }
     change.resource.set(host, &change.before)?;

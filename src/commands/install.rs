@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::preflight;
 use crate::report::{InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA};
 use crate::resource::{FirewallRule, Resource, State};
+use crate::resume;
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 use crate::tunnel;
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey};
@@ -123,6 +124,15 @@ pub fn plan(host: &Host, global: &Global, options: &InstallOptions, output: &Out
 /// Plans, asks, applies, verifies.
 pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
     let _lock = host.lock()?;
+    let outcome = converge(host, global, options, output);
+    if options.no_resume {
+        // This is the run that goes on, or somebody does it by hand.
+        resume::disarm(host)?;
+    }
+    outcome
+}
+
+fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
     let progress = output.progress();
     let task = progress.start("look at this host".into());
     let ours = ["vpn-private.conf", "vpn-public.conf"].map(|name| global.dir.join(name));
@@ -141,7 +151,21 @@ pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, outpu
     if !plan.is_empty() && !global.yes {
         confirm("apply?", output, || output.document(&document))?;
     }
-    apply::run(host, &plan, &ground.settings.ignore, &progress)?;
+    match apply::run(host, &plan, &ground.settings.ignore, &progress) {
+        Err(error) if error.class() == Class::Reboot => {
+            let armed = !options.no_resume && resume::arm(host, &ground.settings)?;
+            return Err(error.hint(if armed {
+                format!("systemctl reboot; it goes on by itself after that: journalctl -u {}", resume::UNIT)
+            } else {
+                "systemctl reboot, then run it again".to_owned()
+            }));
+        }
+        // What waited for a reboot has been done by this run, or is to be done anew.
+        applied => {
+            resume::disarm(host)?;
+            applied?;
+        }
+    }
     let result = prove(host, &ground, document, output)?;
     output.document(&result)?;
     Ok(if result.outcome == Outcome::Fail { Class::Unproven.into() } else { ExitCode::SUCCESS })

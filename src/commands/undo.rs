@@ -9,7 +9,7 @@ use crate::error::{Class, Result};
 use crate::host::Host;
 use crate::journal::{Journal, Receipt};
 use crate::report::{Outcome, Output, UndoDocument};
-use crate::undo;
+use crate::{resume, undo};
 
 /// Asks, takes back, reports.
 pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode> {
@@ -24,6 +24,7 @@ pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode
             output.bytes(list.as_bytes())
         })?;
     }
+    resume::disarm(host)?;
     recover(host, receipt.paths())?;
     let fates = match receipt.last_run {
         Some(_) => undo::run(host, &receipt, &output.progress())?,

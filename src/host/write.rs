@@ -21,6 +21,8 @@ impl Mode {
     pub const SECRET: Mode = Mode(0o600);
     /// Readable by all.
     pub const PUBLIC: Mode = Mode(0o644);
+    /// Started by root alone.
+    pub const PROGRAM: Mode = Mode(0o700);
     /// A directory all may enter.
     pub const DIRECTORY: Mode = Mode(0o755);
 }

@@ -1,7 +1,6 @@
 //! Checks of: the release, the machine, the clock.
 
 use super::{Check, Context, Outcome};
-use crate::distro::ModuleSource;
 use crate::facts::WireGuardSupport;
 
 /// The rows, in the order they are reported.
@@ -122,7 +121,7 @@ fn root(context: &Context) -> Outcome {
 fn disk_space(context: &Context) -> Outcome {
     let facts = context.facts;
     let missing = context.distro.map(|d| d.missing_packages(facts, context.settings)).unwrap_or_default();
-    let builds = context.distro.is_ok_and(|d| matches!(d.module_route(facts), Some(ModuleSource::Dkms { .. })));
+    let builds = context.distro.is_ok_and(|d| d.module_route(facts).is_some_and(|source| source.is_built()));
     let installs = |mib: u64| if missing.is_empty() { 0 } else { mib };
     // The lists of a release with all its packages take some 100 MiB; what we install is small beside them.
     let var = installs(if facts.packages.lists_age.is_none() { 128 } else { 16 });
@@ -146,7 +145,7 @@ fn memory(context: &Context) -> Outcome {
     let (Some(total), Some(available)) = (context.facts.machine.memory, context.facts.machine.memory_available) else {
         return Outcome::unknown("there is no /proc to tell");
     };
-    let builds = context.distro.is_ok_and(|d| matches!(d.module_route(context.facts), Some(ModuleSource::Dkms { .. })));
+    let builds = context.distro.is_ok_and(|d| d.module_route(context.facts).is_some_and(|source| source.is_built()));
     let need = if builds { 512 * MIB } else { 64 * MIB };
     let detail = format!("{} of {} MiB available", available / MIB, total / MIB);
     if available < need {

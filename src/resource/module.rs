@@ -64,8 +64,7 @@ fn refusal(name: &str, said: &Output, running: &str, next: Option<&str>) -> Erro
             Some(next) => Error::new(
                 Class::Reboot,
                 format!("the running kernel {running} has no usable module {name}; the installed {next} has"),
-            )
-            .hint("systemctl reboot, then run it again"),
+            ),
             None => Error::unexpected(format!("the running kernel {running} has no usable module {name}"))
                 .hint("mitigator-vpn explain kernel-wireguard"),
         };

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{State, mismatch};
 use crate::error::{Error, Result};
+use crate::facts::kernel;
 use crate::facts::packages::candidates;
 use crate::facts::packages::dpkg::{Progress, Status};
 use crate::host::Host;
@@ -101,6 +102,12 @@ impl Packages {
         Ok(())
     }
 
+    /// Why they can't be taken away: the running kernel came with them.
+    pub fn must_stay(&self) -> Option<String> {
+        let running = format!("linux-image-{}", kernel::release());
+        self.all().any(|name| *name == running).then(|| format!("{running} is running"))
+    }
+
     fn all(&self) -> impl Iterator<Item = &String> {
         self.names.iter().chain(&self.brings)
     }
@@ -137,7 +144,9 @@ impl Packages {
         if let Some(name) = transaction.removed.first() {
             return Err(Error::unexpected(format!("apt would remove {name} for {asked}")).hint(hint()));
         }
-        let kernel = |name: &&String| name.starts_with("linux-image-") && !self.names.contains(name);
+        let is_kernel = |name: &String| name.starts_with("linux-image-");
+        let asked_for_one = self.names.iter().any(is_kernel);
+        let kernel = |name: &&String| is_kernel(name) && !asked_for_one;
         if let Some(name) = transaction.new.keys().find(kernel) {
             return Err(
                 Error::unexpected(format!("apt would install another kernel, {name}, for {asked}")).hint(hint())
@@ -239,6 +248,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn packages_that_brought_the_running_kernel_stay() {
+        let mut packages = Packages::new(["linux-image-amd64".to_owned()]);
+        assert_eq!(packages.must_stay(), None);
+        packages.brings = vec![format!("linux-image-{}", kernel::release())];
+        assert!(packages.must_stay().is_some_and(|reason| reason.ends_with("is running")));
+    }
+
+    #[test]
     fn an_unasked_kernel_and_a_lost_package_are_refused() {
         let packages = Packages::new(["wireguard-tools".to_owned()]);
         let kernel =
@@ -246,7 +263,7 @@ mod tests {
         let error = packages.allow(&kernel("linux-image-6.12-rt-amd64")).unwrap_err();
         assert!(error.to_string().contains("another kernel, linux-image-6.12-rt-amd64"), "{error}");
         packages.allow(&kernel("linux-headers-6.12-rt-amd64")).unwrap();
-        Packages::new(["linux-image-amd64".to_owned()]).allow(&kernel("linux-image-amd64")).unwrap();
+        Packages::new(["linux-image-amd64".to_owned()]).allow(&kernel("linux-image-4.19.0-27-amd64")).unwrap();
         let loss = Transaction { removed: ["docker.io".to_owned()].into(), ..Transaction::default() };
         assert!(packages.allow(&loss).unwrap_err().to_string().contains("would remove docker.io"));
     }
