@@ -15,6 +15,7 @@ pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress
     let mut journal = Journal::open(host, Some(ignored))?;
     for step in &plan.steps {
         let task = progress.start(step.to_string());
+        host.tell(task.listener());
         apply(host, &mut journal, step).with_context(|| step.to_string()).map_err(|error| match error.class() {
             // The way out is the caller's to say: it knows what goes on after the reboot.
             Class::Reboot => error,

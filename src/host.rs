@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::AccessFlags;
 
-pub use cmd::{Cmd, Output};
+pub use cmd::{Advance, Cmd, Listener, Output};
 pub use lock::Lock;
 pub use write::{Appending, Mode};
 
@@ -35,9 +35,9 @@ pub const MAX_FILE: u64 = 4 << 20;
 const MAX_PROGRAM: u64 = 512 << 20;
 
 /// A running host, or the tree of one mounted at some directory.
-#[derive(Debug)]
 pub struct Host {
     root: PathBuf,
+    listener: Option<Listener>,
 }
 
 /// What kind of thing stands at a path.
@@ -73,7 +73,7 @@ pub struct Stat {
 impl Host {
     /// The host this program runs on.
     pub fn live() -> Self {
-        Host { root: PathBuf::from("/") }
+        Host { root: PathBuf::from("/"), listener: None }
     }
 
     /// The tree of a host mounted at `root`.
@@ -84,7 +84,7 @@ impl Host {
         if !root.is_dir() {
             return Err(Error::input(format!("--root {}: not a directory", root.display())));
         }
-        Ok(Host { root })
+        Ok(Host { root, listener: None })
     }
 
     /// Whether this is the running host, with its kernel and daemons, and not a mounted tree.
@@ -247,7 +247,15 @@ impl Host {
 
     /// Runs a command that changes the host.
     pub fn run(&mut self, cmd: &Cmd) -> Result<Output> {
-        self.query(cmd)
+        match &self.listener {
+            Some(listener) if self.is_live() => cmd.run_before(listener),
+            _ => self.query(cmd),
+        }
+    }
+
+    /// Who hears from now on how far long commands have come.
+    pub fn tell(&mut self, listener: Listener) {
+        self.listener = Some(listener);
     }
 
     /// Starts a program that goes on beside us, with our stdout and stderr. Its end is for the caller to notice.

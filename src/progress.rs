@@ -1,9 +1,12 @@
 //! Progress of long work, on stderr: a spinner on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::host::{Advance, Listener};
 
 /// Where progress goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +40,7 @@ impl Progress {
         let mut bar = None;
         match self {
             Progress::Terminal => {
-                let style =
-                    ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}").expect("the template is valid");
+                let style = style("{spinner} {msg} {elapsed:.dim}");
                 let spinner = ProgressBar::new_spinner().with_style(style).with_message(name.clone());
                 spinner.enable_steady_tick(Duration::from_millis(100));
                 bar = Some(spinner);
@@ -53,6 +55,24 @@ impl Progress {
 }
 
 impl Task {
+    /// Shows how far long commands have come, as part of this task.
+    pub fn listener(&self) -> Listener {
+        let (name, bar, events) = (self.name.clone(), self.bar.clone(), self.events);
+        Arc::new(move |advance: Advance| {
+            if let Some(bar) = bar.as_ref().filter(|bar| !bar.is_finished()) {
+                bar.set_style(style("{spinner} {msg} {bar:20} {pos} % {elapsed:.dim}"));
+                bar.set_length(100);
+                bar.set_position(advance.percent as u64);
+                bar.set_message(format!("{name}: {}", advance.doing));
+            }
+            if events {
+                line(&serde_json::json!({
+                    "event": "advance", "task": name, "percent": advance.percent, "doing": advance.doing
+                }));
+            }
+        })
+    }
+
     /// It worked.
     pub fn done(mut self) {
         self.finished = true;
@@ -79,7 +99,14 @@ impl Drop for Task {
     }
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
+}
+
 fn event(what: &str, task: &str) {
-    let line = serde_json::json!({ "event": what, "task": task });
-    drop(writeln!(std::io::stdout(), "{line}"));
+    line(&serde_json::json!({ "event": what, "task": task }));
+}
+
+fn line(event: &serde_json::Value) {
+    drop(writeln!(std::io::stdout(), "{event}"));
 }

@@ -28,6 +28,7 @@ pub fn run(host: &mut Host, receipt: &Receipt, progress: &Progress) -> Result<Ve
     let mut failed = false;
     for change in order(&receipt.changes) {
         let task = progress.start(format!("take back {}", change.resource));
+        host.tell(task.listener());
         let fate = take_back(host, change).unwrap_or_else(|error| Fate::Failed(error.to_string()));
         if let Fate::Failed(_) = fate {
             failed = true;

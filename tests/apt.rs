@@ -12,6 +12,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use mitigator_vpn::desired::Wanted;
@@ -19,7 +20,7 @@ use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
 use mitigator_vpn::facts::packages::dpkg::Status;
 use mitigator_vpn::facts::{self, packages::lock_holder};
-use mitigator_vpn::host::Host;
+use mitigator_vpn::host::{Advance, Host};
 use mitigator_vpn::plan::Plan;
 use mitigator_vpn::resource::{AptSource, Packages, Resource, State};
 
@@ -194,6 +195,23 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
         assert_eq!(tools.observe(host).unwrap(), before);
         assert_eq!(Status::read(host).unwrap().entry("wireguard-tools").map(|e| e.letters.clone()), None);
         untouched(&files_before, &files(OWN_DOINGS));
+    });
+}
+
+#[test]
+fn apt_says_how_far_it_has_come() {
+    in_root("apt_says_how_far_it_has_come", |host| {
+        apt_get("update");
+        let (tell, heard) = mpsc::channel();
+        host.tell(Arc::new(move |advance| drop(tell.send(advance))));
+        install(host, &["wireguard-tools"]).unwrap();
+        // The last of it may come in after apt has ended.
+        let mut all = Vec::new();
+        while all.last().is_none_or(|last: &Advance| !last.doing.starts_with("Installed wireguard-tools")) {
+            all.push(heard.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{all:?}")));
+        }
+        assert!(all.iter().any(|advance| advance.doing.contains("Unpacking wireguard-tools")), "{all:?}");
+        assert!(all.iter().any(|advance| advance.doing.contains("Configuring libtoy")), "{all:?}");
     });
 }
 

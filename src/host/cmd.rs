@@ -4,11 +4,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 
@@ -31,7 +36,27 @@ pub struct Cmd {
     dir: Option<PathBuf>,
     stdin: Vec<u8>,
     deadline: Duration,
+    reports: Option<Reports>,
 }
+
+/// How a program says how far it has come: in lines, on a descriptor whose number its first arguments tell it.
+#[derive(Clone, Copy, Debug)]
+struct Reports {
+    args: fn(RawFd) -> Vec<String>,
+    read: fn(&str) -> Option<Advance>,
+}
+
+/// How far a long command has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advance {
+    /// 0 to 100.
+    pub percent: f32,
+    /// What it is at, in its own words.
+    pub doing: String,
+}
+
+/// Who is told how far a command has come, from a thread beside it.
+pub type Listener = Arc<dyn Fn(Advance) + Send + Sync>;
 
 impl Cmd {
     /// A command with no arguments yet.
@@ -43,6 +68,7 @@ impl Cmd {
             dir: None,
             stdin: Vec::new(),
             deadline: DEADLINE,
+            reports: None,
         }
     }
 
@@ -80,6 +106,29 @@ impl Cmd {
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// Has it report how far it has come, if anybody listens: `args` tells it the descriptor, `read` reads a line.
+    pub fn reporting(mut self, args: fn(RawFd) -> Vec<String>, read: fn(&str) -> Option<Advance>) -> Self {
+        self.reports = Some(Reports { args, read });
+        self
+    }
+
+    /// Runs it to its end, with its reports, if it makes any, to a listener.
+    pub(super) fn run_before(&self, listener: &Listener) -> Result<Output> {
+        let Some(reports) = self.reports else { return self.run() };
+        let (reader, writer) = std::io::pipe().context("making a pipe")?;
+        // This one is for the command to inherit.
+        fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty())).context("opening a pipe to a command")?;
+        let listener = Arc::clone(listener);
+        // Nobody waits for it: something that the command has left running may keep the pipe open.
+        thread::spawn(move || {
+            let lines = BufReader::new(reader).lines().map_while(|line| line.ok());
+            lines.filter_map(|line| (reports.read)(&line)).for_each(|advance| listener(advance));
+        });
+        let mut told = self.clone();
+        told.args.splice(0..0, (reports.args)(writer.as_raw_fd()));
+        told.run()
     }
 
     /// Runs it to its end. A non-zero exit is an [`Output`], not an error; failing to start and running past the
@@ -236,6 +285,21 @@ mod tests {
     fn a_failure_quotes_what_the_command_said() {
         let out = Cmd::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]).run().unwrap();
         assert_eq!(out.success("probe").unwrap_err().to_string(), "probe failed with exit code 3: two");
+    }
+
+    #[test]
+    fn a_command_that_reports_is_heard_whatever_it_leaves_running() {
+        let (tell, heard) = std::sync::mpsc::channel();
+        let listener: Listener = Arc::new(move |advance| drop(tell.send(advance)));
+        let args = |fd| {
+            vec!["-c".to_owned(), format!("echo noise >&{fd}; echo 7 >&{fd}; read a; sleep 5 >&2 & echo 9 >&{fd}")]
+        };
+        let read = |line: &str| Some(Advance { percent: line.parse().ok()?, doing: String::new() });
+        let cmd = Cmd::new("sh").reporting(args, read);
+        let running = thread::spawn(move || cmd.run_before(&listener).unwrap());
+        let percents = [heard.recv().unwrap().percent, heard.recv().unwrap().percent];
+        assert_eq!(percents, [7.0, 9.0]);
+        assert!(running.join().unwrap().ok());
     }
 
     #[test]

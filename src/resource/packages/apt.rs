@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::facts::packages::dpkg::Status;
 use crate::facts::packages::{cacheless, lock_holder};
-use crate::host::{Cmd, Host, Output};
+use crate::host::{Advance, Cmd, Host, Output};
 
 /// How long to wait for somebody else's installation to end.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -163,7 +163,21 @@ fn change(host: &mut Host, verb: &[&str], names: &[&str]) -> Result<()> {
 fn apt_get() -> Cmd {
     // Our own waiting leaves a moment in which somebody else may begin; newer apt waits that out itself.
     let options = ["DPkg::Lock::Timeout=120", "Dpkg::Options::=--force-confold"];
-    quiet(Cmd::new("apt-get")).arg("-q").args(options.iter().flat_map(|option| ["-o", option]))
+    let descriptor = |fd| vec!["-o".to_owned(), format!("APT::Status-Fd={fd}")];
+    quiet(Cmd::new("apt-get"))
+        .arg("-q")
+        .args(options.iter().flat_map(|option| ["-o", option]))
+        .reporting(descriptor, advance)
+}
+
+/// A line of apt's status descriptor: `dlstatus:1:42.5:Retrieving file 1 of 2`, `pmstatus:dkms:60:Configuring dkms`.
+fn advance(line: &str) -> Option<Advance> {
+    let mut fields = line.splitn(4, ':');
+    let known = ["dlstatus", "pmstatus"].contains(&fields.next()?);
+    let (_, percent, doing) = (fields.next()?, fields.next()?, fields.next()?);
+    // What a maintainer script is called may have anything in it.
+    let doing: String = doing.chars().filter(|c| !c.is_control()).collect();
+    known.then_some(Advance { percent: percent.parse().ok()?, doing })
 }
 
 fn quiet(cmd: Cmd) -> Cmd {
@@ -293,6 +307,25 @@ mod tests {
         let new: Vec<_> = transaction.new.iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(new, ["dkms=2.6.1-4", "wireguard-dkms=1.0~bpo10+1"]);
         assert!(transaction.upgraded.iter().eq(["libc6"]) && transaction.removed.iter().eq(["mawk", "old"]));
+    }
+
+    #[test]
+    fn apts_status_lines_say_how_far_it_has_come() {
+        let advanced = |percent, doing: &str| Some(Advance { percent, doing: doing.to_owned() });
+        assert_eq!(
+            advance("dlstatus:1:42.8571:Retrieving file 1 of 2 (3s remaining)"),
+            advanced(42.8571, "Retrieving file 1 of 2 (3s remaining)")
+        );
+        assert_eq!(advance("pmstatus:dkms:60.0000:Installed dkms (amd64)"), advanced(60.0, "Installed dkms (amd64)"));
+        for other in [
+            "",
+            "pmerror:/x.deb:60:cannot access archive",
+            "pmstatus:dkms",
+            "pmstatus:dkms:much:x",
+            "pmconffile:/etc/x:5:y",
+        ] {
+            assert_eq!(advance(other), None, "{other}");
+        }
     }
 
     #[test]
