@@ -21,7 +21,7 @@ pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress
             Class::Reboot => error,
             _ => error
                 .with_class(Class::Step)
-                .hint("mend the cause and run it again, or take it back: mitigator-vpn undo"),
+                .then("when that is mended, run it again; or take back what was done: mitigator-vpn undo"),
         })?;
         task.done();
     }

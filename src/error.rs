@@ -85,6 +85,12 @@ impl Error {
         self
     }
 
+    /// What to do after that, a line of its own.
+    pub fn then(mut self, hint: &str) -> Self {
+        self.hint = Some(self.hint.map_or_else(|| hint.to_owned(), |first| format!("{first}\n{hint}")));
+        self
+    }
+
     /// The failure class, and so the exit code.
     pub fn class(&self) -> Class {
         self.class
@@ -152,6 +158,13 @@ mod tests {
         assert_eq!(error.to_string(), "vpn-public.conf: line 3: port 0");
         assert_eq!(error.class(), Class::Input);
         assert_eq!(error.way_out(), Some("use 1 to 65535"));
+    }
+
+    #[test]
+    fn what_to_do_next_comes_after_the_way_out() {
+        let error = || Error::unexpected("no");
+        assert_eq!(error().hint("mend it").then("go on").way_out(), Some("mend it\ngo on"));
+        assert_eq!(error().then("go on").way_out(), Some("go on"));
     }
 
     #[test]
