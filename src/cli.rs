@@ -141,6 +141,8 @@ pub enum Command {
         /// The check's id, as preflight prints it; without one, all ids
         id: Option<String>,
     },
+    /// Print what is known of this host, as JSON: for a bug report, or as test data; no secret is among it
+    Facts,
     /// Print a completion script for a shell
     Completions {
         /// The shell

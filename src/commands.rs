@@ -1,6 +1,7 @@
 //! What each command does, from the command line's types to an exit code.
 
 pub mod explain;
+mod facts;
 pub mod gateway;
 mod install;
 pub mod peers;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Peers(command) => peers::run(command, &mut host, &global.dir, output),
         Command::Gateway(command) => gateway::run(&command, output).map(done),
         Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
+        Command::Facts => facts::run(&host, global, output).map(done),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "mitigator-vpn", &mut script);
