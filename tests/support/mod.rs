@@ -1,6 +1,7 @@
 //! What the scenarios stand on: a host is a thing one can run commands on, push files to, read files from and take
 //! snapshots of. A [`TreeHost`] is a directory given with `--root`; a [`ContainerHost`] runs systemd, sshd and its own
-//! Docker, and can be cut off, killed and booted as well.
+//! Docker, and can be cut off, killed and booted as well; a [`NamespaceHost`](namespace::NamespaceHost) is one of many:
+//! ssh, files and the network are real there, Docker is a simulation that runs the real gateway.
 //!
 //! Whatever a host left behind is removed when it goes out of scope. When its test fails, the transcript of all its
 //! commands, its journals and logs stay in `target/failures/NAME/`.
@@ -12,6 +13,7 @@
 pub mod call;
 pub mod container;
 pub mod evidence;
+pub mod namespace;
 pub mod private_mounts;
 pub mod processes;
 pub mod secret;

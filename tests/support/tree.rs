@@ -41,6 +41,11 @@ impl TreeHost {
         Self::bare().file("/srv/mitigator/docker-compose.yml", VENDOR_STACK)
     }
 
+    /// The files of a host that runs somewhere else, as they are.
+    pub fn of(root: &Path, evidence: Evidence) -> Self {
+        TreeHost { root: root.to_owned(), evidence, _dir: None }
+    }
+
     fn fill(root: PathBuf, dir: Option<tempfile::TempDir>) -> Self {
         let evidence = Evidence::of(&root.file_name().expect("it has a name").to_string_lossy());
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).expect("our own directory");
