@@ -3,7 +3,8 @@
 # this machine's own mirror, without a registry. It has what any server has, and nothing the product installs:
 # no wireguard-tools. Cached by a hash of its recipe (this file, host/ and our key): a second run costs nothing.
 # usage: source scripts/lib/{say,packages,docker,host-image}.sh
-#   host_image_ensure [SUITE]   prints the image's name; bookworm by default, also bullseye and trixie
+#   host_image_ensure [SUITE]   prints the image's name; bookworm by default, also bullseye and trixie. The same one is
+#                               HOST_IMAGE:SUITE, for vagrant/, which can't know the recipe
 #   host_key                    prints the path of the private key that every such host lets in as root
 
 HOST_IMAGE=mitigator-vpn-testbed/host
@@ -62,6 +63,7 @@ host_image_make() {
     "$suite" "$tar" "${sources[@]}" || { rm -f "$tar"; die "cannot make the image of a $suite host"; }
   docker import --change 'VOLUME /var/lib/docker' --change 'ENV container=docker' \
     --change 'CMD ["/sbin/container-init"]' "$tar" "$image" >/dev/null
+  docker tag "$image" "$HOST_IMAGE:$suite"
   rm -f "$tar"
 
   # An older recipe is of no use to anybody; one that still runs refuses to go, and goes the next time.

@@ -2,7 +2,8 @@
 # hosts.sh: container hosts, up to 200 of them on a network of their own: NAME-1 at ….11, NAME-2 at ….12, and so on.
 # Each runs systemd, sshd and its own dockerd; what a container lacks is a kernel module.
 # usage: source scripts/lib/{say,packages,docker,host-image,compose-v2,hosts}.sh
-#   hosts_up NAME N [SUITE]     makes them and waits until systemd, sshd and dockerd of each answer
+#   hosts_up NAME N [SUITES]    makes them and waits until systemd, sshd and dockerd of each answer; SUITES is one for
+#                               all of them, or one for each: bookworm,trixie,bullseye
 #   hosts_down NAME             removes them with their volumes and network; quiet if there are none
 #   hosts_down_all PREFIX       removes all hosts whose NAME begins so
 #   hosts_list NAME             prints "NAME-1 ADDRESS", one a line
@@ -16,14 +17,19 @@
 HOSTS_LABEL=mitigator-vpn-testbed
 
 hosts_up() {
-  local name=$1 count=$2 suite=${3:-bookworm} image compose net n
+  local name=$1 count=$2 suites suite compose net n
+  local -A images
+  IFS=, read -ra suites <<<"${3:-bookworm}"
   [ -e /dev/net/tun ] || modprobe tun 2>/dev/null || die "/dev/net/tun is missing on this machine" -- "modprobe tun"
-  image=$(host_image_ensure "$suite")
+  for suite in "${suites[@]}"; do images[$suite]=$(host_image_ensure "$suite"); done
   compose=$(compose_v2_ensure)
   net=$(hosts_network_create "$name")
   say "starting $count hosts: $name-1 … $name-$count on $net.0/24"
   hosts_ssh_config "$name" "$net" "$count"
-  for n in $(seq "$count"); do host_run "$name" "$n" "$net.$((10 + n))" "$image" "$compose"; done
+  for n in $(seq "$count"); do
+    suite=${suites[(n - 1) % ${#suites[@]}]}
+    host_run "$name" "$n" "$net.$((10 + n))" "${images[$suite]}" "$compose"
+  done
   for n in $(seq "$count"); do host_wait "$name-$n"; done
 }
 
@@ -44,12 +50,11 @@ hosts_network_create() {
 }
 
 host_run() {
-  local name=$1 n=$2 address=$3 image=$4 compose=$5
+  local name=$1 n=$2 address=$3 image=$4 compose=$5 options
   # --privileged would be simpler, but not every machine has all the capabilities to give.
-  docker run -d --name "$name-$n" --hostname "$name-$n" --stop-signal SIGRTMIN+3 --label "$HOSTS_LABEL=$name" \
-    --net "$name" --ip "$address" --device /dev/net/tun \
-    --cap-add ALL --cap-drop SYS_RESOURCE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
-    --cgroupns private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp:exec \
+  mapfile -t options <"$REPO/scripts/lib/container-options"
+  docker run -d --name "$name-$n" --hostname "$name-$n" --label "$HOSTS_LABEL=$name" \
+    --net "$name" --ip "$address" "${options[@]}" \
     -v "$compose:/opt/compose-v2:ro" -e "NAMESERVERS=$(hosts_nameservers)" "$image" >/dev/null
 }
 
