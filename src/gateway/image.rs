@@ -117,11 +117,11 @@ impl Image {
         &self.reference
     }
 
-    /// Writes what `docker load` reads.
-    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
+    /// Writes what `docker load` reads, and names the image so.
+    pub fn write(&self, out: &mut dyn Write, name: &str) -> Result<()> {
         let config = format!("{}.json", self.id());
         let blob = format!("{}.tar", self.diff_id);
-        let manifest = json!([{ "Config": &config, "RepoTags": [self.reference()], "Layers": [&blob] }]);
+        let manifest = json!([{ "Config": &config, "RepoTags": [name], "Layers": [&blob] }]);
         let write = || -> io::Result<()> {
             let mut layer = Vec::new();
             self.layer.write(&mut layer)?;
@@ -131,7 +131,7 @@ impl Image {
             layer::append_file(&mut archive, "manifest.json", manifest.to_string().as_bytes(), 0o644)?;
             archive.into_inner()?.flush()
         };
-        write().with_context(|| format!("writing the image {}", self.reference()))
+        write().with_context(|| format!("writing the image {name}"))
     }
 
     fn id(&self) -> String {
@@ -205,7 +205,7 @@ mod tests {
 
     fn written(image: &Image) -> Vec<u8> {
         let mut bytes = Vec::new();
-        image.write(&mut bytes).unwrap();
+        image.write(&mut bytes, image.reference()).unwrap();
         bytes
     }
 

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::gateway::image::{self, Image, Ingredients};
 use crate::host::{Cmd, Host};
 
+/// How long loading it and flushing the disk may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// An image made from the running executable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayImage {
@@ -27,25 +30,40 @@ impl GatewayImage {
 
     /// `Present` when the daemon has it. The tag names the executable, so there is no more to compare.
     pub fn observe(&self, host: &Host) -> Result<State> {
-        let cmd = Cmd::new("docker").args(["image", "ls", "--quiet", &self.reference]);
-        let listed = host.query(&cmd)?.success(format!("'{cmd}'"))?;
-        Ok(if listed.stdout.trim().is_empty() { State::Absent } else { State::Present })
+        Ok(if is_there(host, &self.reference)? { State::Present } else { State::Absent })
     }
 
     /// `docker load`, or `docker image rm`.
     pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        let cmd = match state {
-            State::Present => {
-                Cmd::new("docker").arg("load").stdin(self.archive(host)?).deadline(Duration::from_secs(300))
-            }
-            State::Absent if self.observe(host)? == State::Absent => return Ok(()),
-            State::Absent => Cmd::new("docker").args(["image", "rm", &self.reference]),
-            other => return Err(mismatch(self, other)),
-        };
-        host.run(&cmd)?.success(format!("'{cmd}'")).map(drop)
+        // Whatever has this name was cut off on its way to the disk: loading it again would keep its torn files.
+        remove(host, &self.unflushed())?;
+        match state {
+            State::Present => self.load(host),
+            State::Absent => remove(host, &self.reference),
+            other => Err(mismatch(self, other)),
+        }
     }
 
-    fn archive(&self, host: &Host) -> Result<Vec<u8>> {
+    /// Docker knows an image for good before the files of its layer are on the disk; after a power cut they are there, and
+    /// empty. So it gets its name only when they have been flushed.
+    fn load(&self, host: &mut Host) -> Result<()> {
+        let unflushed = self.unflushed();
+        let archive = self.archive(host, &unflushed)?;
+        for cmd in [
+            Cmd::new("docker").arg("load").stdin(archive).deadline(PATIENCE),
+            Cmd::new("sync").deadline(PATIENCE),
+            Cmd::new("docker").args(["tag", &unflushed, &self.reference]),
+        ] {
+            host.run(&cmd)?.success(format!("'{cmd}'"))?;
+        }
+        remove(host, &unflushed)
+    }
+
+    fn unflushed(&self) -> String {
+        format!("{}-unflushed", self.reference)
+    }
+
+    fn archive(&self, host: &Host, name: &str) -> Result<Vec<u8>> {
         let image = Image::new(host, &Ingredients::of_this_host(host, self.userspace)?)?;
         if image.reference() != self.reference {
             return Err(Error::unexpected(format!(
@@ -56,9 +74,24 @@ impl GatewayImage {
             .hint("run it again: mitigator-vpn install"));
         }
         let mut archive = Vec::new();
-        image.write(&mut archive)?;
+        image.write(&mut archive, name)?;
         Ok(archive)
     }
+}
+
+fn is_there(host: &Host, reference: &str) -> Result<bool> {
+    let cmd = Cmd::new("docker").args(["image", "ls", "--quiet", reference]);
+    let listed = host.query(&cmd)?.success(format!("'{cmd}'"))?;
+    Ok(!listed.stdout.trim().is_empty())
+}
+
+/// Takes the name away, and the image with its last one.
+fn remove(host: &mut Host, reference: &str) -> Result<()> {
+    if !is_there(host, reference)? {
+        return Ok(());
+    }
+    let cmd = Cmd::new("docker").args(["image", "rm", reference]);
+    host.run(&cmd)?.success(format!("'{cmd}'")).map(drop)
 }
 
 impl fmt::Display for GatewayImage {

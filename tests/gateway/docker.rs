@@ -56,7 +56,7 @@ impl Loaded {
         let ingredients = Ingredients { executable, userspace: host.program("wireguard-go") };
         let image = Image::new(&host, &ingredients).unwrap();
         let mut load = Command::new("docker").arg("load").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        image.write(&mut load.stdin.take().unwrap()).unwrap();
+        image.write(&mut load.stdin.take().unwrap(), image.reference()).unwrap();
         let output = load.wait_with_output().unwrap();
         assert!(said(&output).contains(image.reference()), "{}", said(&output));
         Loaded(image.reference().to_owned())
