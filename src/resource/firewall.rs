@@ -165,10 +165,10 @@ impl fmt::Display for FirewallRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FirewallRule { backend, place, port } = self;
         match backend {
-            Backend::Ufw => write!(f, "UDP port {port} open in ufw"),
-            Backend::Firewalld => write!(f, "UDP port {port} open in firewalld's zone {place}"),
-            Backend::Nftables => write!(f, "UDP port {port} open in the nftables chain {place}"),
-            Backend::IptablesNft | Backend::IptablesLegacy => write!(f, "UDP port {port} open in {place}"),
+            Backend::Ufw => write!(f, "UDP port {port} in ufw"),
+            Backend::Firewalld => write!(f, "UDP port {port} in firewalld's zone {place}"),
+            Backend::Nftables => write!(f, "UDP port {port} in the nftables chain {place}"),
+            Backend::IptablesNft | Backend::IptablesLegacy => write!(f, "UDP port {port} in {place}"),
         }
     }
 }
@@ -214,7 +214,7 @@ mod tests {
         facts.firewall.filters = vec![filter(Backend::Nftables, "inet filter input")];
         assert_eq!(wanted(&facts), [""; 0]);
         resolved(&mut facts).dataplane = true;
-        assert_eq!(wanted(&facts), ["UDP port 4568 open in the nftables chain inet filter input"]);
+        assert_eq!(wanted(&facts), ["UDP port 4568 in the nftables chain inet filter input"]);
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
         ]);
         assert_eq!(
             wanted(&facts),
-            ["UDP port 4567 open in the nftables chain inet t in", "UDP port 4567 open in iptables-legacy INPUT"]
+            ["UDP port 4567 in the nftables chain inet t in", "UDP port 4567 in iptables-legacy INPUT"]
         );
         facts.firewall.filters[0].drops_ipv4.clear();
         assert_eq!(wanted(&facts).len(), 1, "what is open needs none");
@@ -241,9 +241,9 @@ mod tests {
         };
         let default = filter(Backend::Firewalld, "public");
         let facts = host_network(&[default.clone(), zone("outer", "eth0"), zone("inner", "eth1")]);
-        assert_eq!(wanted(&facts), ["UDP port 4567 open in firewalld's zone outer"]);
+        assert_eq!(wanted(&facts), ["UDP port 4567 in firewalld's zone outer"]);
         let facts = host_network(&[default, zone("inner", "eth1")]);
-        assert_eq!(wanted(&facts), ["UDP port 4567 open in firewalld's zone public"]);
+        assert_eq!(wanted(&facts), ["UDP port 4567 in firewalld's zone public"]);
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn describe(exposure: Exposure, wanted: &[FirewallRule], missing: &[&FirewallRul
         return format!("install opens it: {}{off}", list(missing));
     }
     let said = match exposure {
-        _ if !wanted.is_empty() => format!("there already: {}", list(&wanted.iter().collect::<Vec<_>>())),
+        _ if !wanted.is_empty() => format!("open already: {}", list(&wanted.iter().collect::<Vec<_>>())),
         Exposure::Published => format!("Docker publishes UDP {port}, which no input chain sees; nothing to do"),
         _ => format!("nothing drops UDP {port}; nothing to do"),
     };
@@ -53,7 +53,7 @@ fn is_there(rule: &FirewallRule, context: &Context) -> bool {
 }
 
 fn left_to_you(rule: &FirewallRule) -> Outcome {
-    let detail = format!("packets are dropped, and install leaves it as it is: missing is {rule}");
+    let detail = format!("packets are dropped, and install leaves it as it is: missing is a rule for {rule}");
     Outcome::warn(detail, rule.commands().join("\n"))
 }
 
@@ -61,7 +61,7 @@ fn left_to_you(rule: &FirewallRule) -> Outcome {
 fn volatile(missing: &[&FirewallRule], context: &Context) -> Option<Outcome> {
     let keeps = |rule: &&&FirewallRule| matches!(rule.backend, Backend::Ufw | Backend::Firewalld);
     let rule = missing.iter().find(|rule| !keeps(rule)).filter(|_| !context.facts.machine.systemd)?;
-    let detail = format!("install adds a rule ({rule}), and without systemd nothing puts it back after a boot");
+    let detail = format!("install adds a rule for {rule}, and without systemd nothing puts it back after a boot");
     Some(Outcome::warn(detail, rule.commands().join("\n")))
 }
 
@@ -104,10 +104,7 @@ mod tests {
     fn a_filter_that_drops_passes_since_install_opens_it() {
         let (verdict, text) = judge(FirewallPolicy::Auto, |facts| drops(facts, Backend::Nftables, "inet filter input"));
         assert_eq!(verdict, Pass);
-        assert!(
-            text.starts_with("install opens it: UDP port 4567 open in the nftables chain inet filter input"),
-            "{text}"
-        );
+        assert!(text.starts_with("install opens it: UDP port 4567 in the nftables chain inet filter input"), "{text}");
     }
 
     #[test]
@@ -123,7 +120,7 @@ mod tests {
         };
         let (verdict, text) = judge(FirewallPolicy::Report, there);
         assert_eq!(verdict, Pass);
-        assert!(text.starts_with("there already: UDP port 4567 open in ufw"), "{text}");
+        assert!(text.starts_with("open already: UDP port 4567 in ufw"), "{text}");
     }
 
     #[test]
