@@ -6,6 +6,7 @@
 //! journal alone.
 
 mod apt_source;
+mod dkms;
 mod env_key;
 mod file;
 mod firewall;

@@ -5,7 +5,7 @@ pub mod sources;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,9 @@ pub struct Package {
 pub const LOCKS: [&str; 4] =
     ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"];
 
+/// How long apt may think about a question: without its cache it reads all of its lists anew, which is slow where all is.
+pub const ASKING: Duration = Duration::from_secs(300);
+
 /// Reads this part of the facts.
 pub fn gather(host: &Host, distro: Option<&Distro>) -> Packages {
     let status = Status::read(host).unwrap_or_default();
@@ -155,7 +158,7 @@ pub fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String
         return Ok(BTreeMap::new());
     }
     let ask = Cmd::new("apt-cache").args(cacheless(host).iter().copied()).arg("policy").args(names.iter().copied());
-    let said = host.query(&ask).map_err(|e| e.to_string())?;
+    let said = host.query(&ask.deadline(ASKING)).map_err(|e| e.to_string())?;
     if said.ok() { Ok(policy(&said.stdout)) } else { Err(complaint(&said.stderr)) }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, mismatch};
+use super::{State, dkms, mismatch};
 use crate::error::{Class, Error, Result};
 use crate::facts::kernel;
 use crate::host::{Cmd, Host, Output};
@@ -34,12 +34,18 @@ impl Module {
     }
 
     fn load(&self, host: &mut Host) -> Result<()> {
-        let said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
+        let running = kernel::release();
+        let mut said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
+        let next = kernel::next_with(host, &self.name);
+        // dkms leaves a module out, and says 0, where it finds no headers; a kernel that has it is then the nearer way (FN-12).
+        let worth_building = is_missing(&said) && (next.is_none() || dkms::has_headers(host, &running));
+        if worth_building && dkms::build(host, &self.name, &running)? {
+            said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
+        }
         if said.ok() && self.observe(host)? == State::Present {
             return Ok(());
         }
-        let next = kernel::next_with(host, &self.name);
-        Err(refusal(&self.name, &said, &kernel::release(), next.as_deref()))
+        Err(refusal(&self.name, &said, &running, next.as_deref()))
     }
 
     fn unload(&self, host: &mut Host) -> Result<()> {
@@ -52,6 +58,10 @@ impl Module {
     }
 }
 
+fn is_missing(said: &Output) -> bool {
+    said.stderr.contains("not found in directory")
+}
+
 /// Why modprobe couldn't, as one cause. `next` is another installed kernel that has the module.
 fn refusal(name: &str, said: &Output, running: &str, next: Option<&str>) -> Error {
     let mentions = |any: &[&str]| any.iter().any(|words| said.stderr.contains(words));
@@ -59,7 +69,7 @@ fn refusal(name: &str, said: &Output, running: &str, next: Option<&str>) -> Erro
         return Error::unexpected(format!("Secure Boot refuses the module {name}, which no key it knows has signed"))
             .hint("mitigator-vpn explain secure-boot");
     }
-    if mentions(&["not found in directory", "Unknown symbol", "disagrees about version", "Exec format error"]) {
+    if is_missing(said) || mentions(&["Unknown symbol", "disagrees about version", "Exec format error"]) {
         return match next {
             Some(next) => Error::new(
                 Class::Reboot,

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::facts::packages::dpkg::Status;
-use crate::facts::packages::{cacheless, lock_holder};
+use crate::facts::packages::{ASKING, cacheless, lock_holder};
 use crate::host::{Advance, Cmd, Host, Output};
+use crate::resource::dkms::{self, MakeLog};
 
 /// How long to wait for somebody else's installation to end.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -41,7 +42,8 @@ pub fn simulate_remove(host: &Host, names: &[&str]) -> Result<Transaction> {
 fn simulate(host: &Host, verb: &[&str], names: &[&str]) -> Result<Transaction> {
     // Even a simulation writes the log of its planner unless it has none.
     let cmd = Cmd::new("apt-get").args(["-s", "-q", "-o", "Dir::Log::Planner="]).args(cacheless(host).iter().copied());
-    let said = host.query(&cmd.args(verb.iter().copied()).args(names.iter().copied()))?;
+    let cmd = cmd.args(verb.iter().copied()).args(names.iter().copied()).deadline(ASKING);
+    let said = host.query(&cmd)?;
     if said.ok() {
         return Ok(transaction(&said.stdout));
     }
@@ -190,8 +192,7 @@ fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<()> {
     if said.ok() {
         return Ok(());
     }
-    let log = make_log(host);
-    let failure = failure(said, log.as_ref().map(|(_, text)| text.as_str()));
+    let failure = failure(said, MakeLog::of(host, said).as_ref());
     let mut message = format!("{what}: {}", failure.cause);
     let status = Status::read(host).unwrap_or_default();
     let half: Vec<String> = status
@@ -202,26 +203,8 @@ fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<()> {
     if !half.is_empty() {
         message.push_str(&format!("; half done: {}", half.join(", ")));
     }
-    let hint = match (failure.hint, log) {
-        (Some(hint), _) => hint,
-        (None, Some((path, _))) => format!("less {path}"),
-        (None, None) => format!("{what} (to see it all); dpkg --audit"),
-    };
+    let hint = failure.hint.unwrap_or_else(|| format!("{what} (to see it all); dpkg --audit"));
     Err(Error::unexpected(message).hint(hint))
-}
-
-/// The log of the last failed module build, if dkms has left one: it removes those that went well.
-fn make_log(host: &Host) -> Option<(String, String)> {
-    let dkms = "/var/lib/dkms";
-    for module in host.list(Path::new(dkms)) {
-        for version in host.list(&Path::new(dkms).join(&module)) {
-            let path = format!("{dkms}/{module}/{version}/build/make.log");
-            if let Ok(Some(text)) = host.read_database(Path::new(&path), 16 << 20) {
-                return Some((path, text));
-            }
-        }
-    }
-    None
 }
 
 /// Why it failed, and what to type where that is known.
@@ -231,27 +214,15 @@ struct Failure {
     hint: Option<String>,
 }
 
-fn failure(said: &Output, make_log: Option<&str>) -> Failure {
+fn failure(said: &Output, make_log: Option<&MakeLog>) -> Failure {
     let lines = || said.stderr.lines().chain(said.stdout.lines()).map(str::trim);
     let mentions = |words: &str| lines().find(|line| line.contains(words));
     let known = |cause: String, hint: &str| Failure { cause, hint: Some(hint.to_owned()) };
     if mentions("No space left on device").is_some() {
         return known("there is no space left".to_owned(), "df -h /var /usr /boot");
     }
-    if let Some(line) = mentions("Your kernel headers for kernel") {
-        let kernel = word_after(line, "for kernel ").unwrap_or("$(uname -r)");
-        let cause = format!("dkms can't build the module: the headers of kernel {kernel} are missing");
-        return known(cause, &format!("apt-get install linux-headers-{kernel}"));
-    }
-    if mentions("BUILD_EXCLUSIVE").is_some() {
-        return known("dkms won't build for this kernel, which has the module itself".to_owned(), "modprobe wireguard");
-    }
-    if mentions("Bad return status for module build").is_some() {
-        let error = make_log.and_then(|log| {
-            let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
-            lines().find(|line| line.contains("error:") || line.contains("Error ")).or_else(|| lines().next_back())
-        });
-        return Failure { cause: format!("the module doesn't build: {}", error.unwrap_or("see make.log")), hint: None };
+    if let Some((cause, hint)) = dkms::failure(said, make_log) {
+        return known(cause, &hint);
     }
     if let Some(line) = mentions("dpkg: error processing package") {
         let package = word_after(line, "processing package ").unwrap_or("a package");
@@ -347,17 +318,6 @@ mod tests {
                        dpkg: error processing package wireguard-dkms (--configure):\n";
         let found = failure(&output(headers, "E: Sub-process /usr/bin/dpkg returned an error code (1)"), None);
         assert_eq!(found.cause, "dkms can't build the module: the headers of kernel 4.19.0-21-amd64 are missing");
-        assert_eq!(found.hint.as_deref(), Some("apt-get install linux-headers-4.19.0-21-amd64"));
-
-        let build = "Error! Bad return status for module build on kernel: 4.19.0-21-amd64 (x86_64)\n\
-                     Consult /var/lib/dkms/wireguard/1.0/build/make.log for more information.\n";
-        let log = "make: Entering directory '/usr/src/linux'\n  CC [M] main.o\n\
-                   main.c:7:1: error: unknown type name 'x'\nmake: *** [Makefile:1: all] Error 2\n";
-        assert_eq!(
-            failure(&output(build, ""), Some(log)).cause,
-            "the module doesn't build: main.c:7:1: error: unknown type name 'x'"
-        );
-
         let script = "dpkg: error processing package mysql-server (--configure):\n \
                       installed mysql-server package post-installation script subprocess returned error exit status 1\n";
         let found = failure(&output("", script), None);

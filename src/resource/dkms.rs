@@ -1,0 +1,193 @@
+//! A module that dkms compiles on this host: why it was not compiled, as one cause with one way out, and having it done
+//! after all.
+//!
+//! A build that fails leaves its package half configured (FN-13). A build that is *skipped*, for want of headers, leaves a
+//! package that looks installed in every way, and no module (FN-12).
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::host::{Cmd, Host, Output};
+
+/// A small machine compiles for minutes; a deadline is only there for what hangs.
+const DEADLINE: Duration = Duration::from_secs(1800);
+
+/// What make said in a build that failed. dkms removes the logs of those that went well.
+pub struct MakeLog {
+    path: String,
+    text: String,
+}
+
+impl MakeLog {
+    /// The log that dkms names in what it said.
+    pub fn of(host: &Host, said: &Output) -> Option<MakeLog> {
+        let path = lines(said).find_map(|line| word_after(line, "Consult "))?.to_owned();
+        let text = host.read_database(Path::new(&path), 16 << 20).ok()??;
+        Some(MakeLog { path, text })
+    }
+
+    fn failure(&self, kernel: &str) -> (String, String) {
+        let lines = || self.text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mentions = |words: &[&str]| lines().find(|line| words.iter().any(|words| line.contains(words)));
+        if let Some(compiler) = lines().find_map(missing_compiler) {
+            return (format!("the compiler {compiler} is missing"), format!("apt-get install {compiler}"));
+        }
+        if mentions(&["auto.conf are missing", "scripts/basic/fixdep: "]).is_some() {
+            return (format!("the headers of kernel {kernel} are incomplete"), reinstall(kernel));
+        }
+        if mentions(&["Killed signal terminated program", "fatal error: Killed"]).is_some() {
+            return ("the kernel killed the compiler for want of memory".to_owned(), "free -m".to_owned());
+        }
+        let error = mentions(&["error:"]).or_else(|| mentions(&["Error "])).or_else(|| lines().next_back());
+        (error.unwrap_or("make gave no reason").to_owned(), format!("less {}", self.path))
+    }
+}
+
+/// The compiler in `make[1]: gcc-8: Command not found` and its like.
+fn missing_compiler(line: &str) -> Option<&str> {
+    let endings = [": Command not found", ": command not found", ": not found", ": No such file or directory"];
+    let program = endings.iter().find_map(|ending| line.strip_suffix(ending))?.rsplit(": ").next()?;
+    program.starts_with("gcc").then_some(program)
+}
+
+/// Why dkms failed, and the command that mends it; `None` where it wasn't dkms.
+pub fn failure(said: &Output, log: Option<&MakeLog>) -> Option<(String, String)> {
+    let mentions = |words: &str| lines(said).find(|line| line.contains(words));
+    if let Some(line) = mentions("Your kernel headers for kernel") {
+        return Some(no_headers(word_after(line, "for kernel ").unwrap_or("$(uname -r)")));
+    }
+    if mentions("BUILD_EXCLUSIVE").is_some() {
+        let cause = "dkms won't build for this kernel, which has the module itself";
+        return Some((cause.to_owned(), "modprobe wireguard".to_owned()));
+    }
+    let line = mentions("Bad return status for module build")?;
+    let kernel = word_after(line, "on kernel: ").unwrap_or("$(uname -r)");
+    let (cause, hint) = match log {
+        Some(log) => log.failure(kernel),
+        None => ("dkms has left no make.log".to_owned(), "dkms status".to_owned()),
+    };
+    Some((format!("the module doesn't build: {cause}"), hint))
+}
+
+/// Has dkms compile a module for this kernel if it has the source; says whether it had.
+pub fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool> {
+    let tree = format!("/var/lib/dkms/{module}");
+    let has_source = |version: &String| is_there(host, &format!("{tree}/{version}/source"));
+    let Some(version) = host.list(Path::new(&tree)).into_iter().rfind(has_source) else { return Ok(false) };
+    if !has_headers(host, kernel) {
+        let (cause, hint) = no_headers(kernel);
+        return Err(Error::unexpected(cause).hint(hint));
+    }
+    tracing::info!("having dkms build {module} {version} for {kernel}");
+    // forced, for dkms may remember a module that somebody has removed since
+    let cmd = Cmd::new("dkms").args(["install", "--force", "-m", module, "-v", &version, "-k", kernel]);
+    let said = host.run(&cmd.deadline(DEADLINE))?;
+    if said.ok() {
+        return Ok(true);
+    }
+    let (cause, hint) = failure(&said, MakeLog::of(host, &said).as_ref()).unwrap_or_else(|| {
+        let last = lines(&said).rfind(|line| !line.is_empty()).unwrap_or("it gave no reason");
+        (format!("dkms: {last}"), format!("dkms status {module}"))
+    });
+    Err(Error::unexpected(cause).hint(hint))
+}
+
+/// Whether dkms could build for this kernel. It asks no package either.
+pub fn has_headers(host: &Host, kernel: &str) -> bool {
+    is_there(host, &format!("/lib/modules/{kernel}/build/include"))
+}
+
+fn no_headers(kernel: &str) -> (String, String) {
+    (format!("dkms can't build the module: the headers of kernel {kernel} are missing"), reinstall(kernel))
+}
+
+/// Also where dpkg takes them for installed, which they are not any more. Once they are there, their package has dkms
+/// build what was left out.
+fn reinstall(kernel: &str) -> String {
+    format!("apt-get install --reinstall linux-headers-{kernel}")
+}
+
+fn is_there(host: &Host, path: &str) -> bool {
+    host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some())
+}
+
+fn lines(said: &Output) -> impl DoubleEndedIterator<Item = &str> {
+    said.stderr.lines().chain(said.stdout.lines()).map(str::trim)
+}
+
+fn word_after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
+    line.split_once(words)?.1.split_whitespace().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: &str = "Error! Bad return status for module build on kernel: 4.19.0-21-amd64 (x86_64)\n\
+                          Consult /var/lib/dkms/wireguard/1.0/build/make.log for more information.\n";
+
+    fn because(make_says: &str) -> (String, String) {
+        let said = Output { code: Some(10), stderr: FAILED.into(), ..Output::default() };
+        let log = MakeLog { path: "/var/lib/dkms/wireguard/1.0/build/make.log".into(), text: make_says.into() };
+        failure(&said, Some(&log)).unwrap()
+    }
+
+    #[test]
+    fn a_failed_build_has_one_cause_and_the_command_that_mends_it() {
+        for (make_says, cause, hint) in [
+            (
+                "  CC [M] main.o\nmain.c:7:1: error: unknown type name 'x'\nmake: *** [Makefile:1: all] Error 2\n",
+                "main.c:7:1: error: unknown type name 'x'",
+                "less /var/lib/dkms/wireguard/1.0/build/make.log",
+            ),
+            (
+                "/bin/sh: 1: gcc-8: not found\nmake[1]: *** [Makefile:308: main.o] Error 127\n",
+                "the compiler gcc-8 is missing",
+                "apt-get install gcc-8",
+            ),
+            (
+                "make[1]: gcc-10: No such file or directory\n",
+                "the compiler gcc-10 is missing",
+                "apt-get install gcc-10",
+            ),
+            (
+                "  ERROR: Kernel configuration is invalid.\n         include/generated/autoconf.h or \
+                 include/config/auto.conf are missing.\nmake: *** Error 1\n",
+                "the headers of kernel 4.19.0-21-amd64 are incomplete",
+                "apt-get install --reinstall linux-headers-4.19.0-21-amd64",
+            ),
+            (
+                "gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\n",
+                "the kernel killed the compiler for want of memory",
+                "free -m",
+            ),
+        ] {
+            assert_eq!(because(make_says), (format!("the module doesn't build: {cause}"), hint.to_owned()));
+        }
+    }
+
+    #[test]
+    fn missing_headers_are_named_with_their_kernel() {
+        let stderr = "Error! Your kernel headers for kernel 4.19.0-21-amd64 cannot be found at\n\
+                      /lib/modules/4.19.0-21-amd64/build or /lib/modules/4.19.0-21-amd64/source.\n";
+        let said = Output { code: Some(1), stderr: stderr.into(), ..Output::default() };
+        let (cause, hint) = failure(&said, None).unwrap();
+        assert_eq!(cause, "dkms can't build the module: the headers of kernel 4.19.0-21-amd64 are missing");
+        assert_eq!(hint, "apt-get install --reinstall linux-headers-4.19.0-21-amd64");
+        assert_eq!(failure(&Output::default(), None), None);
+    }
+
+    #[test]
+    fn what_dkms_has_no_source_of_is_not_built_and_without_headers_nothing_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
+        assert!(!build(&mut host, "wireguard", "4.19.0-21-amd64").unwrap());
+        std::fs::create_dir_all(dir.path().join("usr/src/wireguard-1.0")).unwrap();
+        std::fs::create_dir_all(dir.path().join("var/lib/dkms/wireguard/1.0")).unwrap();
+        let source = dir.path().join("var/lib/dkms/wireguard/1.0/source");
+        std::os::unix::fs::symlink("/usr/src/wireguard-1.0", source).unwrap();
+        let error = build(&mut host, "wireguard", "4.19.0-21-amd64").unwrap_err();
+        assert!(error.to_string().contains("the headers of kernel 4.19.0-21-amd64 are missing"), "{error}");
+    }
+}
