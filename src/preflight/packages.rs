@@ -26,7 +26,8 @@ there, look again with `ps -p PID` until that process is gone.",
         explain: "\
 Every run of apt finishes what earlier runs left half done, and fails if that fails, whatever it was asked for. So
 half-installed or half-configured packages are mended first: `dpkg --audit` lists them, `dpkg --configure -a` finishes
-them, `apt-get install --reinstall NAME` mends one that was cut off while unpacking.
+them, `apt-get install --reinstall NAME` mends one that was cut off while unpacking. Where dpkg itself was cut off, by a
+power cut, say, `dpkg --configure -a` comes first. Install does that by itself for the packages it installs.
 
 Debian 10: wireguard-dkms stays half-configured (iF) when its build failed, mostly for want of kernel headers. That one
 is a warning: install brings the headers and configures it again. The reason of a failed build is in
@@ -83,16 +84,18 @@ fn dpkg_healthy(context: &Context) -> Outcome {
             Outcome::fail("there is no apt-get or no dpkg here", "command -v apt-get dpkg")
         };
     }
-    if packages.interrupted {
-        return verdict("dpkg was cut off in the middle of its work".to_owned(), "dpkg --configure -a".to_owned());
-    }
-    if packages.broken.is_empty() {
+    if packages.broken.is_empty() && !packages.interrupted {
         return Outcome::pass("no half-done packages");
     }
     let list: Vec<String> = packages.broken.iter().map(|(name, letters)| format!("{name} ({letters})")).collect();
-    let detail = format!("half done: {}", list.join(", "));
-    // Those install asks for are configured again by that.
-    if packages.broken.keys().all(|name| packages.known.contains_key(name)) {
+    let detail = match (packages.interrupted, list.is_empty()) {
+        (false, _) => format!("half done: {}", list.join(", ")),
+        (true, true) => "dpkg was cut off in the middle of its work".to_owned(),
+        (true, false) => format!("dpkg was cut off in the middle of its work, half done: {}", list.join(", ")),
+    };
+    // Those install asks for are configured again by that, and what dpkg was cut off from is finished first.
+    let finishes = packages.broken.keys().all(|name| packages.known.contains_key(name));
+    if finishes && !(nothing_to_do && packages.interrupted) {
         return Outcome::warn(format!("{detail}; install finishes it"), "dpkg --audit");
     }
     let torn: Vec<&str> = packages
@@ -101,7 +104,8 @@ fn dpkg_healthy(context: &Context) -> Outcome {
         .filter(|(_, letters)| letters.contains('H') || letters.contains('R'))
         .map(|(name, _)| name.as_str())
         .collect();
-    let hint = if torn.is_empty() {
+    // apt does nothing before that.
+    let hint = if torn.is_empty() || packages.interrupted {
         "dpkg --configure -a".to_owned()
     } else {
         format!("apt-get install --reinstall {}", torn.join(" "))
@@ -218,10 +222,19 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_dpkg_fails_and_no_apt_at_all_too() {
+    fn a_cut_off_dpkg_is_finished_unless_it_left_others_half_done_and_without_apt_nothing_is() {
         let mut facts = Facts::healthy();
         facts.packages.interrupted = true;
-        assert_eq!(outcome("dpkg-healthy", &facts).0, Fail);
+        facts.packages.broken.insert("wireguard-tools".into(), "iU".into());
+        let (verdict, text) = outcome("dpkg-healthy", &facts);
+        assert!(verdict == Warn && text.contains("cut off") && text.contains("install finishes it"), "{text}");
+        facts.packages.broken.insert("mysql-server".into(), "iU".into());
+        let (verdict, text) = outcome("dpkg-healthy", &facts);
+        assert!(verdict == Fail && text.contains("dpkg --configure -a"), "{text}");
+        let mut facts = complete();
+        facts.packages.interrupted = true;
+        let (verdict, text) = outcome("dpkg-healthy", &facts);
+        assert!(verdict == Warn && text.contains("dpkg --configure -a"), "nothing has to be installed: {text}");
         let mut facts = Facts::healthy();
         facts.packages.apt = false;
         assert_eq!(outcome("dpkg-healthy", &facts).0, Fail);

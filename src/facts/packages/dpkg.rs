@@ -8,6 +8,8 @@ use crate::host::Host;
 
 /// dpkg's database grows with the host: some thousand packages fill what [`crate::host::MAX_FILE`] allows.
 const LIMIT: u64 = 64 << 20;
+/// What dpkg has done and not yet put into its database.
+const JOURNAL: &str = "/var/lib/dpkg/updates";
 
 /// How far dpkg has got with a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,10 +61,19 @@ impl Status {
     /// Reads the record; an empty one where there is no dpkg.
     pub fn read(host: &Host) -> Result<Status> {
         let text = host.read_database(Path::new("/var/lib/dpkg/status"), LIMIT)?.unwrap_or_default();
-        // While dpkg works, its journal stands here in files named by numbers; afterwards there is none.
-        let journal = host.list(Path::new("/var/lib/dpkg/updates"));
-        let interrupted = journal.iter().any(|name| name.bytes().all(|b| b.is_ascii_digit()));
-        Ok(Status { entries: parse(&text), interrupted })
+        let mut entries = parse(&text);
+        // While dpkg works, its journal stands here in files named by numbers, a package each; afterwards there is none.
+        let journal = host.list(Path::new(JOURNAL)).into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
+        let mut interrupted = false;
+        for name in journal {
+            interrupted = true;
+            let text = host.read_database(&Path::new(JOURNAL).join(name), LIMIT)?.unwrap_or_default();
+            for newer in parse(&text) {
+                entries.retain(|entry| entry.name != newer.name);
+                entries.push(newer);
+            }
+        }
+        Ok(Status { entries, interrupted })
     }
 
     /// The package of this name. Where several architectures have one, the one that is furthest.
@@ -188,5 +199,21 @@ Version: 2.11
         assert_eq!(Status::read(&host).unwrap(), Status::default());
         std::fs::write(updates.join("0001"), "").unwrap();
         assert!(Status::read(&host).unwrap().interrupted);
+    }
+
+    #[test]
+    fn what_stands_in_the_journal_is_newer_than_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::at(dir.path()).unwrap();
+        let updates = dir.path().join("var/lib/dpkg/updates");
+        std::fs::create_dir_all(&updates).unwrap();
+        std::fs::write(dir.path().join("var/lib/dpkg/status"), STATUS).unwrap();
+        let entry = |progress: &str| format!("Package: wireguard-tools\nStatus: install {progress}\nVersion: 2\n");
+        std::fs::write(updates.join("0000"), entry("reinstreq half-installed")).unwrap();
+        std::fs::write(updates.join("0001"), entry("ok unpacked")).unwrap();
+        let status = Status::read(&host).unwrap();
+        let letters = |name: &str| status.entry(name).map(|entry| entry.letters.clone());
+        assert_eq!(letters("wireguard-tools").as_deref(), Some("iU"));
+        assert_eq!(letters("man-db").as_deref(), Some("it"));
     }
 }
