@@ -1,5 +1,6 @@
 //! The command line as types: what can be typed, and nothing else. No IO.
 
+pub mod cluster;
 pub mod gateway;
 pub mod peers;
 
@@ -7,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use cluster::ClusterCommand;
 use gateway::GatewayCommand;
 use peers::PeersCommand;
 
@@ -133,6 +135,12 @@ pub enum Command {
     /// Read, check or edit a vpn-public.conf, anywhere, without root
     #[command(subcommand)]
     Peers(PeersCommand),
+    /// All instances from one place: plan, apply, status, add, remove
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// The far side of `cluster`: answers requests on standard input
+    #[command(hide = true)]
+    Session,
     /// The container's side: what runs as the gateway service
     #[command(subcommand)]
     Gateway(GatewayCommand),
@@ -211,8 +219,8 @@ impl Endpoint {
     }
 }
 
-/// Reads an `--endpoint`.
-fn endpoint(text: &str) -> Result<Endpoint, String> {
+/// Reads an endpoint as it is typed: `192.0.2.1`, `192.0.2.1:4567`, `[2001:db8::1]:4567`.
+pub fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(full) = text.parse::<SocketAddr>() {
         return if full.port() == 0 { Err("port 0 can't be sent to".into()) } else { Ok(Endpoint::Full(full)) };
     }

@@ -1,5 +1,6 @@
 //! What each command does, from the command line's types to an exit code.
 
+mod cluster;
 pub mod explain;
 mod facts;
 pub mod gateway;
@@ -36,6 +37,8 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Status => status::run(&host, global, output),
         Command::Undo => undo::run(&mut host, global, output),
         Command::Peers(command) => peers::run(command, &mut host, &global.dir, output),
+        Command::Cluster(command) => cluster::run(command, global, output),
+        Command::Session => cluster::session(&mut host),
         Command::Gateway(command) => gateway::run(&command, output).map(done),
         Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
         Command::Facts => facts::run(&host, global, output).map(done),

@@ -180,6 +180,15 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
         TextFile::Unusable { reason, .. } => return Err(Error::input(reason)),
     };
     let given = settings.peers.as_deref().map(|text| PeerList::parse_named("--peers", text)).transpose()?;
+    if let (true, Some(list)) = (settings.whole_list, &given) {
+        let listed = list.by_address(own.address).map(|peer| (peer.public_key, peer.endpoint));
+        return match listed == Some((own.public_key, own.endpoint)) {
+            true => Ok(list.clone()),
+            false => {
+                Err(Error::input(format!("the whole list has another section for {} than this host", own.address)))
+            }
+        };
+    }
     // A section of our own in either is made new there (FN-53): what it said before is no contradiction.
     let renewed = |list: Option<PeerList>| match list {
         Some(mut list) if list.by_address(own.address).is_some() => list.put(own.clone()).map(|()| Some(list)),

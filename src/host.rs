@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the one place they are for")]
 
 pub mod cmd;
+mod conversation;
 pub mod docker;
 mod held;
 mod lock;
@@ -24,6 +25,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::AccessFlags;
 
 pub use cmd::{Advance, Cmd, Listener, Output};
+pub use conversation::{Conversation, Heard};
 pub use lock::Lock;
 pub use write::{Appending, Mode};
 

@@ -62,6 +62,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The number that the next step will have.
+    pub fn next_step(&self) -> u64 {
+        self.next_step
+    }
+
     /// The files that were written, or begun to be.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.changes.iter().filter_map(|change| change.resource.path())

@@ -26,6 +26,8 @@
 //! - [`resume`] has a run that needs a reboot go on after it.
 //! - [`tunnel`] looks at the live device from the host and proves it by handshakes; [`gateway`] is the other side, what
 //!   runs inside the container, and the image made from this very executable.
+//! - [`cluster`] is many hosts at once: over ssh it speaks to this same executable on each of them, which runs the
+//!   pipeline above there. What hosts have is the state, cluster.toml the wish, and nothing is remembered in between.
 //! - [`report`] is what is said, to people and as JSON; [`commands`] ties it together, one file a command.
 //!
 //! # What is kept, and where it is decided
@@ -36,7 +38,7 @@
 //!   ([`wireguard::PrivateConf`]); plans, journal and reports know the text around it and the public half. Of `.env`
 //!   only our own keys are ever read into facts.
 //! - **Nobody is dropped from the list.** It is the union of what is here, what `--peers` brings and ourselves; a member
-//!   leaves by `peers remove` alone (FN-49).
+//!   leaves by `peers remove` or `cluster remove` alone (FN-49).
 //! - **One run at a time**, by a flock on the root directory: nothing to leave behind (`host::lock`).
 //!
 //! # Tried and left
@@ -49,6 +51,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod compose;
 pub mod desired;

@@ -2,6 +2,7 @@
 //!
 //! stdout carries results and nothing else; progress and errors go to stderr.
 
+mod cluster;
 mod documents;
 mod human;
 mod peers;
@@ -11,6 +12,10 @@ use std::io::{ErrorKind, Write};
 use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 
+pub use cluster::{
+    AppliedHost, Cell, ClusterApplyDocument, ClusterList, ClusterPlanDocument, ClusterStatusDocument, HostStatus,
+    PlannedHost,
+};
 pub use documents::{
     Counts, Document, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome, PlanDocument,
     PreflightDocument, StatusDocument, StepDocument, UndoDocument, UndoneDocument,
@@ -106,6 +111,12 @@ pub fn schema() -> String {
         peers_change: schemars::Schema,
         #[serde(rename = "peers diff")]
         peers_diff: schemars::Schema,
+        #[serde(rename = "cluster plan")]
+        cluster_plan: schemars::Schema,
+        #[serde(rename = "cluster apply, cluster add, cluster remove")]
+        cluster_apply: schemars::Schema,
+        #[serde(rename = "cluster status")]
+        cluster_status: schemars::Schema,
         #[serde(rename = "gateway status")]
         gateway_status: schemars::Schema,
         #[serde(rename = "gateway reconfigure")]
@@ -125,6 +136,9 @@ pub fn schema() -> String {
         peers_check: of::<PeersCheckDocument>(),
         peers_change: of::<PeersChangeDocument>(),
         peers_diff: of::<PeersDiffDocument>(),
+        cluster_plan: of::<ClusterPlanDocument>(),
+        cluster_apply: of::<ClusterApplyDocument>(),
+        cluster_status: of::<ClusterStatusDocument>(),
         gateway_status: of::<gateway::Status>(),
         gateway_reconfigure: of::<gateway::Reconfigured>(),
     };

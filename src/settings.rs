@@ -28,6 +28,9 @@ pub struct Settings {
     pub prefix: u8,
     /// The text of a member's vpn-public.conf to join with.
     pub peers: Option<String>,
+    /// Whether that text is the whole list, to be taken byte for byte, and not one of several to be united.
+    #[serde(default)]
+    pub whole_list: bool,
     /// What to do about the firewall.
     pub firewall: FirewallPolicy,
     /// How far a restart may go.
@@ -49,6 +52,7 @@ impl Default for Settings {
             port: DEFAULT_PORT,
             prefix: DEFAULT_PREFIX,
             peers: None,
+            whole_list: false,
             firewall: FirewallPolicy::Auto,
             restart: Restart::Full,
             apt_mirror: None,

@@ -3,9 +3,12 @@
 //! A kernel device is read over netlink inside the gateway's network namespace, which needs nothing in its image.
 //! A userspace device answers only on a socket inside the container, so there our own gateway is asked.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{Context, Result};
 use crate::facts::Container;
@@ -88,6 +91,14 @@ pub fn difference(live: &Live, list: &PeerList) -> Vec<String> {
         lines.push(format!("the live tunnel still has {name}, vpn-public.conf doesn't"));
     }
     lines
+}
+
+/// SHA-256 of who is a member under which address, in no order and no spelling: equal for a list and for the device that
+/// does what the list says.
+pub fn digest(members: impl Iterator<Item = (Ipv4Addr, PublicKey)>) -> String {
+    let members: BTreeSet<(Ipv4Addr, PublicKey)> = members.collect();
+    let text: String = members.iter().map(|(address, key)| format!("{address} {key}\n")).collect();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Sends one packet to each address through the tunnel: without traffic WireGuard makes no handshake.

@@ -24,26 +24,45 @@ pub enum Fate {
 /// kept. The journal goes when everything is dealt with.
 pub fn run(host: &mut Host, receipt: &Receipt, progress: &Progress) -> Result<Vec<(Resource, Fate)>> {
     let mut journal = Journal::open(host, None)?;
+    let (fates, failed) = take_all_back(host, &mut journal, &receipt.changes, progress)?;
+    if !failed {
+        journal.remove(host)?;
+    }
+    Ok(fates)
+}
+
+/// Takes back the changes from this step on, and no earlier one.
+pub fn since(host: &mut Host, step: u64, progress: &Progress) -> Result<Vec<(Resource, Fate)>> {
+    let mut changes = Receipt::load(host)?.changes;
+    changes.retain(|change| change.step >= step);
+    let mut journal = Journal::open(host, None)?;
+    take_all_back(host, &mut journal, &changes, progress).map(|(fates, _)| fates)
+}
+
+/// What became of each, and whether one could not be taken back.
+fn take_all_back(
+    host: &mut Host,
+    journal: &mut Journal,
+    changes: &[Change],
+    progress: &Progress,
+) -> Result<(Vec<(Resource, Fate)>, bool)> {
     let mut fates = Vec::new();
     let mut failed = false;
-    for change in order(&receipt.changes) {
+    for change in order(changes) {
         let task = progress.start(format!("take back {}", change.resource));
         host.tell(task.listener());
         let fate = take_back(host, change).unwrap_or_else(|error| Fate::Failed(error.to_string()));
         if let Fate::Failed(_) = fate {
             failed = true;
         } else {
-            for step in dealt_with(change, &receipt.changes) {
+            for step in dealt_with(change, changes) {
                 journal.close(step)?;
             }
             task.done();
         }
         fates.push((change.resource.clone(), fate));
     }
-    if !failed {
-        journal.remove(host)?;
-    }
-    Ok(fates)
+    Ok((fates, failed))
 }
 
 /// The changes in the order they are taken back.

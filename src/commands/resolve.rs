@@ -15,6 +15,7 @@ pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<Str
         port,
         prefix: options.prefix.unwrap_or(DEFAULT_PREFIX),
         peers,
+        whole_list: false,
         firewall: options.firewall,
         restart: options.restart,
         apt_mirror: options.apt_mirror.clone(),

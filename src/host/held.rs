@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,14 @@ impl Host {
         // Opened as it is: resolving the magic link /proc/PID/root by name would lead back to our own root.
         let seen = Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").ok()?);
         fs::metadata(seen).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+
+    /// The content of what a process sees at `path` through its own mounts; `None` where it sees no file.
+    pub fn read_seen_by(&self, pid: u32, path: &Path) -> Option<Vec<u8>> {
+        let seen = Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").ok()?);
+        let mut bytes = Vec::new();
+        fs::File::open(seen).ok()?.take(super::MAX_FILE).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
 
     /// Whether some other mount namespace has this very file mounted, so that replacing it by rename would leave a

@@ -24,6 +24,8 @@ impl Lists {
         let mut lists = Lists { here: None, given: None, unusable: None, here_file };
         match &context.facts.instance.public_conf {
             TextFile::Absent => {}
+            // What is here is replaced by a whole list, so it can't contradict that.
+            TextFile::Text(_) if context.settings.whole_list => {}
             TextFile::Text(text) => lists.here = PeerList::parse(text).ok(),
             TextFile::Unusable { .. } => lists.unusable = Some(Outcome::unknown("vpn-public.conf can't be read")),
         }

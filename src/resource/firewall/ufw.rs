@@ -34,7 +34,9 @@ pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
 }
 
 pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
-    let kept = |ipv6| Ok(ufw::ours(&host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default(), rule.port) > 0);
+    let kept = |ipv6| -> Result<bool> {
+        Ok(ufw::ours(&host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default(), rule.port) > 0)
+    };
     if kept(false)? || kept(true)? {
         let cmd = delete(rule);
         host.run(&cmd)?.success(format!("'{cmd}'"))?;

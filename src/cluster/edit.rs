@@ -1,0 +1,134 @@
+//! Edits of cluster.toml: one instance comes or goes, every comment and every other byte stays.
+
+use std::fmt::Write;
+
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+
+use super::file::{Instance, Removed};
+use crate::error::{Error, Result};
+use crate::wireguard::PeerList;
+
+/// The text with one more instance at its end. If it was removed before, that is forgotten.
+pub fn add(text: &str, instance: &Instance) -> Result<String> {
+    let mut document = parse(text)?;
+    if let Some(removed) = tables(&mut document, "removed") {
+        let address = instance.address.to_string();
+        removed.retain(|table| table.get("vpn-address").and_then(Item::as_str) != Some(&address));
+        if removed.is_empty() {
+            document.remove("removed");
+        }
+    }
+    Ok(append(&document.to_string(), &section(instance)))
+}
+
+/// The text without an instance, and with a note of who has left, if a list still knows it.
+pub fn remove(text: &str, name: &str, removed: Option<&Removed>) -> Result<String> {
+    let mut document = parse(text)?;
+    if let Some(instances) = tables(&mut document, "instance") {
+        instances.retain(|table| table.get("name").and_then(Item::as_str) != Some(name));
+    }
+    let mut text = document.to_string();
+    if let Some(Removed { vpn_address, public_key }) = removed {
+        let note = format!(
+            "# {name} has left; a host that was down then may still list it\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
+             public-key = \"{public_key}\"\n"
+        );
+        text = append(&text, &note);
+    }
+    Ok(text)
+}
+
+/// A cluster.toml from a list: ssh goes to the endpoints' addresses until somebody knows better.
+pub fn import(list: &PeerList) -> String {
+    let mut text =
+        String::from("# made from a vpn-public.conf: give the instances their names, and ssh where it goes\n");
+    for (n, peer) in (1..).zip(list.peers()) {
+        let instance = Instance {
+            name: format!("instance-{n}"),
+            ssh: format!("root@{}", peer.endpoint.ip()),
+            address: peer.address,
+            endpoint: peer.endpoint,
+        };
+        let _ = write!(text, "\n{}", section(&instance));
+    }
+    text
+}
+
+fn section(instance: &Instance) -> String {
+    let mut table = Table::new();
+    table["name"] = value(&instance.name);
+    table["ssh"] = value(&instance.ssh);
+    table["vpn-address"] = value(instance.address.to_string());
+    table["endpoint"] = value(instance.endpoint.to_string());
+    format!("[[instance]]\n{table}")
+}
+
+fn append(text: &str, section: &str) -> String {
+    let gap = match text {
+        "" => "",
+        text if text.ends_with('\n') => "\n",
+        _ => "\n\n",
+    };
+    format!("{text}{gap}{section}")
+}
+
+fn parse(text: &str) -> Result<DocumentMut> {
+    text.parse().map_err(|error: toml_edit::TomlError| Error::input(error.message().to_owned()))
+}
+
+fn tables<'d>(document: &'d mut DocumentMut, key: &str) -> Option<&'d mut ArrayOfTables> {
+    document.get_mut(key)?.as_array_of_tables_mut()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::file::ClusterFile;
+    use crate::wireguard::{Peer, PublicKey};
+
+    const TEXT: &str = "# our cluster\n[defaults]\nport = 4567 # the usual\n\n[[instance]] # Moscow\nname = \"a\"\nssh = \
+                        \"a\"\nvpn-address = \"10.8.3.1\"\nendpoint = \"192.0.2.1\"\n";
+
+    fn instance(n: u8) -> Instance {
+        Instance {
+            name: format!("h{n}"),
+            ssh: format!("root@h{n}"),
+            address: [10, 8, 3, n].into(),
+            endpoint: format!("192.0.2.{n}:4567").parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_was_added_and_removed_leaves_every_other_byte_alone() {
+        let with = add(TEXT, &instance(2)).unwrap();
+        assert!(with.starts_with(TEXT), "{with}");
+        assert_eq!(ClusterFile::parse("x", &with).unwrap().instances[1], instance(2));
+        assert_eq!(remove(&with, "h2", None).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn who_has_left_is_noted_until_it_is_added_again() {
+        let removed = Removed { vpn_address: instance(2).address, public_key: PublicKey::from_bytes([7; 32]) };
+        let with = add(TEXT, &instance(2)).unwrap();
+        let without = remove(&with, "h2", Some(&removed)).unwrap();
+        assert_eq!(ClusterFile::parse("x", &without).unwrap().removed, [removed]);
+        let again = add(&without, &instance(2)).unwrap();
+        let again = ClusterFile::parse("x", &again).unwrap();
+        assert_eq!((again.removed.len(), again.instances.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_list_becomes_a_file_that_says_the_same() {
+        let mut list = PeerList::default();
+        for n in 1..4 {
+            let Instance { address, endpoint, .. } = instance(n);
+            list.add(Peer { public_key: PublicKey::from_bytes([n; 32]), address, endpoint, keepalive: None }).unwrap();
+        }
+        let file = ClusterFile::parse("x", &import(&list)).unwrap();
+        assert_eq!(
+            file.instances.iter().map(|i| i.endpoint).collect::<Vec<_>>(),
+            list.peers().map(|p| p.endpoint).collect::<Vec<_>>()
+        );
+        assert_eq!(file.instances[2].ssh, "root@192.0.2.3");
+    }
+}

@@ -1,0 +1,378 @@
+//! The far side: what runs on a host as long as somebody is connected to it.
+//!
+//! It does what the commands on that host would do, with the same code: look, survey, plan, apply, take back. Requests
+//! come in on standard input, answers go out on standard output, and the end of the input is its end. What a request
+//! has begun is finished first: a connection that breaks leaves a host as whole as one that doesn't.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use super::wire::{Failure, Gateway, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey, Tunnel};
+use crate::apply;
+use crate::compose;
+use crate::desired::{self, Supplies};
+use crate::distro::Distro;
+use crate::error::{Class, Context, Error, Result};
+use crate::facts::{Container, Facts, PrivateFile, clock, stack};
+use crate::gateway::image;
+use crate::host::{Host, Lock};
+use crate::journal::Receipt;
+use crate::plan::{Plan, Step};
+use crate::preflight::{self, Finding, Verdict};
+use crate::progress::Progress;
+use crate::resource::{Resource, State, Tunnel as LiveTunnel};
+use crate::settings::{Restart, Settings, StackKind};
+use crate::tunnel::{self, Live};
+use crate::undo::{self, Fate};
+use crate::wireguard::{PeerList, PrivateKey, PublicKey};
+
+/// How long another run on the host is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+/// How often members that don't answer are spoken to.
+const PROVOKE_EVERY: Duration = Duration::from_secs(1);
+/// Where the gateway sees the list (its side of the contract).
+const SEEN_LIST: &str = "/srv/public.conf";
+
+/// One session on one host.
+struct Session<'h> {
+    host: &'h mut Host,
+    /// How much had come from each peer when the tunnel was last changed.
+    received: Option<HashMap<PublicKey, u64>>,
+    /// The first step of this session in the journal.
+    first_step: Option<u64>,
+}
+
+/// Answers requests until the input ends.
+pub fn run(host: &mut Host, input: impl BufRead, mut output: impl Write) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    say(&mut output, &Hello { protocol: PROTOCOL, version, now })?;
+    let mut session = Session { host, received: None, first_step: None };
+    for line in input.lines() {
+        let line = line.context("standard input")?;
+        let request = serde_json::from_str(&line).context("a request");
+        let reply = request.and_then(|request| session.answer(request));
+        say(&mut output, &reply.unwrap_or_else(|error| Reply::Failed(Failure::from(&error))))?;
+    }
+    Ok(())
+}
+
+fn say(output: &mut impl Write, words: &impl serde::Serialize) -> Result<()> {
+    let line = serde_json::to_string(words).context("a reply")? + "\n";
+    output.write_all(line.as_bytes()).and_then(|()| output.flush()).context("standard output")
+}
+
+impl Session<'_> {
+    fn answer(&mut self, request: Request) -> Result<Reply> {
+        match request {
+            Request::Look(settings) => look(self.host, &settings).map(|look| Reply::Look(Box::new(look))),
+            Request::Survey(settings) => survey(self.host, settings).map(Reply::Survey),
+            Request::MakeKey(settings) => self.make_key(&settings).map(Reply::Key),
+            Request::Apply { settings, seen } => self.apply(settings, seen),
+            Request::Probe { settings, members, patience } => {
+                self.probe(&settings.dir, &members, patience).map(Reply::Probed)
+            }
+            Request::TakeBack => self.take_back(),
+        }
+    }
+
+    /// Makes the private key and the directory it is in, and nothing else.
+    fn make_key(&mut self, settings: &Settings) -> Result<PublicKey> {
+        let _lock = lock(self.host)?;
+        let private = settings.dir.join("vpn-private.conf");
+        self.host.recover(&private)?;
+        let (facts, mut plan) = plan_files(self.host, settings)?;
+        if let PrivateFile::Present { public, .. } = facts.instance.private_conf {
+            return Ok(public);
+        }
+        plan.steps.retain(|step| match &step.resource {
+            Resource::Directory(directory) => settings.dir.starts_with(&directory.path),
+            resource => resource.path() == Some(&private),
+        });
+        self.carry_out(&plan, settings)?;
+        match Facts::of_files(self.host, settings).instance.private_conf {
+            PrivateFile::Present { public, .. } => Ok(public),
+            _ => Err(Error::unexpected(format!("{} isn't there", self.host.display(&private)))),
+        }
+    }
+
+    /// Compare and swap: the list that was seen must still be here, under the host's lock (FN-52).
+    fn apply(&mut self, settings: Settings, seen: Option<String>) -> Result<Reply> {
+        let _lock = lock(self.host)?;
+        let path = settings.dir.join("vpn-public.conf");
+        let ours = [path.clone(), settings.dir.join("vpn-private.conf")];
+        let receipt = Receipt::load(self.host)?;
+        for path in ours.iter().map(|path| path.as_path()).chain(receipt.paths()) {
+            self.host.recover(path)?;
+        }
+        let here = PeerList::read(self.host, &path)?;
+        if here.as_ref().map(PeerList::digest) != seen {
+            return Ok(Reply::Conflict(here.map(|list| list.to_text())));
+        }
+        let (_, files) = plan_files(self.host, &settings)?;
+        let gateway = stack::containers(self.host, &settings.dir).0;
+        let plan = if needs_whole_run(&settings, &pending(&files, &settings), gateway.as_ref()) {
+            let (survey, plan) = plan_whole(self.host, settings.clone())?;
+            match plan {
+                Some(plan) => plan,
+                None => return Ok(Reply::Refused(survey.findings)),
+            }
+        } else {
+            plan_list(self.host, files, &settings, gateway.is_some())?
+        };
+        let live = gateway.map(|gateway| tunnel::observe(self.host, &gateway)).transpose()?.flatten();
+        self.received = Some(received(live.as_ref()));
+        self.carry_out(&plan, &settings)?;
+        Ok(Reply::Applied(plan.steps.iter().map(Step::to_string).collect()))
+    }
+
+    fn carry_out(&mut self, plan: &Plan, settings: &Settings) -> Result<()> {
+        let next = Receipt::load(self.host)?.next_step();
+        self.first_step.get_or_insert(next);
+        apply::run(self.host, plan, &settings.ignore, &Progress::Silent)
+    }
+
+    /// Speaks to the members until all have answered, or patience is at its end. One that answers has proven both
+    /// directions: what comes from it is counted only if its key was right (FN-25).
+    fn probe(&mut self, dir: &Path, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Probed>> {
+        let deadline = Instant::now() + patience;
+        let mut provoked: Option<Instant> = None;
+        loop {
+            let gateway = stack::containers(self.host, dir).0;
+            let live = gateway.as_ref().map(|gateway| tunnel::observe(self.host, gateway)).transpose()?.flatten();
+            let before = self.received.get_or_insert_with(|| received(live.as_ref()));
+            let probed = probed(live.as_ref(), members, before);
+            let silent: Vec<Ipv4Addr> = probed.iter().filter(|p| !p.answers).map(|p| p.address).collect();
+            let (Some(gateway), false) = (gateway, silent.is_empty() || Instant::now() >= deadline) else {
+                return Ok(probed);
+            };
+            if provoked.is_none_or(|at| at.elapsed() >= PROVOKE_EVERY) {
+                tunnel::provoke(self.host, &gateway, &silent)?;
+                provoked = Some(Instant::now());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn take_back(&mut self) -> Result<Reply> {
+        let Some(step) = self.first_step.take() else { return Ok(Reply::Done) };
+        let _lock = lock(self.host)?;
+        for (resource, fate) in undo::since(self.host, step, &Progress::Silent)? {
+            match fate {
+                Fate::TakenBack => {}
+                Fate::Kept(now) => {
+                    return Err(Error::new(
+                        Class::Step,
+                        format!("{resource} stays: somebody has changed it since: {now}"),
+                    ));
+                }
+                Fate::Failed(reason) => return Err(Error::new(Class::Step, format!("{resource}: {reason}"))),
+            }
+        }
+        Ok(Reply::Done)
+    }
+}
+
+/// The host's lock; another run on it is waited for.
+fn lock(host: &Host) -> Result<Lock> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match host.lock() {
+            Err(error) if error.class() == Class::Locked && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn look(host: &Host, settings: &Settings) -> Result<Look> {
+    let (facts, files) = plan_files(host, settings)?;
+    let list = PeerList::read(host, &settings.dir.join("vpn-public.conf"))?;
+    let key = match facts.instance.private_conf {
+        PrivateFile::Present { public, .. } => Some(public),
+        _ => None,
+    };
+    let gateway = match stack::containers(host, &settings.dir).0 {
+        Some(container) => Some(look_into(host, container, list.as_ref())?),
+        None => None,
+    };
+    Ok(Look {
+        key,
+        list: list.map(|list| list.to_text()),
+        pending: pending(&files, settings),
+        gateway,
+        synchronised: clock::gather(host).synchronised,
+    })
+}
+
+fn look_into(host: &Host, container: Container, list: Option<&PeerList>) -> Result<Gateway> {
+    let seen = host.read_seen_by(container.pid, Path::new(SEEN_LIST));
+    let seen = seen.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+    let tunnel = tunnel::observe(host, &container)?.map(|live| {
+        let own = live.public_key.and_then(|key| list?.peers().find(|peer| peer.public_key == key));
+        let own = own.map(|peer| (peer.address, peer.public_key));
+        let others = live.peers.iter().filter_map(|peer| Some((peer.address?, peer.public_key)));
+        let differences = list.map(|list| tunnel::difference(&live, list)).unwrap_or_default();
+        Tunnel { key: live.public_key, members: tunnel::digest(others.chain(own)), differences }
+    });
+    Ok(Gateway { seen, stale: container.stale, tunnel })
+}
+
+fn survey(host: &Host, settings: Settings) -> Result<Survey> {
+    plan_whole(host, settings).map(|(survey, _)| survey)
+}
+
+/// What a whole install would do, unless a check forbids it.
+fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Plan>)> {
+    let (facts, distro) = Facts::gather(host, &settings);
+    if facts.instance.default_stack {
+        settings.stack = StackKind::Default;
+    }
+    let distro: Result<&Distro, &str> = distro.as_ref().map_err(String::as_str);
+    let mut findings = preflight::run(&preflight::Context { facts: &facts, distro, settings: &settings });
+    findings.retain(|finding: &Finding| matches!(finding.outcome, Verdict::Fail | Verdict::Warn));
+    let refused = findings.iter().any(|finding| finding.outcome == Verdict::Fail);
+    let mut survey = Survey { findings, refused, ..Survey::default() };
+    if refused {
+        return Ok((survey, None));
+    }
+    let executable = match settings.stack {
+        StackKind::Default => image::digest(host, &image::executable()?)?,
+        StackKind::Vendor => String::new(),
+    };
+    let supplies = Supplies { key: PrivateKey::generate(), executable };
+    let plan = Plan::diff(host, desired::resources(&facts, distro.ok(), &settings, &supplies)?)?;
+    survey.steps = plan.steps.iter().map(Step::to_string).collect();
+    survey.outage = plan.outage().map(str::to_owned);
+    Ok((survey, Some(plan)))
+}
+
+/// What the files alone say has to change. A fraction of a whole survey, which costs a second of each host.
+fn plan_files(host: &Host, settings: &Settings) -> Result<(Facts, Plan)> {
+    let facts = Facts::of_files(host, settings);
+    let executable = "0".repeat(64);
+    let supplies = Supplies { key: PrivateKey::generate(), executable };
+    let plan = Plan::diff(host, desired::resources(&facts, None, settings, &supplies)?)?;
+    Ok((facts, plan))
+}
+
+/// The steps that a change of the list alone doesn't cover. An older image of our own gateway serves as well: a newer one
+/// is worth no restart here.
+fn pending(files: &Plan, settings: &Settings) -> Vec<String> {
+    let (list, base) = (settings.dir.join("vpn-public.conf"), settings.dir.join(compose::BASE_NAME));
+    let others = files.steps.iter().filter(|step| {
+        step.resource.path().is_some_and(|path| path.starts_with(&settings.dir) && path != list && path != base)
+    });
+    others.map(Step::to_string).collect()
+}
+
+fn needs_whole_run(settings: &Settings, pending: &[String], gateway: Option<&Container>) -> bool {
+    let fresh = gateway.is_some_and(|gateway| gateway.state == "running" && gateway.stale.is_empty());
+    !pending.is_empty() || (settings.restart != Restart::None && !fresh)
+}
+
+/// A new list for an instance that is otherwise as it should be: the file, then the tunnel, without a restart (C2).
+fn plan_list(host: &Host, mut files: Plan, settings: &Settings, live: bool) -> Result<Plan> {
+    let public_conf = settings.dir.join("vpn-public.conf");
+    files.steps.retain(|step| step.resource.path() == Some(&public_conf));
+    if live && settings.restart != Restart::None {
+        let compose = stack::gather(host, settings).commands.into_iter().next();
+        let compose = compose.ok_or_else(|| {
+            Error::new(Class::Step, "there is no compose command").hint("mitigator-vpn explain compose")
+        })?;
+        let resource = Resource::Tunnel(LiveTunnel { dir: settings.dir.clone(), public_conf, compose });
+        files.steps.push(Step { resource, before: State::Outdated, after: State::Running });
+    }
+    Ok(files)
+}
+
+fn received(live: Option<&Live>) -> HashMap<PublicKey, u64> {
+    live.into_iter().flat_map(|live| &live.peers).map(|peer| (peer.public_key, peer.received)).collect()
+}
+
+fn probed(live: Option<&Live>, members: &[Ipv4Addr], before: &HashMap<PublicKey, u64>) -> Vec<Probed> {
+    let peer = |address: &Ipv4Addr| live?.peers.iter().find(|peer| peer.address == Some(*address));
+    let each = members.iter().map(|address| match peer(address) {
+        None => Probed { address: *address, endpoint: None, handshake_age: None, received: 0, sent: 0, answers: false },
+        Some(peer) => Probed {
+            address: *address,
+            endpoint: peer.endpoint,
+            handshake_age: peer.handshake_age,
+            received: peer.received,
+            sent: peer.sent,
+            // A device that was made anew counts from zero again.
+            answers: peer.received != before.get(&peer.public_key).copied().unwrap_or(0),
+        },
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    struct Far {
+        dir: tempfile::TempDir,
+    }
+
+    impl Far {
+        fn new() -> Far {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(dir.path().join("srv/mitigator")).unwrap();
+            Far { dir }
+        }
+
+        fn settings(&self) -> Settings {
+            Settings {
+                vpn_address: Some([10, 8, 3, 1].into()),
+                endpoint: Some("192.0.2.1:4567".parse().unwrap()),
+                restart: Restart::None,
+                ..Settings::default()
+            }
+        }
+
+        /// The replies to these requests, over the wire.
+        fn ask(&self, requests: &[Request]) -> Vec<Reply> {
+            let input: String = requests.iter().map(|r| serde_json::to_string(r).unwrap() + "\n").collect();
+            let mut output = Vec::new();
+            run(&mut Host::at(self.dir.path()).unwrap(), input.as_bytes(), &mut output).unwrap();
+            let text = String::from_utf8(output).unwrap();
+            text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join("srv/mitigator").join(name)
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_only_its_public_half_leaves() {
+        let far = Far::new();
+        let replies = far.ask(&[Request::MakeKey(far.settings()), Request::MakeKey(far.settings())]);
+        let [Reply::Key(first), Reply::Key(second)] = &replies[..] else { panic!("{replies:?}") };
+        assert_eq!(first, second);
+        let text = std::fs::read_to_string(far.path("vpn-private.conf")).unwrap();
+        let secret = text.split("PrivateKey = ").nth(1).unwrap().trim().to_owned();
+        assert!(!format!("{replies:?}").contains(&secret));
+        assert!(!far.path("vpn-public.conf").exists(), "and nothing else is made");
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_and_the_session_goes_on() {
+        let far = Far::new();
+        let mut output = Vec::new();
+        let look = serde_json::to_string(&Request::Look(far.settings())).unwrap();
+        run(&mut Host::at(far.dir.path()).unwrap(), format!("{{}}\n{look}\n").as_bytes(), &mut output).unwrap();
+        let text = String::from_utf8(output).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("failed") && lines[2].contains("look"), "{text}");
+    }
+}

@@ -1,0 +1,188 @@
+//! How a cluster stands: who hears whom, where the copies differ, and the likely cause. Pure.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::fleet::{Fleet, Node, State};
+use super::rollout::told;
+use super::wire::Probed;
+use crate::report::{Cell, HostStatus};
+use crate::tunnel;
+use crate::wireguard::PeerList;
+
+/// Clocks that are further apart than this are worth a word (FN-30).
+const CLOCK: i64 = 5_000;
+
+/// What each host that was asked heard of the others.
+pub type Heard = BTreeMap<Ipv4Addr, Vec<Probed>>;
+
+/// Everything that is to be said.
+pub struct Picture {
+    /// Each host.
+    pub hosts: Vec<HostStatus>,
+    /// Each direction of each pair.
+    pub cells: Vec<Cell>,
+    /// What differs: a sentence each.
+    pub differences: Vec<String>,
+}
+
+impl Picture {
+    /// Puts together what was seen and heard. `list` is what all should have.
+    pub fn new(fleet: &Fleet, heard: &Heard, list: &PeerList) -> Picture {
+        let median = median(fleet.nodes.iter().filter_map(|node| node.clock).collect());
+        let clock = |node: &Node| Some(node.clock? - median?);
+        let hosts = fleet.nodes.iter().map(|node| host(node, clock(node))).collect();
+        let mut differences: Vec<String> = Vec::new();
+        for node in &fleet.nodes {
+            differences
+                .extend(of_host(node, clock(node), list).into_iter().map(|d| format!("{}: {d}", node.instance.name)));
+        }
+        let ears = Ears { fleet, heard, list };
+        let cells: Vec<Cell> =
+            fleet.nodes.iter().filter(|node| node.seen().is_some()).flat_map(|n| ears.cells(n)).collect();
+        let name = |address: Ipv4Addr| {
+            fleet.by_address(address).map_or_else(|| address.to_string(), |node| node.instance.name.clone())
+        };
+        for cell in cells.iter().filter(|cell| cell.verdict != "ok") {
+            let cause = cell.cause.as_deref().unwrap_or("unknown");
+            differences.push(format!("{} gets no answer from {}: {cause}", name(cell.from), name(cell.to)));
+        }
+        Picture { hosts, cells, differences }
+    }
+}
+
+fn host(node: &Node, clock_offset: Option<i64>) -> HostStatus {
+    let seen = node.seen();
+    let gateway = seen.and_then(|seen| seen.look.gateway.as_ref());
+    let list = seen.and_then(|seen| seen.list.as_ref());
+    HostStatus {
+        name: node.instance.name.clone(),
+        vpn_address: node.instance.address,
+        seen: seen.is_some(),
+        disk: node.digest(),
+        container: gateway.and_then(|gateway| gateway.seen.clone()),
+        live: gateway.and_then(|gateway| gateway.tunnel.as_ref()).map(|tunnel| tunnel.members.clone()),
+        live_expected: list.map(|list| tunnel::digest(list.peers().map(|peer| (peer.address, peer.public_key)))),
+        clock_offset,
+    }
+}
+
+/// What differs on one host.
+fn of_host(node: &Node, clock: Option<i64>, list: &PeerList) -> Vec<String> {
+    let seen = match &node.state {
+        State::Down(error) => return vec![format!("can't be looked at: {}", told(error))],
+        State::Seen(seen) => seen,
+    };
+    let mut differences = Vec::new();
+    match node.digest() {
+        None => differences.push("it has no vpn-public.conf; mend it: cluster apply".to_owned()),
+        Some(digest) if digest != list.digest() => {
+            differences.push(format!("its list {}… is an older one; mend it: cluster apply", &digest[..12]));
+        }
+        Some(_) => {}
+    }
+    differences.extend(seen.look.pending.iter().map(|step| format!("install would {step}; mend it: cluster apply")));
+    match &seen.look.gateway {
+        None => differences.push("its gateway doesn't run; mend it: cluster apply".to_owned()),
+        Some(gateway) if !gateway.stale.is_empty() => {
+            differences.push(
+                "its gateway sees an old copy of the list, only a new container helps; mend it: cluster apply"
+                    .to_owned(),
+            );
+        }
+        Some(gateway) => match &gateway.tunnel {
+            None => differences.push("its gateway has no tunnel; look there: docker-compose logs gateway".to_owned()),
+            Some(tunnel) => differences.extend(tunnel.differences.iter().cloned()),
+        },
+    }
+    if let Some(offset) = clock.filter(|offset| offset.abs() > CLOCK) {
+        let direction = if offset > 0 { "ahead of" } else { "behind" };
+        differences.push(format!(
+            "its clock is {} s {direction} the others'; mend it: timedatectl set-ntp true",
+            offset.abs() / 1000
+        ));
+    }
+    differences
+}
+
+struct Ears<'a> {
+    fleet: &'a Fleet,
+    heard: &'a Heard,
+    list: &'a PeerList,
+}
+
+impl Ears<'_> {
+    /// What one host hears of each other member.
+    fn cells(&self, from: &Node) -> Vec<Cell> {
+        let heard = self.heard.get(&from.instance.address).map_or(&[][..], Vec::as_slice);
+        let others = self.list.peers().filter(|peer| peer.address != from.instance.address);
+        let cells = others.map(|peer| {
+            let probed = heard.iter().find(|probed| probed.address == peer.address);
+            let ok = probed.is_some_and(|probed| probed.answers);
+            Cell {
+                from: from.instance.address,
+                to: peer.address,
+                handshake_age: probed.and_then(|probed| probed.handshake_age),
+                verdict: if ok { "ok" } else { "no-answer" }.to_owned(),
+                cause: (!ok).then(|| self.cause(from, peer.address).to_owned()),
+            }
+        });
+        cells.collect()
+    }
+
+    /// Why one doesn't hear the other, the plainest reason first.
+    fn cause(&self, from: &Node, to: Ipv4Addr) -> &'static str {
+        let tunnel = |node: &Node| {
+            node.seen().is_some_and(|seen| seen.look.gateway.as_ref().is_some_and(|gateway| gateway.tunnel.is_some()))
+        };
+        let stale = |node: &Node| {
+            node.seen().is_some_and(|seen| seen.look.gateway.as_ref().is_some_and(|gateway| !gateway.stale.is_empty()))
+        };
+        let other = self.fleet.by_address(to);
+        match other {
+            _ if !tunnel(from) => "no-tunnel",
+            _ if stale(from) => "stale-mount",
+            Some(other) if other.seen().is_none() => "down",
+            Some(other) if stale(other) => "stale-mount",
+            Some(other) if !tunnel(other) => "no-tunnel",
+            Some(other) if !knows(other, from) || !knows(from, other) => "lacks-key",
+            _ if self.is_elsewhere(to) => "wrong-endpoint",
+            Some(other) if self.clocks_differ(from, other) => "clock",
+            _ => "blocked",
+        }
+    }
+
+    /// Whether somebody hears it from another address than the list says.
+    fn is_elsewhere(&self, to: Ipv4Addr) -> bool {
+        let listed: Option<IpAddr> = self.list.by_address(to).map(|peer| peer.endpoint.ip());
+        let answers = self.heard.values().flatten().filter(|probed| probed.address == to && probed.answers);
+        answers.filter_map(|probed| probed.endpoint).any(|endpoint| Some(endpoint.ip()) != listed)
+    }
+
+    fn clocks_differ(&self, from: &Node, to: &Node) -> bool {
+        from.clock.zip(to.clock).is_some_and(|(a, b)| (a - b).abs() > CLOCK)
+    }
+}
+
+/// Whether one host's list has the other with the key that it has.
+fn knows(one: &Node, other: &Node) -> bool {
+    let listed = one.seen().and_then(|seen| seen.list.as_ref()?.by_address(other.instance.address));
+    let own = other.seen().and_then(|seen| seen.look.key);
+    listed.map(|peer| peer.public_key) == own && own.is_some()
+}
+
+fn median(mut values: Vec<i64>) -> Option<i64> {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_clock_that_is_off_does_not_move_the_median() {
+        assert_eq!(median(vec![10, -20, 86_400_000]), Some(10));
+        assert_eq!(median(vec![]), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! What the two sides say to each other: one JSON value a line, a request and its reply in turn.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Class, Error};
+use crate::preflight::Finding;
+use crate::settings::Settings;
+use crate::wireguard::PublicKey;
+
+/// The version of these messages. Both sides are the same executable, so another one means a damaged copy.
+pub const PROTOCOL: u32 = 1;
+
+/// The far side's first line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The version of the messages.
+    pub protocol: u32,
+    /// The program's version.
+    pub version: String,
+    /// The far side's clock, in milliseconds since 1970.
+    pub now: u64,
+}
+
+/// What the operator's side asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// How the host stands. Changes nothing.
+    Look(Settings),
+    /// What a whole install would meet and change. Changes nothing.
+    Survey(Settings),
+    /// A private key, if there is none yet; it stays where it is made (FN-51).
+    MakeKey(Settings),
+    /// Make it so, if the list is still the one that was seen (FN-52).
+    Apply {
+        /// What to make so; `peers` is the whole list.
+        settings: Settings,
+        /// The digest of the list that the operator's side has seen; `None` for no list.
+        seen: Option<String>,
+    },
+    /// Which of these members answer through the tunnel.
+    Probe {
+        /// The instance's directory.
+        settings: Settings,
+        /// The members, by VPN address.
+        members: Vec<Ipv4Addr>,
+        /// How long to wait for those that don't.
+        patience: Duration,
+    },
+    /// Take back what this session has changed.
+    TakeBack,
+}
+
+/// What the far side answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To `Look`.
+    Look(Box<Look>),
+    /// To `Survey`.
+    Survey(Survey),
+    /// To `MakeKey`: the public half.
+    Key(PublicKey),
+    /// To `Apply`: the steps, each in a few words.
+    Applied(Vec<String>),
+    /// To `Apply`: somebody else was faster; the list as it is now.
+    Conflict(Option<String>),
+    /// To `Apply`: checks forbid it. Nothing has changed.
+    Refused(Vec<Finding>),
+    /// To `Probe`.
+    Probed(Vec<Probed>),
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// How a host stands, as far as the cluster is concerned.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Look {
+    /// The public half of its key.
+    pub key: Option<PublicKey>,
+    /// The text of vpn-public.conf.
+    pub list: Option<String>,
+    /// What else in the instance's directory is not as it should be: a step each.
+    pub pending: Vec<String>,
+    /// The running gateway.
+    pub gateway: Option<Gateway>,
+    /// Whether something keeps its clock right.
+    pub synchronised: Option<bool>,
+}
+
+/// A running gateway.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Gateway {
+    /// SHA-256 of the list as the container sees it.
+    pub seen: Option<String>,
+    /// Files that it sees in an outdated copy (FN-40).
+    pub stale: Vec<String>,
+    /// Its tunnel.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// A live tunnel.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// The device's own key.
+    pub key: Option<PublicKey>,
+    /// SHA-256 of the members that the device has, itself among them; see [`crate::tunnel::digest`].
+    pub members: String,
+    /// What the device lacks of the list on disk, or has beyond it.
+    pub differences: Vec<String>,
+}
+
+/// What a whole install would meet and change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Survey {
+    /// Checks that forbid it or warn.
+    pub findings: Vec<Finding>,
+    /// Whether one of them forbids it.
+    pub refused: bool,
+    /// The steps, each in a few words.
+    pub steps: Vec<String>,
+    /// The outage, if there is one.
+    pub outage: Option<String>,
+}
+
+/// One member as seen through the tunnel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Probed {
+    /// Its address in the VPN.
+    pub address: Ipv4Addr,
+    /// Where its packets go now.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since the last handshake.
+    pub handshake_age: Option<u64>,
+    /// Bytes that came from it.
+    pub received: u64,
+    /// Bytes that went to it.
+    pub sent: u64,
+    /// Whether something came from it since this session last changed the tunnel, or began to ask.
+    pub answers: bool,
+}
+
+/// A failure on its way over the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The exit code of its class.
+    pub exit: u8,
+    /// What failed.
+    pub message: String,
+    /// The way out.
+    pub hint: Option<String>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let hint = error.way_out().map(str::to_owned);
+        Failure { exit: error.class().exit_code(), message: error.to_string(), hint }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        const CLASSES: [Class; 6] =
+            [Class::Input, Class::Refused, Class::Reboot, Class::Unproven, Class::Step, Class::Locked];
+        let class = CLASSES.into_iter().find(|class| class.exit_code() == failure.exit);
+        let error = Error::new(class.unwrap_or(Class::Unexpected), failure.message);
+        match failure.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}

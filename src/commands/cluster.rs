@@ -1,0 +1,394 @@
+//! `cluster`: all instances from one place.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::confirm;
+use crate::cli::Global;
+use crate::cli::cluster::{ClusterCommand, Policy, Target};
+use crate::cluster::file::{ClusterFile, Instance, Removed};
+use crate::cluster::fleet::{Fleet, Node, State};
+use crate::cluster::members::Union;
+use crate::cluster::rollout::{self, Fate, Need, Rollout, Run, told};
+use crate::cluster::ssh::{Program, Ssh};
+use crate::cluster::status::{Heard, Picture};
+use crate::cluster::wire::{Reply, Request};
+use crate::cluster::{edit, session};
+use crate::error::{Class, Context, Error, Result};
+use crate::host::{Host, Mode};
+use crate::report::{
+    AppliedHost, ClusterApplyDocument, ClusterList, ClusterPlanDocument, ClusterStatusDocument, Outcome, Output,
+    PlannedHost, SCHEMA,
+};
+use crate::settings::Settings;
+use crate::wireguard::{Change, PeerList};
+
+/// One round of WireGuard's own handshake retries.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Runs one of them.
+pub fn run(command: ClusterCommand, global: &Global, output: &Output) -> Result<ExitCode> {
+    match command {
+        ClusterCommand::Plan { target, policy } => {
+            let cluster = Cluster::open(global, target, output)?;
+            let mut fleet = cluster.gather(Some(&policy))?;
+            let (document, _) = cluster.plan(&mut fleet)?;
+            output.document(&document)?;
+            Ok(match document.outcome {
+                Outcome::Pass => ExitCode::SUCCESS,
+                Outcome::Warn => Class::Unproven.into(),
+                Outcome::Fail => Class::Refused.into(),
+            })
+        }
+        ClusterCommand::Apply { target, policy } => {
+            let mut cluster = Cluster::open(global, target, output)?;
+            let fleet = cluster.gather(Some(&policy))?;
+            cluster.apply(fleet, &policy, |_| Ok(()))
+        }
+        ClusterCommand::Status { target } => status(Cluster::open(global, target, output)?),
+        ClusterCommand::Add { name, ssh, vpn_address, endpoint, target, policy } => {
+            let mut cluster = Cluster::open_or_new(global, target, output)?;
+            let endpoint = endpoint.with_port(cluster.file.port);
+            let instance = Instance { name, ssh, address: vpn_address, endpoint };
+            cluster.change(&mut |text| edit::add(text, &instance))?;
+            let fleet = cluster.gather(Some(&policy))?;
+            cluster.apply(fleet, &policy, |cluster| cluster.write(|text| edit::add(text, &instance)))
+        }
+        ClusterCommand::Remove { name, target, policy } => {
+            let mut cluster = Cluster::open(global, target, output)?;
+            remove(&mut cluster, &name, &policy)
+        }
+        ClusterCommand::Import { list } => import(&list, output),
+    }
+}
+
+/// The far side of a connection.
+pub fn session(host: &mut Host) -> Result<ExitCode> {
+    session::run(host, std::io::stdin().lock(), std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+}
+
+/// A cluster.toml, and the way to its hosts.
+struct Cluster<'g> {
+    global: &'g Global,
+    output: &'g Output,
+    target: Target,
+    file: ClusterFile,
+    text: String,
+    ssh: Ssh,
+    host: Host,
+}
+
+impl<'g> Cluster<'g> {
+    fn open(global: &'g Global, target: Target, output: &'g Output) -> Result<Self> {
+        let text = read(&Host::live(), &target.file)?.ok_or_else(|| {
+            Error::input(format!("{}: no such file", target.file.display()))
+                .hint("name it with -f; one is made from a list by: mitigator-vpn cluster import vpn-public.conf")
+        })?;
+        Self::with(global, target, output, text)
+    }
+
+    fn open_or_new(global: &'g Global, target: Target, output: &'g Output) -> Result<Self> {
+        match read(&Host::live(), &target.file)? {
+            Some(text) => Self::with(global, target, output, text),
+            None => Self::with(global, target, output, String::new()),
+        }
+    }
+
+    fn with(global: &'g Global, target: Target, output: &'g Output, text: String) -> Result<Self> {
+        let host = Host::live();
+        // The first instance of a cluster is added to nothing.
+        let file = if text.is_empty() {
+            ClusterFile::default()
+        } else {
+            ClusterFile::parse(&target.file.display().to_string(), &text)?
+        };
+        let ssh = Ssh {
+            config: target.ssh_config.as_ref().map(|path| path.display().to_string()),
+            may_ask: std::io::IsTerminal::is_terminal(&std::io::stdin()),
+            program: Program::running(&host)?,
+        };
+        for name in &target.accept_key {
+            file.select(&target.file, std::slice::from_ref(name))?;
+        }
+        Ok(Cluster { global, output, target, file, text, ssh, host })
+    }
+
+    /// Takes a change of the text for granted in this run; the file itself is written when it has been confirmed.
+    fn change(&mut self, change: &mut dyn FnMut(&str) -> Result<String>) -> Result<()> {
+        self.text = change(&self.text)?;
+        self.file = ClusterFile::parse(&self.target.file.display().to_string(), &self.text)?;
+        Ok(())
+    }
+
+    /// Writes a change of the file as it is by now: somebody else may have changed it as well.
+    fn write(&mut self, change: impl Fn(&str) -> Result<String>) -> Result<()> {
+        let path = std::path::absolute(&self.target.file).context("cluster.toml")?;
+        let _lock = self.host.lock_beside(&path)?;
+        let now = read(&self.host, &self.target.file)?.unwrap_or_default();
+        let text = change(&now)?;
+        self.file = ClusterFile::parse(&self.target.file.display().to_string(), &text)?;
+        if text != now {
+            self.host.write(&path, text.as_bytes(), Mode::PUBLIC)?;
+        }
+        self.text = text;
+        Ok(())
+    }
+
+    fn settings(&self, policy: Option<&Policy>) -> Settings {
+        let settings = Settings {
+            dir: self.file.dir.clone(),
+            port: self.file.port,
+            prefix: self.file.prefix,
+            ignore: self.global.ignore.clone(),
+            ..Settings::default()
+        };
+        match policy {
+            None => settings,
+            Some(policy) => Settings {
+                firewall: policy.firewall,
+                restart: policy.restart,
+                apt_mirror: policy.apt_mirror.clone(),
+                stack: policy.stack,
+                ..settings
+            },
+        }
+    }
+
+    fn gather(&self, policy: Option<&Policy>) -> Result<Fleet> {
+        let instances = self.file.select(&self.target.file, &self.target.only)?;
+        let task = self.output.progress().start(format!("look at {} hosts", instances.len()));
+        let settings = self.settings(policy);
+        let fleet = Fleet::gather(&self.host, &self.ssh, instances, &settings, usize::from(self.target.parallel));
+        task.done();
+        Ok(fleet)
+    }
+
+    /// What would be done, and the same for people. Changes nothing.
+    fn plan(&self, fleet: &mut Fleet) -> Result<(ClusterPlanDocument, BTreeMap<Ipv4Addr, Need>)> {
+        let Union { list, keyless } = fleet.unite(&self.file, &self.target.accept_key)?;
+        let task = self.output.progress().start("see what has to be done".to_owned());
+        let needs = rollout::needs(fleet, &list, keyless.is_empty());
+        task.done();
+        let hosts: Vec<PlannedHost> =
+            fleet.nodes.iter().map(|node| planned(node, &needs[&node.instance.address])).collect();
+        let outcome = match () {
+            () if hosts.iter().any(|host| host.need == "refused") => Outcome::Fail,
+            () if hosts.iter().any(|host| host.need == "behind") => Outcome::Warn,
+            () => Outcome::Pass,
+        };
+        let list = ClusterList {
+            digest: keyless.is_empty().then(|| list.digest()),
+            members: list.len() + keyless.len(),
+            changes: changes(fleet, &list),
+        };
+        Ok((ClusterPlanDocument { schema: SCHEMA, list, hosts, outcome }, needs))
+    }
+
+    /// Plans, asks, carries out, looks again. `confirmed` is done in between, once somebody has said yes.
+    fn apply(
+        &mut self,
+        mut fleet: Fleet,
+        policy: &Policy,
+        confirmed: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<ExitCode> {
+        let (plan, needs) = self.plan(&mut fleet)?;
+        if !plan.is_empty() && !self.global.yes {
+            confirm("apply?", self.output, || self.output.document(&plan))?;
+        }
+        confirmed(self)?;
+        let accepted = self.target.accept_key.clone();
+        let mut run = Run {
+            fleet: &mut fleet,
+            accepted: &accepted,
+            batch: usize::from(policy.batch),
+            progress: self.output.progress(),
+        };
+        let rollout = run.carry_out(needs.clone(), |fleet| self.refresh(fleet, policy))?;
+        if !rollout.fates.is_empty() {
+            fleet.each(|node| node.seen().is_some(), Node::look_again);
+        }
+        fleet.hang_up();
+        let document = applied(&fleet, &needs, rollout);
+        self.output.document(&document)?;
+        Ok(exit_code(&document, &needs))
+    }
+
+    /// Takes in what another operator has made of cluster.toml, and says who is a member now.
+    fn refresh(&mut self, fleet: &mut Fleet, policy: &Policy) -> Result<Union> {
+        if let Some(text) = read(&self.host, &self.target.file)?.filter(|text| *text != self.text) {
+            self.file = ClusterFile::parse(&self.target.file.display().to_string(), &text)?;
+            self.text = text;
+        }
+        if self.target.only.is_empty() {
+            fleet.nodes.retain(|node| self.file.instances.contains(&node.instance));
+            let known = |instance: &Instance| fleet.nodes.iter().any(|node| node.instance == *instance);
+            let new: Vec<Instance> = self.file.instances.iter().filter(|i| !known(i)).cloned().collect();
+            if !new.is_empty() {
+                let settings = self.settings(Some(policy));
+                let more = Fleet::gather(&self.host, &self.ssh, new, &settings, fleet.parallel);
+                fleet.nodes.extend(more.nodes);
+            }
+        }
+        fleet.unite(&self.file, &self.target.accept_key)
+    }
+}
+
+fn read(host: &Host, path: &Path) -> Result<Option<String>> {
+    host.read_text(&std::path::absolute(path).context("cluster.toml")?)
+}
+
+/// What differs from the list that most hosts have.
+fn changes(fleet: &Fleet, list: &PeerList) -> Vec<Change> {
+    let lists: Vec<&PeerList> = fleet.nodes.iter().filter_map(|node| node.seen()?.list.as_ref()).collect();
+    let holders = |list: &PeerList| lists.iter().filter(|other| **other == list).count();
+    let common = lists.iter().max_by_key(|list| holders(list)).map_or_else(PeerList::default, |list| (*list).clone());
+    common.diff(list)
+}
+
+fn planned(node: &Node, need: &Need) -> PlannedHost {
+    let mut host = PlannedHost {
+        name: node.instance.name.clone(),
+        vpn_address: node.instance.address,
+        need: "nothing".to_owned(),
+        steps: Vec::new(),
+        outage: None,
+        findings: Vec::new(),
+        reason: None,
+        digest: node.digest(),
+    };
+    match need {
+        Need::Nothing => {}
+        Need::List => host.need = "list".to_owned(),
+        Need::Down(reason) => (host.need, host.reason) = ("behind".to_owned(), Some(reason.clone())),
+        Need::Whole(survey) | Need::Refused(survey) => {
+            host.need = if survey.refused { "refused" } else { "install" }.to_owned();
+            host.steps.clone_from(&survey.steps);
+            host.outage.clone_from(&survey.outage);
+            host.findings.clone_from(&survey.findings);
+        }
+    }
+    host
+}
+
+/// How each host stands now, from looking at it, and what became of it in this run.
+fn applied(fleet: &Fleet, needs: &BTreeMap<Ipv4Addr, Need>, rollout: Rollout) -> ClusterApplyDocument {
+    let digest = (!rollout.list.is_empty()).then(|| rollout.list.digest());
+    let hosts = fleet.nodes.iter().map(|node| {
+        let address = node.instance.address;
+        let fate = rollout.fates.get(&address).cloned().unwrap_or_default();
+        let now = node.digest();
+        let (word, reason) = match (&node.state, &fate, needs.get(&address)) {
+            (_, Fate { failure: Some((exit, reason)), .. }, _) => {
+                (if *exit == Class::Refused.exit_code() { "refused" } else { "failed" }, Some(reason.clone()))
+            }
+            (State::Down(error), ..) => ("behind", Some(told(error))),
+            (_, Fate { taken_back: true, .. }, _) => ("taken-back", None),
+            (_, _, Some(Need::Refused(survey))) => {
+                let failed = survey.findings.iter().find(|f| f.outcome == crate::preflight::Verdict::Fail);
+                ("refused", failed.map(|f| format!("{}: {}; {}", f.id, f.detail, f.hint.replace('\n', "; "))))
+            }
+            _ if now != digest => ("behind", None),
+            (_, fate, _) if fate.steps.is_empty() => ("unchanged", None),
+            _ => ("changed", None),
+        };
+        AppliedHost {
+            name: node.instance.name.clone(),
+            vpn_address: address,
+            fate: word.to_owned(),
+            steps: fate.steps,
+            reason,
+            silent: fate.silent,
+            digest: now,
+        }
+    });
+    let hosts: Vec<AppliedHost> = hosts.collect();
+    let right = |host: &AppliedHost| matches!(host.fate.as_str(), "unchanged" | "changed") && host.silent.is_empty();
+    let passed = rollout.stopped.is_none() && hosts.iter().all(right);
+    let installed = hosts.iter().filter(|host| host.steps.iter().any(|step| step.contains("MITIGATOR_VPN_ADDRESS")));
+    // P13: nothing on the hosts knows whether a person has done it.
+    let mut next: Vec<String> = installed
+        .map(|host| {
+            format!("in Mitigator's web interface, enter {} as the VPN address of {}", host.vpn_address, host.name)
+        })
+        .collect();
+    if hosts.iter().any(|host| host.fate == "behind" || host.fate == "failed") {
+        next.push("the next run completes those that are behind: mitigator-vpn cluster apply".to_owned());
+    }
+    let strangers = rollout.list.peers().filter(|peer| fleet.by_address(peer.address).is_none());
+    next.extend(strangers.map(|peer| format!("{} is a member that this run didn't touch", peer.address)));
+    let outcome = if passed { Outcome::Pass } else { Outcome::Fail };
+    ClusterApplyDocument { schema: SCHEMA, digest, hosts, stopped: rollout.stopped, next, outcome }
+}
+
+/// 6 for a step that failed, 3 when checks have forbidden everything there was to do, else 5 for what isn't proven.
+fn exit_code(document: &ClusterApplyDocument, needs: &BTreeMap<Ipv4Addr, Need>) -> ExitCode {
+    if document.outcome == Outcome::Pass {
+        return ExitCode::SUCCESS;
+    }
+    let is = |fate: &str| document.hosts.iter().any(|host| host.fate == fate);
+    let to_do = needs.values().any(|need| matches!(need, Need::List | Need::Whole(_)));
+    match () {
+        () if is("failed") => Class::Step.into(),
+        () if is("refused") && !to_do => Class::Refused.into(),
+        () => Class::Unproven.into(),
+    }
+}
+
+fn remove(cluster: &mut Cluster, name: &str, policy: &Policy) -> Result<ExitCode> {
+    let gone = cluster.file.select(&cluster.target.file, &[name.to_owned()])?.remove(0);
+    if cluster.file.instances.len() == 1 {
+        return Err(Error::input(format!("{name} is the only instance"))
+            .hint("a cluster of none is none: on the instance, mitigator-vpn undo"));
+    }
+    let mut fleet = cluster.gather(Some(policy))?;
+    let list = fleet.unite(&cluster.file, &cluster.target.accept_key)?.list;
+    let removed = list.by_address(gone.address);
+    let removed = removed.map(|peer| Removed { vpn_address: peer.address, public_key: peer.public_key });
+    cluster.change(&mut |text| edit::remove(text, name, removed.as_ref()))?;
+    fleet.nodes.retain(|node| node.instance != gone);
+    cluster.apply(fleet, policy, |cluster| cluster.write(|text| edit::remove(text, name, removed.as_ref())))
+}
+
+fn status(cluster: Cluster) -> Result<ExitCode> {
+    let mut fleet = cluster.gather(None)?;
+    let list = fleet.unite(&cluster.file, &cluster.target.accept_key)?.list;
+    let task = cluster.output.progress().start("ask who answers whom".to_owned());
+    let heard: Heard = listen(&mut fleet, &list);
+    task.done();
+    fleet.hang_up();
+    let Picture { hosts, cells, differences } = Picture::new(&fleet, &heard, &list);
+    let outcome = if differences.is_empty() { Outcome::Pass } else { Outcome::Fail };
+    let digest = (!list.is_empty()).then(|| list.digest());
+    cluster.output.document(&ClusterStatusDocument { schema: SCHEMA, digest, hosts, cells, differences, outcome })?;
+    Ok(if outcome == Outcome::Pass { ExitCode::SUCCESS } else { Class::Unproven.into() })
+}
+
+fn listen(fleet: &mut Fleet, list: &PeerList) -> Heard {
+    let members: Vec<Ipv4Addr> = list.peers().map(|peer| peer.address).collect();
+    let heard = fleet.each(
+        |node| node.seen().is_some(),
+        |node| {
+            let address = node.instance.address;
+            let others = members.iter().copied().filter(|other| *other != address).collect();
+            let request = Request::Probe { settings: node.settings.clone(), members: others, patience: PATIENCE };
+            match node.ask(&request, PATIENCE + Duration::from_secs(60)) {
+                Ok(Reply::Probed(probed)) => Some((address, probed)),
+                _ => None,
+            }
+        },
+    );
+    heard.into_iter().flatten().collect()
+}
+
+fn import(path: &Path, output: &Output) -> Result<ExitCode> {
+    let name = path.display().to_string();
+    let text = read(&Host::live(), path)?.ok_or_else(|| {
+        Error::input(format!("{name}: no such file"))
+            .hint("take it from any member: scp root@MEMBER:/srv/mitigator/vpn-public.conf .")
+    })?;
+    let list = PeerList::parse_named(&name, &text)?;
+    output.bytes(edit::import(&list).as_bytes()).map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,222 @@
+//! A program that is talked to while it runs, line by line: ssh, with ourselves at its far end.
+//!
+//! Every word has a deadline, in both directions: a far side that hangs holds up nobody but itself.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Host;
+use crate::error::{Context, Result};
+
+/// A line longer than this is no answer.
+const MAX_LINE: usize = 64 << 20;
+/// As much of what the program complains about is kept.
+const MAX_COMPLAINT: usize = 8 << 10;
+/// How long a program may take to end after it was hung up on.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What came of waiting for a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A line, without its end.
+    Line(String),
+    /// The program has closed its standard output.
+    End,
+    /// The deadline has passed.
+    Silence,
+}
+
+/// A running program and the pipes to it.
+#[derive(Debug)]
+pub struct Conversation {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+    heard: Vec<u8>,
+    /// So far there is no line end in what was heard.
+    searched: usize,
+    complaint: Vec<u8>,
+    ended: bool,
+}
+
+impl Host {
+    /// Starts a program to talk to, with our own environment and terminal: ssh needs the operator's agent, and may ask.
+    pub fn converse(&self, program: &str, args: &[String]) -> Result<Conversation> {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting '{program}'"))?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let stdout = stdout.expect("it is piped");
+        let stderr = stderr.expect("it is piped");
+        for fd in [stdout.as_fd(), stderr.as_fd()].into_iter().chain(stdin.as_ref().map(AsFd::as_fd)) {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("a pipe")?;
+        }
+        let (heard, complaint) = (Vec::new(), Vec::new());
+        Ok(Conversation { child, stdin, stdout, stderr, heard, searched: 0, complaint, ended: false })
+    }
+}
+
+impl Conversation {
+    /// Says these bytes; what the program says meanwhile is kept.
+    pub fn say(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.stdin.is_none() || self.ended {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            self.wait(true, deadline)?;
+            let Some(stdin) = &mut self.stdin else { return Err(ErrorKind::BrokenPipe.into()) };
+            match stdin.write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            self.listen()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next line.
+    pub fn hear(&mut self, deadline: Instant) -> io::Result<Heard> {
+        loop {
+            if let Some(at) = self.heard[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.heard.split_off(self.searched + at + 1);
+                let line = String::from_utf8_lossy(self.heard.trim_ascii_end()).into_owned();
+                (self.heard, self.searched) = (rest, 0);
+                return Ok(Heard::Line(line));
+            }
+            self.searched = self.heard.len();
+            if self.ended {
+                return Ok(Heard::End);
+            }
+            match self.wait(false, deadline) {
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Heard::Silence),
+                other => other?,
+            }
+            self.listen()?;
+        }
+    }
+
+    /// What it has complained about on its standard error, the last of it.
+    pub fn complaint(&mut self) -> String {
+        // The rest of it comes with its end.
+        if self.ended {
+            let _ = self.end(Instant::now() + FAREWELL);
+            let _ = self.listen();
+        }
+        String::from_utf8_lossy(&self.complaint).trim().to_owned()
+    }
+
+    /// Says no more. The program is expected to end by itself.
+    pub fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits until there is something to read, or room to write.
+    fn wait(&self, writing: bool, deadline: Instant) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(self.stderr.as_fd(), PollFlags::POLLIN)];
+        if !self.ended {
+            fds.push(PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN));
+        }
+        if let (true, Some(stdin)) = (writing, &self.stdin) {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) => Err(ErrorKind::TimedOut.into()),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes in what there is to read.
+    fn listen(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 64 << 10];
+        loop {
+            match self.stdout.read(&mut buffer) {
+                Ok(0) => self.ended = true,
+                Ok(count) if self.heard.len() + count > MAX_LINE => return Err(ErrorKind::InvalidData.into()),
+                Ok(count) => {
+                    self.heard.extend_from_slice(&buffer[..count]);
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            break;
+        }
+        while let Ok(count @ 1..) = self.stderr.read(&mut buffer) {
+            self.complaint.extend_from_slice(&buffer[..count]);
+            let surplus = self.complaint.len().saturating_sub(MAX_COMPLAINT);
+            self.complaint.drain(..surplus);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, deadline: Instant) -> bool {
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+impl Drop for Conversation {
+    /// Ended in good order where possible: an ssh that other connections go through must not be killed.
+    fn drop(&mut self) {
+        self.hang_up();
+        if !self.end(Instant::now() + FAREWELL) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Conversation {
+        Host::live().converse("sh", &["-c".into(), script.into()]).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn lines_come_back_one_by_one_and_the_end_is_told_with_the_complaint() {
+        let mut talk = shell("read a; echo \"1 $a\"; echo 2; echo why >&2");
+        talk.say(b"x\n", soon()).unwrap();
+        let heard: Vec<Heard> = (0..3).map(|_| talk.hear(soon()).unwrap()).collect();
+        assert_eq!(heard, [Heard::Line("1 x".into()), Heard::Line("2".into()), Heard::End]);
+        assert_eq!(talk.complaint(), "why");
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_is_waited_for_until_the_deadline() {
+        let mut talk = shell("read a");
+        assert_eq!(talk.hear(Instant::now() + Duration::from_millis(50)).unwrap(), Heard::Silence);
+    }
+
+    #[test]
+    fn more_than_a_pipe_holds_goes_through_in_both_directions_at_once() {
+        let mut talk = shell("cat");
+        let line = "x".repeat(1 << 20) + "\n";
+        talk.say(line.as_bytes(), soon()).unwrap();
+        assert_eq!(talk.hear(soon()).unwrap(), Heard::Line(line.trim_end().into()));
+    }
+}
