@@ -1,6 +1,7 @@
 //! A host in a container: systemd, sshd, apt and a Docker of its own. What it lacks is a kernel of its own: the
 //! gateway's WireGuard runs in user space here.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -78,6 +79,11 @@ impl ContainerHost {
     /// Its address among the others: what `--endpoint` wants.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The configuration of the operator's ssh, which knows the hosts by name.
+    pub fn ssh_config(&self) -> PathBuf {
+        Path::new("/run/mitigator-vpn-testbed/hosts").join(format!("{}.ssh_config", self.set.name))
     }
 
     /// An `install` with the project's own gateway as instance `n` of the VPN.

@@ -14,6 +14,7 @@ pub mod call;
 pub mod container;
 pub mod evidence;
 pub mod namespace;
+pub mod operator;
 pub mod private_mounts;
 pub mod processes;
 pub mod secret;
