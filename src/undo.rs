@@ -101,6 +101,10 @@ fn take_back(host: &mut Host, change: &Change) -> Result<Fate> {
             return Ok(Fate::Kept(reason));
         }
     }
+    // It went with the stack.
+    if matches!(change.resource, Resource::Tunnel(_)) && change.resource.observe(host)? == State::Stopped {
+        return Ok(Fate::TakenBack);
+    }
     change.resource.set(host, &change.before)?;
     // A directory goes only if it is empty.
     if matches!(change.resource, Resource::Directory(_)) && !change.before.is_met_by(&change.resource.observe(host)?) {
@@ -113,7 +117,7 @@ fn take_back(host: &mut Host, change: &Change) -> Result<Fate> {
 mod tests {
     use super::*;
     use crate::facts::{ComposeCommand, Generation};
-    use crate::resource::{Directory, File, Stack};
+    use crate::resource::{Directory, File, Stack, Tunnel};
     use crate::settings::Restart;
 
     fn file(step: u64, before: State, after: State, done: bool) -> Change {
@@ -162,6 +166,16 @@ mod tests {
         let changes = [f(0), stack(1, State::Stopped), f(2), stack(3, State::Running)];
         assert_eq!(dealt_with(&changes[1], &changes), [1, 3]);
         assert_eq!(dealt_with(&changes[2], &changes), [2]);
+    }
+
+    #[test]
+    fn a_list_that_was_changed_live_needs_no_gateway_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
+        let compose = ComposeCommand { words: vec!["x".into()], generation: Generation::V1, version: "1".into() };
+        let resource = Resource::Tunnel(Tunnel { dir: "/d".into(), public_conf: "/d/list".into(), compose });
+        let reconfigured = Change { step: 0, resource, before: State::Outdated, after: State::Running, done: true };
+        assert_eq!(take_back(&mut host, &reconfigured).unwrap(), Fate::TakenBack);
     }
 
     #[test]
