@@ -28,6 +28,24 @@ pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress
     Ok(())
 }
 
+/// As [`run`]. A new apt source comes first, and what follows it is planned anew: which packages there are for this kernel
+/// is known only then (FN-12). Gives back all that was applied.
+pub fn run_replanned(
+    host: &mut Host,
+    mut plan: Plan,
+    ignored: &[String],
+    progress: &Progress,
+    anew: impl FnOnce(&mut Host, Plan) -> Result<Plan>,
+) -> Result<Plan> {
+    let source = plan.steps.iter().position(|step| matches!(step.resource, Resource::AptSource(_)));
+    let rest = Plan { steps: plan.steps.split_off(source.map_or(0, |at| at + 1)) };
+    run(host, &plan, ignored, progress)?;
+    let rest = if plan.is_empty() { rest } else { anew(host, rest)? };
+    run(host, &rest, ignored, progress)?;
+    plan.steps.extend(rest.steps);
+    Ok(plan)
+}
+
 fn apply(host: &mut Host, journal: &mut Journal, step: &Step) -> Result<()> {
     let Step { resource, after, .. } = step;
     let (resource, after) = match resource {

@@ -3,13 +3,13 @@
 //! Each file of `distros/` is one release, or what the releases of a family share. A new release of a known family is
 //! one new file and its line in [`FILES`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 use crate::desired;
-use crate::facts::{Facts, Kernel, Os, Packages, WireGuardSupport};
+use crate::facts::{Facts, Kernel, Os, Package, Packages, WireGuardSupport};
 use crate::settings::Settings;
 
 /// Every file of `distros/` by its name. A release may inherit a file that stands before it.
@@ -94,6 +94,8 @@ pub struct Suite {
     pub list: String,
     /// Where it is kept when the mirrors have dropped it.
     pub archive: Option<String>,
+    /// Address and name of the security suite that is kept beside it.
+    pub archive_security: Option<String>,
 }
 
 /// Something newer apt can do.
@@ -193,6 +195,18 @@ impl Distro {
         patterns.chain(&names.headers).chain(&names.next_kernel).filter_map(|p| fill_in(p, kernel, arch)).collect()
     }
 
+    /// The packages that stand for the newest kernel and its headers; `None` where a release needs no such thing.
+    pub fn next_kernel(&self, kernel: &str, arch: &str) -> Option<Vec<String>> {
+        filled(&self.packages.next_kernel, kernel, arch).filter(|names| !names.is_empty())
+    }
+
+    /// Whether a module for this kernel would need headers that apt doesn't have.
+    pub fn needs_next_kernel(&self, kernel: &str, arch: &str, known: &BTreeMap<String, Package>) -> bool {
+        let obtainable = |name: &String| known.get(name).is_some_and(Package::is_obtainable);
+        let headers = filled(&self.packages.headers, kernel, arch).unwrap_or_default();
+        !headers.is_empty() && !headers.iter().all(obtainable)
+    }
+
     /// The package of the release's own kernel.
     pub fn kernel_package(&self, arch: &str) -> Option<String> {
         fill_in(&self.packages.kernel, "", arch)
@@ -233,17 +247,18 @@ impl Distro {
 
     /// Where this release gets the module that this kernel lacks; `None` when it has no such thing.
     pub fn module_source(&self, kernel: &Kernel, arch: &str, packages: &Packages) -> Option<ModuleSource> {
-        let names = |patterns: &[String]| -> Option<Vec<String>> {
-            patterns.iter().map(|pattern| fill_in(pattern, &kernel.release, arch)).collect()
-        };
         let obtainable = |names: &[String]| names.iter().all(|name| packages.obtainable(name));
         let extra = self.packages.extra_modules.as_ref().and_then(|p| fill_in(p, &kernel.release, arch));
         if let Some(extra) = extra.filter(|name| packages.obtainable(name)) {
             return Some(ModuleSource::Package(extra));
         }
         let dkms = self.packages.dkms.clone();
-        let headers = names(&self.packages.headers).filter(|_| !dkms.is_empty());
-        let next_kernel = names(&self.packages.next_kernel).filter(|names| !names.is_empty());
+        let headers = filled(&self.packages.headers, &kernel.release, arch).filter(|_| !dkms.is_empty());
+        // By the names of that very kernel: the package that stands for the newest may be installed, and be older.
+        let newest = |names: Vec<String>| {
+            names.into_iter().map(|name| packages.newest.get(&name).cloned().unwrap_or(name)).collect::<Vec<_>>()
+        };
+        let next_kernel = self.next_kernel(&kernel.release, arch).map(newest);
         let is_next = kernel.next.as_ref().is_some_and(|next| next.wireguard && next.release != kernel.release);
         match (headers, next_kernel) {
             (Some(headers), _) if obtainable(&headers) => Some(ModuleSource::Dkms { headers, packages: dkms }),
@@ -254,6 +269,11 @@ impl Distro {
             (None, _) => None,
         }
     }
+}
+
+/// Patterns with their variables replaced; `None` when there is no value for one of them.
+fn filled(patterns: &[String], kernel: &str, arch: &str) -> Option<Vec<String>> {
+    patterns.iter().map(|pattern| fill_in(pattern, kernel, arch)).collect()
 }
 
 /// A pattern with its variables replaced; `None` when there is no value for one of them.
@@ -344,7 +364,7 @@ fn merge(mut base: toml::Table, over: toml::Table) -> toml::Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{NextKernel, Package, os};
+    use crate::facts::{NextKernel, os};
     use std::path::Path;
 
     fn recorded() -> Vec<(String, Os)> {

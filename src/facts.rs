@@ -76,7 +76,7 @@ impl Facts {
         let known = distro.as_ref().ok();
         let facts = thread::scope(|scope| {
             let stack = scope.spawn(|| stack::gather(host, settings));
-            let packages = scope.spawn(|| packages::gather(host, known));
+            let packages = scope.spawn(|| packages::gather(host, known, &kernel::running(host)));
             let docker = scope.spawn(|| docker::gather(host));
             let firewall = scope.spawn(|| firewall::gather(host, settings));
             let clock = scope.spawn(|| clock::gather(host));

@@ -2,6 +2,7 @@
 //!
 //! What is already right never enters the plan, so undo can't touch what this program didn't make.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use similar::{ChangeTag, TextDiff};
@@ -57,6 +58,15 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The packages it installs, without what comes along.
+    pub fn packages(&self) -> BTreeSet<&str> {
+        let names = self.steps.iter().filter_map(|step| match &step.resource {
+            Resource::Packages(packages) => Some(&packages.names),
+            _ => None,
+        });
+        names.flatten().map(String::as_str).collect()
     }
 
     /// What the operator has to know before saying yes: the outage, if there is one.

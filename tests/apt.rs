@@ -7,6 +7,9 @@
 #![expect(clippy::disallowed_methods, reason = "a test sets up its own world")]
 #![expect(clippy::print_stderr, reason = "that is how a test says that it skips")]
 
+#[path = "apt/releases.rs"]
+mod releases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -303,7 +306,7 @@ fn a_dead_source_beside_a_living_one_is_no_obstacle() {
         fs::write("/etc/apt/sources.list.d/dead.list", "deb [trusted=yes] file:/srv/nowhere dead main\n").unwrap();
         let (tools, _) = install(host, &["wireguard-tools"]).unwrap();
         assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
-        let facts = facts::packages::gather(host, None);
+        let facts = facts::packages::gather(host, None, "");
         let dead: Vec<_> = facts.sources.unwrap().into_iter().filter(|s| !s.fetched).map(|s| s.suite).collect();
         assert_eq!(dead, ["dead"]);
     });
@@ -399,12 +402,12 @@ fn an_installation_that_was_cut_off_is_finished_by_the_next_run() {
         apt.kill().unwrap();
         sh("for p in /proc/[0-9]*; do case $(cat $p/comm) in dpkg | slow.postinst) kill -9 ${p#/proc/};; esac; done");
         apt.wait().unwrap();
-        let facts = facts::packages::gather(host, None);
+        let facts = facts::packages::gather(host, None, "");
         assert!(facts.interrupted || facts.broken.contains_key("slow"), "{facts:?}");
         let slow = slow.expand(host).unwrap();
         slow.set(host, &slow.wanted()).unwrap();
         assert!(slow.wanted().is_met_by(&slow.observe(host).unwrap()));
-        let facts = facts::packages::gather(host, None);
+        let facts = facts::packages::gather(host, None, "");
         assert!(!facts.interrupted && facts.broken.is_empty(), "{facts:?}");
     });
 }
@@ -415,7 +418,7 @@ fn asking_changes_nothing_with_or_without_apts_cache() {
         let distro = Distro::detect(&facts::os::gather(host).unwrap()).ok();
         let ask = |host: &Host| {
             let before = files(&["/test"]);
-            let facts = facts::packages::gather(host, distro.as_ref());
+            let facts = facts::packages::gather(host, distro.as_ref(), "");
             let preview = packages(&["wireguard-tools"]).preview(host).unwrap();
             untouched(&before, &files(&["/test"]));
             (facts, preview)
@@ -444,7 +447,7 @@ fn a_malformed_source_is_reported_in_apts_words() {
     in_root("a_malformed_source_is_reported_in_apts_words", |host| {
         fs::write("/etc/apt/sources.list.d/broken.list", "deb nonsense\n").unwrap();
         let distro = Distro::detect(&facts::os::gather(host).unwrap()).ok();
-        let facts = facts::packages::gather(host, distro.as_ref());
+        let facts = facts::packages::gather(host, distro.as_ref(), "");
         assert!(facts.sources.unwrap_err().contains("/etc/apt/sources.list.d/broken.list"));
         let error = packages(&["wireguard-tools"]).expand(host).unwrap_err().to_string();
         assert!(error.contains("apt can't read its sources: Malformed entry 1"), "{error}");
@@ -459,7 +462,7 @@ fn dropped(mirror: Option<&str>, archive: Option<&str>) -> AptSource {
         path: LIST.into(),
         suite: "dropped".into(),
         // The root has its main suite from there already.
-        base: None,
+        beside: Vec::new(),
         mirror: mirror.map(str::to_owned),
         archive: archive.map(str::to_owned),
     }

@@ -15,7 +15,7 @@ use crate::gateway::image;
 use crate::host::Host;
 use crate::journal::Receipt;
 use crate::plan::Plan;
-use crate::preflight;
+use crate::preflight::{self, Verdict};
 use crate::report::{InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA};
 use crate::resource::{FirewallRule, Resource, State};
 use crate::resume;
@@ -34,6 +34,8 @@ pub(super) struct Ground {
     pub distro: Result<Distro, String>,
     pub settings: Settings,
     pub preflight: PreflightDocument,
+    /// The key the instance gets if it has none.
+    key: PrivateKey,
 }
 
 impl Ground {
@@ -46,7 +48,7 @@ impl Ground {
         let context =
             preflight::Context { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
         let preflight = PreflightDocument::new(&facts, preflight::run(&context));
-        Ok(Ground { facts, distro, settings, preflight })
+        Ok(Ground { facts, distro, settings, preflight, key: PrivateKey::generate() })
     }
 
     /// What has to change, if no check forbids it.
@@ -55,12 +57,16 @@ impl Ground {
             StackKind::Default => image::digest(&Host::live(), &image::executable()?)?,
             StackKind::Vendor => String::new(),
         };
-        let supplies = Supplies { key: PrivateKey::generate(), executable };
+        let supplies = Supplies { key: self.key.clone(), executable };
         Plan::diff(host, desired::resources(&self.facts, self.distro.as_ref().ok(), &self.settings, &supplies)?)
     }
 
     pub(super) fn refused(&self) -> bool {
         self.preflight.outcome == Outcome::Fail
+    }
+
+    fn document(&self, plan: &Plan) -> PlanDocument {
+        PlanDocument::new(&self.facts, plan, self.notes(plan), &self.preflight)
     }
 
     /// What was left out, and what a person has to do or know.
@@ -139,19 +145,17 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
     let receipt = Receipt::load(host)?;
     recover(host, ours.iter().map(PathBuf::as_path).chain(receipt.paths()))?;
     refuse_unreadable(host, &global.dir)?;
-    let ground = Ground::survey(host, global, options)?;
+    let mut ground = Ground::survey(host, global, options)?;
     if ground.refused() {
         task.done();
         return refuse(&ground, output);
     }
     let plan = ground.plan(host)?;
     task.done();
-    let notes = ground.notes(&plan);
-    let document = PlanDocument::new(&ground.facts, &plan, notes, &ground.preflight);
     if !plan.is_empty() && !global.yes {
-        confirm("apply?", output, || output.document(&document))?;
+        confirm("apply?", output, || output.document(&ground.document(&plan)))?;
     }
-    match apply::run(host, &plan, &ground.settings.ignore, &progress) {
+    let plan = match apply(host, global, options, output, &mut ground, plan) {
         Err(error) if error.class() == Class::Reboot => {
             let armed = !options.no_resume && resume::arm(host, &ground.settings)?;
             return Err(error.hint(if armed {
@@ -163,12 +167,39 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
         // What waited for a reboot has been done by this run, or is to be done anew.
         applied => {
             resume::disarm(host)?;
-            applied?;
+            applied?
         }
-    }
-    let result = prove(host, &ground, document, output)?;
+    };
+    let result = prove(host, &ground, ground.document(&plan), output)?;
     output.document(&result)?;
     Ok(if result.outcome == Outcome::Fail { Class::Unproven.into() } else { ExitCode::SUCCESS })
+}
+
+/// Makes the plan true, and gives back what became of it.
+fn apply(
+    host: &mut Host,
+    global: &Global,
+    options: &InstallOptions,
+    output: &Output,
+    ground: &mut Ground,
+    plan: Plan,
+) -> Result<Plan> {
+    let ignored = ground.settings.ignore.clone();
+    apply::run_replanned(host, plan, &ignored, &output.progress(), |host, agreed| {
+        let known = Ground::survey(host, global, options)?;
+        *ground = Ground { key: ground.key.clone(), ..known };
+        if let Some(found) = ground.preflight.findings.iter().find(|finding| finding.outcome == Verdict::Fail) {
+            return Err(Error::new(Class::Step, format!("now that apt has the new source: {}", found.detail))
+                .hint(found.hint.clone())
+                .then("when that is mended, run it again; or take back what was done: mitigator-vpn undo"));
+        }
+        let rest = ground.plan(host)?;
+        if rest.packages() != agreed.packages() && !global.yes {
+            let show = || output.document(&ground.document(&rest));
+            confirm("apt has other packages for this host than planned; apply?", output, show)?;
+        }
+        Ok(rest)
+    })
 }
 
 fn refuse(ground: &Ground, output: &Output) -> Result<ExitCode> {

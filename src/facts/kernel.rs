@@ -106,6 +106,11 @@ pub fn release() -> String {
     nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// `uname -r` of a live host; a mounted tree has no running kernel.
+pub(super) fn running(host: &Host) -> String {
+    if host.is_live() { release() } else { String::new() }
+}
+
 /// Whether this kernel has the module or needs none, as far as files tell.
 pub(super) fn has_module(host: &Host, release: &str) -> bool {
     exists(host, "/sys/module/wireguard") || shipped(host, release, "wireguard") != Shipped::No

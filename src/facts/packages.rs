@@ -26,6 +26,10 @@ pub struct Packages {
     pub apt_version: String,
     /// The state of every package the release's data names.
     pub known: BTreeMap<String, Package>,
+    /// What stands behind a package that only names the newest kernel: `linux-image-amd64` to
+    /// `linux-image-4.19.0-21-amd64`. Known where the running kernel's headers are gone.
+    #[serde(default)]
+    pub newest: BTreeMap<String, String>,
     /// Who holds the dpkg or apt lock: `unattended-upgr (pid 812)`.
     pub lock_holder: Option<String>,
     /// Packages that are half-installed or half-configured, and their state: `wireguard-dkms`, `iF`.
@@ -46,6 +50,7 @@ impl Default for Packages {
             apt: false,
             apt_version: String::new(),
             known: BTreeMap::new(),
+            newest: BTreeMap::new(),
             lock_holder: None,
             broken: BTreeMap::new(),
             interrupted: false,
@@ -64,7 +69,7 @@ impl Packages {
 
     /// Whether a package is installed or apt knows where to get it.
     pub fn obtainable(&self, name: &str) -> bool {
-        self.known.get(name).is_some_and(|p| p.installed.is_some() || p.candidate.is_some())
+        self.known.get(name).is_some_and(Package::is_obtainable)
     }
 }
 
@@ -90,6 +95,13 @@ pub struct Package {
     pub candidate: Option<String>,
 }
 
+impl Package {
+    /// Whether it is installed or apt knows where to get it.
+    pub fn is_obtainable(&self) -> bool {
+        self.installed.is_some() || self.candidate.is_some()
+    }
+}
+
 /// What apt and dpkg lock while they work (FN-20).
 pub const LOCKS: [&str; 4] =
     ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"];
@@ -97,33 +109,40 @@ pub const LOCKS: [&str; 4] =
 /// How long apt may think about a question: without its cache it reads all of its lists anew, which is slow where all is.
 pub const ASKING: Duration = Duration::from_secs(300);
 
-/// Reads this part of the facts.
-pub fn gather(host: &Host, distro: Option<&Distro>) -> Packages {
+/// Reads this part of the facts, on a host that runs this kernel.
+pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> Packages {
     let status = Status::read(host).unwrap_or_default();
-    let release = if host.is_live() { kernel::release() } else { String::new() };
-    let names = distro.map(|d| d.named_packages(&release, &machine::arch(host))).unwrap_or_default();
-    let mut known: BTreeMap<String, Package> = names
-        .into_iter()
-        .map(|name| {
-            let installed = status.version(&name).map(str::to_owned);
-            (name, Package { installed, candidate: None })
-        })
-        .collect();
+    let arch = machine::arch(host);
+    let seen = |name: String| {
+        let installed = status.version(&name).map(str::to_owned);
+        (name, Package { installed, candidate: None })
+    };
+    let names = distro.map(|d| d.named_packages(release, &arch)).unwrap_or_default();
+    let mut known: BTreeMap<String, Package> = names.into_iter().map(seen).collect();
+    let mut newest = BTreeMap::new();
     let mut found = Ok(sources::gather(host));
-    let asked = worth_asking(&known, distro, host.is_live() && kernel::has_module(host, &release));
-    match candidates(host, &asked) {
+    let module = host.is_live() && kernel::has_module(host, release);
+    let mut ask = |known: &mut BTreeMap<String, Package>, names: &[&str]| match candidates(host, names) {
         Ok(candidates) => {
             for (name, candidate) in candidates {
                 known.entry(name).and_modify(|package| package.candidate = Some(candidate));
             }
         }
         Err(words) => found = Err(words),
+    };
+    let asked: Vec<String> = worth_asking(&known, distro, module).into_iter().map(str::to_owned).collect();
+    ask(&mut known, &asked.iter().map(String::as_str).collect::<Vec<_>>());
+    if let Some(distro) = distro.filter(|distro| !module && distro.needs_next_kernel(release, &arch, &known)) {
+        newest = behind(host, &distro.next_kernel(release, &arch).unwrap_or_default());
+        known.extend(newest.values().cloned().map(seen));
+        ask(&mut known, &newest.values().map(String::as_str).collect::<Vec<_>>());
     }
     let lists_age = lists_age(host);
     Packages {
         apt: host.has_program("apt-get") && host.has_program("dpkg"),
         apt_version: status.version("apt").unwrap_or_default().to_owned(),
         known,
+        newest,
         lock_holder: lock_holder(host),
         broken: status.broken().map(|e| (e.name.clone(), e.letters.clone())).collect(),
         interrupted: status.interrupted,
@@ -160,6 +179,29 @@ pub fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String
     let ask = Cmd::new("apt-cache").args(cacheless(host).iter().copied()).arg("policy").args(names.iter().copied());
     let said = host.query(&ask.deadline(ASKING)).map_err(|e| e.to_string())?;
     if said.ok() { Ok(policy(&said.stdout)) } else { Err(complaint(&said.stderr)) }
+}
+
+/// What these packages, each of which only names another one, stand for by now.
+fn behind(host: &Host, names: &[String]) -> BTreeMap<String, String> {
+    if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
+        return BTreeMap::new();
+    }
+    let ask = Cmd::new("apt-cache").args(cacheless(host).iter().copied()).arg("depends").args(names.iter().cloned());
+    host.query(&ask.deadline(ASKING)).map(|said| first_needs(&said.stdout)).unwrap_or_default()
+}
+
+/// `apt-cache depends`: name to the first package it depends on.
+fn first_needs(text: &str) -> BTreeMap<String, String> {
+    let mut name = "";
+    let mut needs = BTreeMap::new();
+    for line in text.lines() {
+        if !line.starts_with([' ', '|']) {
+            name = line;
+        } else if let Some(need) = line.trim().strip_prefix("Depends: ") {
+            needs.entry(name.to_owned()).or_insert_with(|| need.to_owned());
+        }
+    }
+    needs
 }
 
 /// Options that keep apt from writing its cache, for questions that must change nothing. Without its cache apt needs
@@ -231,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn a_package_that_names_the_newest_kernel_stands_for_what_it_needs_first() {
+        // of apt 2.6
+        let text = "linux-image-amd64\n  Depends: linux-image-6.1.0-56-amd64\nlinux-headers-amd64\n  \
+                    Depends: linux-headers-6.1.0-56-amd64\n  Breaks: <linux-headers-generic>\n";
+        let expected = [
+            ("linux-headers-amd64", "linux-headers-6.1.0-56-amd64"),
+            ("linux-image-amd64", "linux-image-6.1.0-56-amd64"),
+        ];
+        assert_eq!(first_needs(text), expected.map(|(name, need)| (name.to_owned(), need.to_owned())).into());
+    }
+
+    #[test]
     fn apts_own_words_say_why_its_sources_cant_be_read() {
         let stderr = "W: something\nE: Malformed entry 1 in list file /etc/apt/sources.list (Suite)\n\
                       E: The list of sources could not be read.\n";
@@ -256,7 +310,7 @@ mod tests {
              Package: dkms\nStatus: install ok half-configured\nVersion: 3\n",
         );
         let os = Os { id: "debian".into(), version_id: "12".into(), ..Os::default() };
-        let packages = gather(&Host::at(dir.path()).unwrap(), Distro::detect(&os).ok().as_ref());
+        let packages = gather(&Host::at(dir.path()).unwrap(), Distro::detect(&os).ok().as_ref(), "");
         assert_eq!(packages.known["wireguard-tools"].installed.as_deref(), Some("1.0"));
         assert_eq!(packages.known["wireguard-go"], Package::default());
         assert_eq!(packages.apt_version, "2.6.1");

@@ -27,9 +27,11 @@ pub struct AptSource {
     pub path: PathBuf,
     /// The suite, `buster-backports`.
     pub suite: String,
-    /// The release's main suite, to be added along with the archive: where the backports have gone, the rest went as
-    /// well. `None` where the host has it from there already: apt refuses one suite under two conditions.
-    pub base: Option<String>,
+    /// What is added along with the archive, each as `ADDRESS SUITE`: the release's main suite and its security suite,
+    /// the least needed last. Where the backports have gone, the rest went as well. What the host has from there already
+    /// isn't named twice: apt refuses one suite under two conditions.
+    #[serde(default)]
+    pub beside: Vec<String>,
     /// A mirror that may have the suite.
     pub mirror: Option<String>,
     /// The archive that keeps it.
@@ -50,13 +52,14 @@ impl AptSource {
             Some(named) => (Some(named.clone()), None),
             None => (facts.packages.mirror.clone(), suite.archive.clone()),
         };
-        let plain = |uri: &str| uri.trim_end_matches('/').to_owned();
-        let has_base =
-            facts.packages.sources.iter().flatten().any(|source| {
-                source.suite == distro.codename && archive.as_deref().map(plain) == Some(plain(&source.uri))
-            });
-        let base = (!has_base).then(|| distro.codename.clone());
-        Some(AptSource { path: PathBuf::from(&suite.list), suite: suite.name.clone(), base, mirror, archive })
+        let has = |from: &String| {
+            let mut sources = facts.packages.sources.iter().flatten();
+            sources.any(|source| format!("{} {}", source.uri.trim_end_matches('/'), source.suite) == *from)
+        };
+        let base = archive.iter().map(|archive| format!("{archive} {}", distro.codename));
+        let security = suite.archive_security.clone().filter(|_| archive.is_some());
+        let beside = base.chain(security).filter(|from| !has(from)).collect();
+        Some(AptSource { path: PathBuf::from(&suite.list), suite: suite.name.clone(), beside, mirror, archive })
     }
 
     /// `Present` with one of our files, `Text` with somebody else's.
@@ -83,6 +86,7 @@ impl AptSource {
     }
 
     fn add(&self, host: &mut Host) -> Result<()> {
+        // What is said of the last one counts: that is where the suite ought to be.
         let mut complaints = Vec::new();
         for text in self.texts() {
             host.write(&self.path, text.as_bytes(), Mode::PUBLIC)?;
@@ -90,7 +94,7 @@ impl AptSource {
             if said.is_empty() {
                 return Ok(());
             }
-            complaints.extend(said);
+            complaints = said;
         }
         host.remove(&self.path)?;
         let reason = complaints.first().map_or("no mirror is known", String::as_str);
@@ -101,10 +105,14 @@ impl AptSource {
     /// What the file can say, the best first.
     fn texts(&self) -> Vec<String> {
         let mirror = self.mirror.iter().map(|mirror| format!("{FIRST_LINE}\ndeb {mirror} {} main\n", self.suite));
-        let archive = self.archive.iter().map(|archive| {
-            let line = |suite: &str| format!("deb [check-valid-until=no] {archive} {suite} main\n");
-            let base = self.base.as_deref().map(line).unwrap_or_default();
-            format!("{FIRST_LINE}\n{base}{}", line(&self.suite))
+        let line = |from: &str| format!("deb [check-valid-until=no] {from} main\n");
+        let with = |beside: &[String], archive: &str| {
+            let beside: String = beside.iter().map(|from| line(from)).collect();
+            format!("{FIRST_LINE}\n{beside}{}", line(&format!("{archive} {}", self.suite)))
+        };
+        let but_one = self.beside.split_last().map(|(_, but_one)| but_one);
+        let archive = self.archive.iter().flat_map(|archive| {
+            [Some(self.beside.as_slice()), but_one].into_iter().flatten().map(|beside| with(beside, archive))
         });
         mirror.chain(archive).collect()
     }
@@ -125,7 +133,10 @@ mod tests {
         AptSource {
             path: "/buster-backports.list".into(),
             suite: "buster-backports".into(),
-            base: Some("buster".into()),
+            beside: vec![
+                "http://archive.example/debian buster".into(),
+                "http://archive.example/debian-security buster/updates".into(),
+            ],
             mirror: Some("http://mirror.example/debian".into()),
             archive: Some("http://archive.example/debian".into()),
         }
@@ -133,10 +144,13 @@ mod tests {
 
     #[test]
     fn dates_are_ignored_for_the_archive_alone_and_signatures_never() {
-        let [mirror, archive] = &source().texts()[..] else { panic!("two to try") };
+        let [mirror, whole, archive] = &source().texts()[..] else { panic!("three to try") };
         assert_eq!(mirror, &format!("{FIRST_LINE}\ndeb http://mirror.example/debian buster-backports main\n"));
-        assert_eq!(archive.matches("[check-valid-until=no]").count(), 2);
-        assert!(!archive.contains("trusted"));
+        let archived = |from: &str| format!("deb [check-valid-until=no] http://archive.example/{from} main\n");
+        let (base, suite) = (archived("debian buster"), archived("debian buster-backports"));
+        let security = archived("debian-security buster/updates");
+        assert_eq!(whole, &format!("{FIRST_LINE}\n{base}{security}{suite}"));
+        assert_eq!(archive, &format!("{FIRST_LINE}\n{base}{suite}"), "better without security updates than not at all");
     }
 
     #[test]
@@ -147,10 +161,10 @@ mod tests {
         facts.packages.known.clear();
         let distro = Distro::detect(&facts.os).unwrap();
         let wanted = |facts: &Facts| AptSource::wanted(facts, &distro, &Settings::default()).unwrap();
-        assert_eq!(wanted(&facts).base.as_deref(), Some("buster"));
+        assert_eq!(wanted(&facts).beside.len(), 2);
         let uri = format!("{}/", wanted(&facts).archive.unwrap());
         facts.packages.sources = Ok(vec![Source { uri, suite: "buster".into(), fetched: true }]);
-        assert_eq!(wanted(&facts).base, None);
+        assert_eq!(wanted(&facts).beside, ["http://archive.debian.org/debian-security buster/updates"]);
     }
 
     #[test]
