@@ -135,7 +135,7 @@ pub enum Command {
     /// Read, check or edit a vpn-public.conf, anywhere, without root
     #[command(subcommand)]
     Peers(PeersCommand),
-    /// All instances from one place: plan, apply, status, add, remove
+    /// All instances from one place: plan, apply, status, add, remove, rotate
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// The far side of `cluster`: answers requests on standard input

@@ -13,6 +13,7 @@ pub mod file;
 pub mod fleet;
 pub mod members;
 pub mod rollout;
+pub mod rotate;
 pub mod session;
 pub mod ssh;
 pub mod status;

@@ -113,7 +113,7 @@ pub fn schema() -> String {
         peers_diff: schemars::Schema,
         #[serde(rename = "cluster plan")]
         cluster_plan: schemars::Schema,
-        #[serde(rename = "cluster apply, cluster add, cluster remove")]
+        #[serde(rename = "cluster apply, cluster add, cluster remove, cluster rotate")]
         cluster_apply: schemars::Schema,
         #[serde(rename = "cluster status")]
         cluster_status: schemars::Schema,

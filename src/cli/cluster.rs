@@ -64,6 +64,14 @@ pub enum ClusterCommand {
         #[command(flatten)]
         policy: Policy,
     },
+    /// Give an instance a new key, made on its host; without a name one instance after the other
+    Rotate {
+        /// What it is called in cluster.toml
+        name: Option<String>,
+        /// Which cluster, and how to reach it.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Print a cluster.toml made from an existing vpn-public.conf
     Import {
         /// The list

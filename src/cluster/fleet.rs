@@ -119,6 +119,11 @@ impl Fleet {
         self.nodes.iter().find(|node| node.instance.address == address)
     }
 
+    /// The same, to do something with it.
+    pub fn by_address_mut(&mut self, address: Ipv4Addr) -> Option<&mut Node> {
+        self.nodes.iter_mut().find(|node| node.instance.address == address)
+    }
+
     /// Lets all far sides end, all at once.
     pub fn hang_up(&mut self) {
         self.nodes.iter_mut().filter_map(|node| node.session.as_mut()).for_each(Session::hang_up);
@@ -162,7 +167,9 @@ impl Node {
     fn known(&self) -> Known<'_> {
         let seen = self.seen();
         let key = seen.and_then(|seen| seen.look.key);
-        Known { instance: &self.instance, seen: seen.is_some(), key, list: seen.and_then(|seen| seen.list.as_ref()) }
+        let staged = seen.and_then(|seen| seen.look.staged);
+        let list = seen.and_then(|seen| seen.list.as_ref());
+        Known { instance: &self.instance, seen: seen.is_some(), key, staged, list }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Known<'a> {
     pub seen: bool,
     /// The public half of its own key.
     pub key: Option<PublicKey>,
+    /// The public half of a key that a rotation has staged there.
+    pub staged: Option<PublicKey>,
     /// Its list.
     pub list: Option<&'a PeerList>,
 }
@@ -159,6 +161,8 @@ impl Claim<'_, '_> {
                 let vouched = accepted.contains(name);
                 match known.key {
                     Some(own) if listed.is_empty() || listed.contains(&own) || vouched => Ok(Some(own)),
+                    // A rotation was cut off when all others knew its new key, and it didn't yet.
+                    Some(own) if known.staged.is_some_and(|staged| listed.contains(&staged)) => Ok(Some(own)),
                     Some(own) => Err((
                         format!("{} has a key that no other instance knows: {}\n{}", name, own, self.told()),
                         format!("if that is right, because the host was made anew: --accept-key {name}"),
@@ -248,7 +252,13 @@ mod tests {
         let known: Vec<Known> = lists
             .iter()
             .zip(&instances)
-            .map(|((n, list), instance)| Known { instance, seen: true, key: Some(key(*n)), list: Some(list) })
+            .map(|((n, list), instance)| Known {
+                instance,
+                seen: true,
+                key: Some(key(*n)),
+                staged: None,
+                list: Some(list),
+            })
             .collect();
         unite(&known, removed, accepted)
     }
@@ -276,8 +286,8 @@ mod tests {
         let all = list(&[peer(1), peer(2), peer(9)]);
         let (up, down) = (instance(1), instance(2));
         let known = [
-            Known { instance: &up, seen: true, key: Some(key(1)), list: Some(&all) },
-            Known { instance: &down, seen: false, key: None, list: None },
+            Known { instance: &up, seen: true, key: Some(key(1)), staged: None, list: Some(&all) },
+            Known { instance: &down, seen: false, key: None, staged: None, list: None },
         ];
         let union = unite(&known, &[], &[]).unwrap();
         assert_eq!(union.list, all);
@@ -313,6 +323,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_that_was_cut_off_is_no_stranger() {
+        let listed = list(&[peer(1), Peer { public_key: key(22), ..peer(2) }]);
+        let instance = instance(2);
+        let known =
+            Known { instance: &instance, seen: true, key: Some(key(2)), staged: Some(key(22)), list: Some(&listed) };
+        assert_eq!(unite(&[known], &[], &[]).unwrap().list, list(&[peer(1), peer(2)]));
+    }
+
+    #[test]
     fn copies_that_contradict_each_other_are_shown_and_refused() {
         let other = Peer { public_key: key(99), ..peer(9) };
         let (a, b) = (list(&[peer(1), peer(9)]), list(&[peer(1), other]));
@@ -334,8 +353,8 @@ mod tests {
     fn a_new_instance_without_a_key_waits_for_one() {
         let (first, second) = (instance(1), instance(2));
         let known = [
-            Known { instance: &first, seen: true, key: Some(key(1)), list: None },
-            Known { instance: &second, seen: true, key: None, list: None },
+            Known { instance: &first, seen: true, key: Some(key(1)), staged: None, list: None },
+            Known { instance: &second, seen: true, key: None, staged: None, list: None },
         ];
         let union = unite(&known, &[], &[]).unwrap();
         assert_eq!((union.list.len(), union.keyless), (1, vec![second.address]));

@@ -18,11 +18,11 @@ use crate::wireguard::PeerList;
 /// Facts and checks of a whole host.
 const SURVEY: Duration = Duration::from_secs(180);
 /// Packages, image, restart, and another run that is waited for.
-const APPLY: Duration = Duration::from_secs(1800);
+pub(super) const APPLY: Duration = Duration::from_secs(1800);
 /// A member that is there answers at once, even if it has to make a session first.
-const ANSWER: Duration = Duration::from_secs(3);
+pub(super) const ANSWER: Duration = Duration::from_secs(3);
 /// WireGuard tries again after 5 s, and sends a keepalive of its own after 10.
-const GATE: Duration = Duration::from_secs(16);
+pub(super) const GATE: Duration = Duration::from_secs(16);
 /// So many members of those that have always answered are asked whether they still do.
 const WITNESSES: usize = 16;
 /// Other operators can be faster this many times.
@@ -126,6 +126,8 @@ impl Run<'_> {
     ) -> Result<Rollout> {
         let mut rollout = Rollout::default();
         self.make_keys(&needs, &mut rollout)?;
+        let lists = |node: &Node| Some((node.instance.address, node.seen()?.list.clone().unwrap_or_default()));
+        let started: BTreeMap<Ipv4Addr, PeerList> = self.fleet.nodes.iter().filter_map(lists).collect();
         for _ in 0..ROUNDS {
             let union = refresh(self.fleet)?;
             rollout.list = union.list;
@@ -150,6 +152,7 @@ impl Run<'_> {
             }
             let waves = waves(self.fleet, &needs, &rollout, self.batch);
             if waves.is_empty() {
+                self.prove(&started, &mut rollout);
                 return Ok(rollout);
             }
             for (number, wave) in waves.iter().enumerate() {
@@ -195,7 +198,7 @@ impl Run<'_> {
     /// One wave: who answers now, the change, who answers afterwards.
     fn wave(&mut self, wave: &[Ipv4Addr], needs: &BTreeMap<Ipv4Addr, Need>, rollout: &mut Rollout) -> Result<()> {
         let list = &rollout.list.clone();
-        let witnesses = self.witnesses(wave, list);
+        let witnesses = witnesses(self.fleet, wave, list);
         let chosen = |node: &Node| wave.contains(&node.instance.address);
         let outcomes = self.fleet.each(chosen, |node| {
             let address = node.instance.address;
@@ -216,7 +219,10 @@ impl Run<'_> {
             match outcome {
                 Ok((answered, Reply::Applied(steps))) => {
                     rollout.fates.entry(address).or_default().steps.extend(steps);
-                    gated.insert(address, answered.into_iter().chain(self.changed(address, &before, list)).collect());
+                    gated.insert(
+                        address,
+                        answered.into_iter().chain(changed(self.fleet, address, &before, list)).collect(),
+                    );
                 }
                 // The next round unites it.
                 Ok((_, Reply::Conflict(_))) => {}
@@ -233,34 +239,38 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Members outside the wave that are there and know each host of it, so that they could answer.
-    fn witnesses(&self, wave: &[Ipv4Addr], list: &PeerList) -> BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> {
-        let knows = |other: &Node, address: Ipv4Addr| {
-            let theirs = other.seen().and_then(|seen| seen.list.as_ref()?.by_address(address));
-            theirs.is_some() && theirs == list.by_address(address)
-        };
-        let up = |node: &&Node| {
-            let tunnel = node.seen().and_then(|seen| seen.look.gateway.as_ref()?.tunnel.as_ref());
-            !wave.contains(&node.instance.address) && tunnel.is_some()
-        };
-        let of = |address: Ipv4Addr| {
-            let others = self.fleet.nodes.iter().filter(up).filter(|other| knows(other, address));
-            others.map(|other| other.instance.address).collect()
-        };
-        wave.iter().map(|address| (*address, of(*address))).collect()
-    }
-
-    /// Of those who could answer, the ones whose section is new or another one than before.
-    fn changed(&self, address: Ipv4Addr, before: &PeerList, list: &PeerList) -> Vec<Ipv4Addr> {
-        let changed = list.peers().filter(|peer| before.by_address(peer.address) != Some(*peer));
-        let could = |other: &Ipv4Addr| {
-            self.fleet.by_address(*other).and_then(Node::seen).is_some_and(|seen| {
-                let tunnel = seen.look.gateway.as_ref().and_then(|gateway| gateway.tunnel.as_ref());
-                let knows = seen.list.as_ref().and_then(|list| list.by_address(address));
-                tunnel.is_some() && knows.is_some() && knows == list.by_address(address)
+    /// Whoever is new to a host, wave mates among them, answers it now that all know each other.
+    fn prove(&mut self, started: &BTreeMap<Ipv4Addr, PeerList>, rollout: &mut Rollout) {
+        let new: BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> = rollout
+            .fates
+            .iter()
+            .filter(|(_, fate)| fate.failure.is_none())
+            .filter_map(|(address, _)| {
+                Some((*address, changed(self.fleet, *address, started.get(address)?, &rollout.list)))
             })
-        };
-        changed.map(|peer| peer.address).filter(|other| *other != address).filter(could).collect()
+            .filter(|(_, new)| !new.is_empty())
+            .collect();
+        if new.is_empty() {
+            return;
+        }
+        let task = self.progress.start("prove it by handshakes".to_owned());
+        let proven = self.fleet.each(
+            |node| new.contains_key(&node.instance.address),
+            |node| {
+                let address = node.instance.address;
+                (address, probe(node, &new[&address], GATE))
+            },
+        );
+        for (address, probed) in proven {
+            match probed {
+                Ok(probed) => {
+                    let silent = probed.iter().filter(|p| !p.answers).map(|p| p.address);
+                    rollout.fates.entry(address).or_default().silent = silent.collect();
+                }
+                Err(error) => rollout.fail(address, &error),
+            }
+        }
+        task.done();
     }
 
     /// Whoever answered before must answer still, and whoever is new must answer where the list says it is.
@@ -321,8 +331,33 @@ impl Run<'_> {
     }
 }
 
+/// Whether a member is there and knows the one with this address as the list says, so that it could answer it.
+fn could_answer(other: &Node, address: Ipv4Addr, list: &PeerList) -> bool {
+    other.instance.address != address
+        && other.seen().is_some_and(|seen| {
+            let tunnel = seen.look.gateway.as_ref().and_then(|gateway| gateway.tunnel.as_ref());
+            let knows = seen.list.as_ref().and_then(|list| list.by_address(address));
+            tunnel.is_some() && knows.is_some() && knows == list.by_address(address)
+        })
+}
+
+/// For each host of a wave the members outside of it that could answer.
+pub(super) fn witnesses(fleet: &Fleet, wave: &[Ipv4Addr], list: &PeerList) -> BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> {
+    let outside = || fleet.nodes.iter().filter(|node| !wave.contains(&node.instance.address));
+    let of = |address: Ipv4Addr| {
+        outside().filter(|other| could_answer(other, address, list)).map(|other| other.instance.address).collect()
+    };
+    wave.iter().map(|address| (*address, of(*address))).collect()
+}
+
+/// Those who could answer and whose section is new, or another one than before.
+fn changed(fleet: &Fleet, address: Ipv4Addr, before: &PeerList, list: &PeerList) -> Vec<Ipv4Addr> {
+    let changed = list.peers().filter(|peer| before.by_address(peer.address) != Some(*peer)).map(|peer| peer.address);
+    changed.filter(|other| fleet.by_address(*other).is_some_and(|other| could_answer(other, address, list))).collect()
+}
+
 impl Rollout {
-    fn fail(&mut self, address: Ipv4Addr, error: &Error) {
+    pub(super) fn fail(&mut self, address: Ipv4Addr, error: &Error) {
         let fate = self.fates.entry(address).or_default();
         fate.failure = Some((error.class().exit_code(), told(error)));
     }
@@ -342,7 +377,8 @@ fn is_where_the_list_says(probed: &Probed, list: &PeerList) -> bool {
     probed.endpoint.map(|endpoint| endpoint.ip()) == listed
 }
 
-fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Probed>> {
+/// Which of the members answer; nobody is asked where nothing runs.
+pub(super) fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Probed>> {
     if members.is_empty() || node.settings.restart == Restart::None {
         return Ok(Vec::new());
     }
@@ -355,7 +391,7 @@ fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Ve
 }
 
 /// Those of the members that answer now.
-fn answering(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Ipv4Addr>> {
+pub(super) fn answering(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Ipv4Addr>> {
     let some = &members[..members.len().min(WITNESSES)];
     Ok(probe(node, some, patience)?.into_iter().filter(|p| p.answers).map(|p| p.address).collect())
 }

@@ -4,6 +4,8 @@
 //! come in on standard input, answers go out on standard output, and the end of the input is its end. What a request
 //! has begun is finished first: a connection that breaks leaves a host as whole as one that doesn't.
 
+mod keys;
+
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::net::Ipv4Addr;
@@ -75,6 +77,9 @@ impl Session<'_> {
             Request::Survey(settings) => survey(self.host, settings).map(Reply::Survey),
             Request::MakeKey(settings) => self.make_key(&settings).map(Reply::Key),
             Request::Apply { settings, seen } => self.apply(settings, seen),
+            Request::StageKey(settings) => keys::stage(self.host, &settings).map(Reply::Key),
+            Request::SwitchKey { settings, seen } => self.switch_key(&settings, seen),
+            Request::DropOldKey(settings) => keys::drop_old(self.host, &settings).map(|()| Reply::Done),
             Request::Probe { settings, members, patience } => {
                 self.probe(&settings.dir, &members, patience).map(Reply::Probed)
             }
@@ -105,15 +110,8 @@ impl Session<'_> {
     /// Compare and swap: the list that was seen must still be here, under the host's lock (FN-52).
     fn apply(&mut self, settings: Settings, seen: Option<String>) -> Result<Reply> {
         let _lock = lock(self.host)?;
-        let path = settings.dir.join("vpn-public.conf");
-        let ours = [path.clone(), settings.dir.join("vpn-private.conf")];
-        let receipt = Receipt::load(self.host)?;
-        for path in ours.iter().map(|path| path.as_path()).chain(receipt.paths()) {
-            self.host.recover(path)?;
-        }
-        let here = PeerList::read(self.host, &path)?;
-        if here.as_ref().map(PeerList::digest) != seen {
-            return Ok(Reply::Conflict(here.map(|list| list.to_text())));
+        if let Some(conflict) = self.conflict(&settings, seen)? {
+            return Ok(conflict);
         }
         let (_, files) = plan_files(self.host, &settings)?;
         let gateway = stack::containers(self.host, &settings.dir).0;
@@ -124,11 +122,44 @@ impl Session<'_> {
                 None => return Ok(Reply::Refused(survey.findings)),
             }
         } else {
-            plan_list(self.host, files, &settings, gateway.is_some())?
+            let mut plan = files;
+            plan.steps.retain(|step| step.resource.path() == Some(&settings.dir.join("vpn-public.conf")));
+            plan.steps.extend(reconfigure(self.host, &settings, gateway.as_ref())?);
+            plan
         };
+        self.change(&plan, &settings, gateway)
+    }
+
+    /// The new key and the list that has it, in one go: between the two nobody could answer this host.
+    fn switch_key(&mut self, settings: &Settings, seen: Option<String>) -> Result<Reply> {
+        let _lock = lock(self.host)?;
+        if let Some(conflict) = self.conflict(settings, seen)? {
+            return Ok(conflict);
+        }
+        let gateway = stack::containers(self.host, &settings.dir).0;
+        let mut plan = keys::switch(self.host, settings)?;
+        plan.steps.extend(reconfigure(self.host, settings, gateway.as_ref())?);
+        self.change(&plan, settings, gateway)
+    }
+
+    /// The reply to somebody who has seen another list than the one that is here. What an earlier run was killed in is
+    /// completed first.
+    fn conflict(&mut self, settings: &Settings, seen: Option<String>) -> Result<Option<Reply>> {
+        let path = settings.dir.join("vpn-public.conf");
+        let ours = [path.clone(), settings.dir.join("vpn-private.conf")];
+        let receipt = Receipt::load(self.host)?;
+        for path in ours.iter().map(|path| path.as_path()).chain(receipt.paths()) {
+            self.host.recover(path)?;
+        }
+        let here = PeerList::read(self.host, &path)?;
+        let same = here.as_ref().map(PeerList::digest) == seen;
+        Ok((!same).then(|| Reply::Conflict(here.map(|list| list.to_text()))))
+    }
+
+    fn change(&mut self, plan: &Plan, settings: &Settings, gateway: Option<Container>) -> Result<Reply> {
         let live = gateway.map(|gateway| tunnel::observe(self.host, &gateway)).transpose()?.flatten();
         self.received = Some(received(live.as_ref()));
-        self.carry_out(&plan, &settings)?;
+        self.carry_out(plan, settings)?;
         Ok(Reply::Applied(plan.steps.iter().map(Step::to_string).collect()))
     }
 
@@ -205,6 +236,7 @@ fn look(host: &Host, settings: &Settings) -> Result<Look> {
     };
     Ok(Look {
         key,
+        staged: keys::staged(host, settings),
         list: list.map(|list| list.to_text()),
         pending: pending(&files, settings),
         gateway,
@@ -278,19 +310,14 @@ fn needs_whole_run(settings: &Settings, pending: &[String], gateway: Option<&Con
     !pending.is_empty() || (settings.restart != Restart::None && !fresh)
 }
 
-/// A new list for an instance that is otherwise as it should be: the file, then the tunnel, without a restart (C2).
-fn plan_list(host: &Host, mut files: Plan, settings: &Settings, live: bool) -> Result<Plan> {
+/// The step that brings a changed file to the tunnel, without a restart (C2).
+fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&Container>) -> Result<Option<Step>> {
+    let Some(gateway) = gateway.filter(|_| settings.restart != Restart::None) else { return Ok(None) };
+    let compose = stack::command(host, gateway)
+        .ok_or_else(|| Error::new(Class::Step, "there is no compose command").hint("mitigator-vpn explain compose"))?;
     let public_conf = settings.dir.join("vpn-public.conf");
-    files.steps.retain(|step| step.resource.path() == Some(&public_conf));
-    if live && settings.restart != Restart::None {
-        let compose = stack::gather(host, settings).commands.into_iter().next();
-        let compose = compose.ok_or_else(|| {
-            Error::new(Class::Step, "there is no compose command").hint("mitigator-vpn explain compose")
-        })?;
-        let resource = Resource::Tunnel(LiveTunnel { dir: settings.dir.clone(), public_conf, compose });
-        files.steps.push(Step { resource, before: State::Outdated, after: State::Running });
-    }
-    Ok(files)
+    let resource = Resource::Tunnel(LiveTunnel { dir: settings.dir.clone(), public_conf, compose });
+    Ok(Some(Step { resource, before: State::Outdated, after: State::Running }))
 }
 
 fn received(live: Option<&Live>) -> HashMap<PublicKey, u64> {

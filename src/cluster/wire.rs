@@ -41,6 +41,17 @@ pub enum Request {
         /// The digest of the list that the operator's side has seen; `None` for no list.
         seen: Option<String>,
     },
+    /// The key that comes next, made now and kept beside the one in use (see [`super::rotate`]).
+    StageKey(Settings),
+    /// As `Apply`, with the staged key taken into use together with the list that has it.
+    SwitchKey {
+        /// What to make so.
+        settings: Settings,
+        /// The digest of the list that the operator's side has seen.
+        seen: Option<String>,
+    },
+    /// The new key is proven: the one before it goes for good.
+    DropOldKey(Settings),
     /// Which of these members answer through the tunnel.
     Probe {
         /// The instance's directory.
@@ -62,7 +73,7 @@ pub enum Reply {
     Look(Box<Look>),
     /// To `Survey`.
     Survey(Survey),
-    /// To `MakeKey`: the public half.
+    /// To `MakeKey` and `StageKey`: the public half.
     Key(PublicKey),
     /// To `Apply`: the steps, each in a few words.
     Applied(Vec<String>),
@@ -83,6 +94,8 @@ pub enum Reply {
 pub struct Look {
     /// The public half of its key.
     pub key: Option<PublicKey>,
+    /// The public half of the key that a rotation has staged and not finished with.
+    pub staged: Option<PublicKey>,
     /// The text of vpn-public.conf.
     pub list: Option<String>,
     /// What else in the instance's directory is not as it should be: a step each.

@@ -16,7 +16,7 @@ use crate::cluster::rollout::{self, Fate, Need, Rollout, Run, told};
 use crate::cluster::ssh::{Program, Ssh};
 use crate::cluster::status::{Heard, Picture};
 use crate::cluster::wire::{Reply, Request};
-use crate::cluster::{edit, session};
+use crate::cluster::{edit, rotate, session};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Mode};
 use crate::report::{
@@ -61,6 +61,7 @@ pub fn run(command: ClusterCommand, global: &Global, output: &Output) -> Result<
             let mut cluster = Cluster::open(global, target, output)?;
             remove(&mut cluster, &name, &policy)
         }
+        ClusterCommand::Rotate { name, target } => rotate(&Cluster::open(global, target, output)?, name.as_deref()),
         ClusterCommand::Import { list } => import(&list, output),
     }
 }
@@ -350,6 +351,36 @@ fn remove(cluster: &mut Cluster, name: &str, policy: &Policy) -> Result<ExitCode
     cluster.change(&mut |text| edit::remove(text, name, removed.as_ref()))?;
     fleet.nodes.retain(|node| node.instance != gone);
     cluster.apply(fleet, policy, |cluster| cluster.write(|text| edit::remove(text, name, removed.as_ref())))
+}
+
+fn rotate(cluster: &Cluster, name: Option<&str>) -> Result<ExitCode> {
+    let names: Vec<String> = name.map(str::to_owned).into_iter().collect();
+    let chosen = cluster.file.select(&cluster.target.file, &names)?;
+    let mut fleet = cluster.gather(None)?;
+    let down = chosen.iter().filter_map(|i| fleet.by_address(i.address)).find(|node| node.seen().is_none());
+    if let Some(Node { instance, state: State::Down(error), .. }) = down {
+        return Err(Error::new(Class::Refused, format!("{}: {}", instance.name, told(error))));
+    }
+    if !cluster.global.yes {
+        let names: Vec<&str> = chosen.iter().map(|instance| instance.name.as_str()).collect();
+        let question = format!("give {} a new key? Each is cut off for the moment of one handshake.", names.join(", "));
+        confirm(&question, cluster.output, || Ok(()))?;
+    }
+    let mut rollout =
+        Rollout { list: fleet.unite(&cluster.file, &cluster.target.accept_key)?.list, ..Rollout::default() };
+    for instance in chosen {
+        let task = cluster.output.progress().start(format!("a new key for {}", instance.name));
+        let list = fleet.unite(&cluster.file, &cluster.target.accept_key)?.list;
+        rotate::rotate(&mut fleet, instance.address, &list, &mut rollout)?;
+        if rollout.stopped.is_some() {
+            break;
+        }
+        task.done();
+    }
+    fleet.hang_up();
+    let document = applied(&fleet, &BTreeMap::new(), rollout);
+    cluster.output.document(&document)?;
+    Ok(exit_code(&document, &BTreeMap::new()))
 }
 
 fn status(cluster: Cluster) -> Result<ExitCode> {

@@ -125,6 +125,17 @@ pub fn gather(host: &Host, settings: &Settings) -> Stack {
     })
 }
 
+/// The compose to speak to this gateway with, found without resolving a configuration; a script of Python's is read for
+/// that, not started.
+pub fn command(host: &Host, gateway: &Container) -> Option<ComposeCommand> {
+    let made_by = generation_of(&gateway.compose_version);
+    let found = Spelling::all(host).into_iter().filter_map(|spelling| {
+        let version = spelling.version_of_file(host).or_else(|| spelling.version(host))?;
+        Some(spelling.into_command(version))
+    });
+    found.min_by_key(|command| (made_by != Some(command.generation), command.generation == Generation::V1))
+}
+
 /// The running gateway of the instance in `dir`, if any, and how many containers of the stack run. Asks Docker alone:
 /// compose labels what it makes, whatever generation it is.
 pub fn containers(host: &Host, dir: &Path) -> (Option<Container>, usize) {

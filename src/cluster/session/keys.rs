@@ -1,0 +1,173 @@
+//! The far side's part in a rotation: a key that comes next, and one that was.
+//!
+//! Both are files beside vpn-private.conf, as secret as that. Whatever instant a rotation is cut off in, one of the two
+//! is the key that others know this host by, so it can go on, or be taken back.
+
+use crate::error::{Class, Error, Result};
+use crate::host::{Host, Mode};
+use crate::journal::{Change, Journal, Receipt};
+use crate::plan::{Plan, Step};
+use crate::resource::{File, PrivateFile, Resource, State};
+use crate::settings::Settings;
+use crate::wireguard::{PeerList, PrivateConf, PrivateKey, PublicKey};
+
+fn private_file(settings: &Settings) -> PrivateFile {
+    PrivateFile { path: settings.dir.join("vpn-private.conf"), fresh: None }
+}
+
+/// The public half of the key that is staged, while there is one.
+pub(super) fn staged(host: &Host, settings: &Settings) -> Option<PublicKey> {
+    let conf = PrivateConf::read(host, &private_file(settings).next()).ok().flatten();
+    conf.map(|conf| conf.key.public())
+}
+
+/// Makes the key that comes next; one that an earlier run has staged is as good.
+pub(super) fn stage(host: &mut Host, settings: &Settings) -> Result<PublicKey> {
+    let _lock = super::lock(host)?;
+    let file = private_file(settings);
+    host.recover(&file.path)?;
+    if let Some(key) = staged(host, settings) {
+        return Ok(key);
+    }
+    let conf = PrivateConf::read(host, &file.path)?.ok_or_else(no_key)?;
+    let key = PrivateKey::generate();
+    host.write(&file.next(), conf.template_with(&key).as_bytes(), Mode::SECRET)?;
+    Ok(key.public())
+}
+
+/// The steps that take the staged key into use, with the list that has it. The key in use is kept first.
+pub(super) fn switch(host: &mut Host, settings: &Settings) -> Result<Plan> {
+    let file = private_file(settings);
+    let now = PrivateConf::read(host, &file.path)?.ok_or_else(no_key)?;
+    let text = settings.peers.as_deref().unwrap_or_default();
+    let listed = settings.vpn_address.and_then(|own| PeerList::parse(text).ok()?.by_address(own).cloned());
+    let next = staged(host, settings).filter(|key| listed.is_some_and(|own| own.public_key == *key));
+    let next = next.ok_or_else(|| Error::new(Class::Step, "the list doesn't have the key that is staged here"))?;
+    host.write(&file.previous(), now.template_with(&now.key).as_bytes(), Mode::SECRET)?;
+    let list = Resource::File(File { path: settings.dir.join("vpn-public.conf") });
+    let steps = [
+        (list, State::Text(text.to_owned())),
+        (Resource::PrivateFile(file), State::Private { template: now.template, public: next }),
+    ];
+    let steps =
+        steps.into_iter().map(|(resource, after)| Ok(Step { before: resource.observe(host)?, resource, after }));
+    Ok(Plan { steps: steps.collect::<Result<_>>()? })
+}
+
+/// The key before is gone for good, and the journal knows only the new one: an undo must not look for the other.
+pub(super) fn drop_old(host: &mut Host, settings: &Settings) -> Result<()> {
+    let _lock = super::lock(host)?;
+    let file = private_file(settings);
+    let now = file.observe(host)?;
+    let receipt = Receipt::load(host)?;
+    let of_key: Vec<&Change> =
+        receipt.changes.iter().filter(|change| change.resource.path() == Some(&file.path)).collect();
+    if let (Some(first), State::Private { public, .. }) = (of_key.first(), &now) {
+        let mut journal = Journal::open(host, None)?;
+        let before = match &first.before {
+            State::Private { template, .. } => State::Private { template: template.clone(), public: *public },
+            before => before.clone(),
+        };
+        let step = journal.begin(&first.resource, &before, &now)?;
+        journal.done(step)?;
+        for change in of_key {
+            journal.close(change.step)?;
+        }
+    }
+    host.remove(&file.previous())?;
+    host.remove(&file.next())
+}
+
+fn no_key() -> Error {
+    Error::input("there is no private key to replace").hint("mitigator-vpn cluster apply")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply;
+    use crate::progress::Progress;
+    use crate::undo::{self, Fate};
+    use crate::wireguard::Peer;
+
+    struct Member {
+        dir: tempfile::TempDir,
+        settings: Settings,
+    }
+
+    impl Member {
+        /// One whose key was made by a journalled run.
+        fn new() -> Member {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(dir.path().join("srv/mitigator")).unwrap();
+            let settings = Settings { vpn_address: Some([10, 8, 3, 1].into()), ..Settings::default() };
+            let member = Member { dir, settings };
+            let key = PrivateKey::generate();
+            let after = State::Private { template: PrivateConf::fresh_template(4567), public: key.public() };
+            let file = PrivateFile { fresh: Some(key), ..private_file(&member.settings) };
+            let step = Step { resource: Resource::PrivateFile(file), before: State::Absent, after };
+            apply::run(&mut member.host(), &Plan { steps: vec![step] }, &[], &Progress::Silent).unwrap();
+            member
+        }
+
+        fn host(&self) -> Host {
+            Host::at(self.dir.path()).unwrap()
+        }
+
+        fn key(&self) -> PublicKey {
+            let path = private_file(&self.settings).path;
+            PrivateConf::read(&self.host(), &path).unwrap().unwrap().key.public()
+        }
+
+        /// Stages a key and takes it into use; the number of its first step.
+        fn rotate(&self) -> (PublicKey, u64) {
+            let mut host = self.host();
+            let next = stage(&mut host, &self.settings).unwrap();
+            assert_eq!(stage(&mut host, &self.settings).unwrap(), next, "a second run goes on with the same key");
+            let mut list = PeerList::default();
+            let endpoint = "192.0.2.1:4567".parse().unwrap();
+            list.add(Peer { public_key: next, address: [10, 8, 3, 1].into(), endpoint, keepalive: None }).unwrap();
+            let settings = Settings { peers: Some(list.to_text()), ..self.settings.clone() };
+            let step = Receipt::load(&host).unwrap().next_step();
+            let plan = switch(&mut host, &settings).unwrap();
+            apply::run(&mut host, &plan, &[], &Progress::Silent).unwrap();
+            (next, step)
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.host().list(&self.settings.dir)
+        }
+    }
+
+    #[test]
+    fn a_rotation_that_is_not_proven_is_taken_back_to_the_key_before() {
+        let member = Member::new();
+        let before = member.key();
+        let (next, step) = member.rotate();
+        assert_eq!(member.key(), next);
+        let fates = undo::since(&mut member.host(), step, &Progress::Silent).unwrap();
+        assert!(fates.iter().all(|(_, fate)| *fate == Fate::TakenBack), "{fates:?}");
+        assert_eq!(member.key(), before);
+    }
+
+    #[test]
+    fn a_rotation_that_is_proven_leaves_one_key_and_an_undo_that_still_works() {
+        let member = Member::new();
+        let (next, _) = member.rotate();
+        drop_old(&mut member.host(), &member.settings).unwrap();
+        assert_eq!((member.key(), member.names().len()), (next, 2), "{:?}", member.names());
+        let mut host = member.host();
+        let receipt = Receipt::load(&host).unwrap();
+        let fates = undo::run(&mut host, &receipt, &Progress::Silent).unwrap();
+        assert!(fates.iter().all(|(_, fate)| *fate == Fate::TakenBack), "{fates:?}");
+        assert!(member.names().is_empty(), "{:?}", member.names());
+    }
+
+    #[test]
+    fn the_keys_beside_are_as_secret_as_the_one_in_use() {
+        let member = Member::new();
+        stage(&mut member.host(), &member.settings).unwrap();
+        let stat = member.host().stat(&private_file(&member.settings).next()).unwrap().unwrap();
+        assert_eq!(stat.mode, 0o600);
+    }
+}
