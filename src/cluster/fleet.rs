@@ -46,7 +46,7 @@ pub struct Node {
 #[derive(Debug)]
 pub enum State {
     /// It was looked at.
-    Seen(Seen),
+    Seen(Box<Seen>),
     /// It can't be reached, or can't be looked at.
     Down(Error),
 }
@@ -157,7 +157,7 @@ impl Node {
             Reply::Look(mut look) => {
                 let list = look.list.take();
                 let list = list.map(|text| PeerList::parse_named("vpn-public.conf", &text)).transpose()?;
-                Ok(Seen { look: *look, list })
+                Ok(Box::new(Seen { look: *look, list }))
             }
             other => Err(unasked(&other)),
         });
