@@ -20,6 +20,7 @@ docker_ensure() {
 docker_start() {
   ! docker_answers || return 0
   docker_forget_the_dead
+  command -v ip >/dev/null || packages_ensure iproute2
   say "starting dockerd (log: $STATE/dockerd.log)"
   docker_config >"$STATE/dockerd.json"
   setsid dockerd --config-file "$STATE/dockerd.json" >"$STATE/dockerd.log" 2>&1 </dev/null &

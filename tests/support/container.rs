@@ -46,6 +46,11 @@ impl ContainerHost {
 
     /// Several that reach each other.
     pub fn cluster<const N: usize>(label: &str) -> Option<[Self; N]> {
+        Self::cluster_of(label, ["bookworm"; N])
+    }
+
+    /// Several of these releases of Debian.
+    pub fn cluster_of<const N: usize>(label: &str, suites: [&str; N]) -> Option<[Self; N]> {
         let variable = |name: &str| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty());
             if value.is_none() {
@@ -56,7 +61,7 @@ impl ContainerHost {
         let (prefix, program) = variable("MITIGATOR_VPN_TEST_IMAGE")
             .and_then(|_| Some((variable("MITIGATOR_VPN_TEST_PREFIX")?, variable("MITIGATOR_VPN_TEST_BIN")?)))?;
         let set = Arc::new(Set { name: format!("{prefix}-{label}") });
-        let listed = script(&["up", &set.name, &N.to_string()]);
+        let listed = script(&["up", &set.name, &N.to_string(), &suites.join(",")]);
         let hosts: Vec<Self> = listed.lines().map(|line| Self::of(line, &set)).collect();
         for host in &hosts {
             docker(&["cp", &program, &format!("{}:{PROGRAM}", host.name)]);

@@ -13,6 +13,7 @@
 pub mod call;
 pub mod container;
 pub mod evidence;
+pub mod life;
 pub mod namespace;
 pub mod operator;
 pub mod private_mounts;
