@@ -140,7 +140,11 @@ pub enum Command {
     Cluster(ClusterCommand),
     /// The far side of `cluster`: answers requests on standard input
     #[command(hide = true)]
-    Session,
+    Session {
+        /// The connection it came in by, as sshd says it in SSH_CONNECTION
+        #[arg(default_value = "")]
+        way_in: String,
+    },
     /// The container's side: what runs as the gateway service
     #[command(subcommand)]
     Gateway(GatewayCommand),

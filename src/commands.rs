@@ -38,7 +38,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Undo => undo::run(&mut host, global, output),
         Command::Peers(command) => peers::run(command, &mut host, &global.dir, output),
         Command::Cluster(command) => cluster::run(command, global, output),
-        Command::Session => cluster::session(&mut host),
+        Command::Session { way_in } => cluster::session(&mut host, &way_in),
         Command::Gateway(command) => gateway::run(&command, output).map(done),
         Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
         Command::Facts => facts::run(&host, global, output).map(done),

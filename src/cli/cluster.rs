@@ -71,6 +71,9 @@ pub enum ClusterCommand {
         /// Which cluster, and how to reach it.
         #[command(flatten)]
         target: Target,
+        /// How long a way in may stay unproven.
+        #[command(flatten)]
+        guarding: Guarding,
     },
     /// Print a cluster.toml made from an existing vpn-public.conf
     Import {
@@ -100,12 +103,25 @@ pub struct Target {
     pub accept_key: Vec<String>,
 }
 
+/// How long a way in may stay unproven.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Guarding {
+    /// Where a change could cut the way in (ssh over the VPN, a firewall rule), the host takes it back by itself unless a
+    /// new connection confirms it within this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=100),
+        env = "MITIGATOR_VPN_CONFIRM_WITHIN")]
+    pub confirm_within: u16,
+}
+
 /// How far a host may be changed: as for `install`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Policy {
     /// The most hosts to change in one wave; the first wave is always one host
     #[arg(long, value_name = "N", default_value_t = 30, env = "MITIGATOR_VPN_BATCH")]
     pub batch: u16,
+    /// How long a way in may stay unproven.
+    #[command(flatten)]
+    pub guarding: Guarding,
     /// What to do about the firewall
     #[arg(long, value_name = "POLICY", default_value = "auto", env = "MITIGATOR_VPN_FIREWALL")]
     pub firewall: FirewallPolicy,

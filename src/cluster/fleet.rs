@@ -1,7 +1,7 @@
 //! The hosts of a run: which can be reached, how each stands, and something done to many of them at once.
 
 use std::net::Ipv4Addr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -9,13 +9,15 @@ use super::file::{ClusterFile, Instance};
 use super::members::{Known, Union, unite};
 use super::ssh::{Session, Ssh};
 use super::wire::{Look, Reply, Request};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::host::Host;
 use crate::settings::Settings;
 use crate::wireguard::PeerList;
 
 /// A look reads some files and asks Docker.
 const LOOK: Duration = Duration::from_secs(60);
+/// Longer than the way in may stay unproven, with what is then taken back.
+const AFTER_A_GUARD: Duration = Duration::from_secs(120);
 /// A stack this deep is plenty for what is done for one host; there may be hundreds.
 const STACK: usize = 512 << 10;
 
@@ -40,6 +42,7 @@ pub struct Node {
     /// How far its clock is ahead, in milliseconds.
     pub clock: Option<i64>,
     session: Option<Session>,
+    ssh: Arc<Ssh>,
 }
 
 /// Where things stand with a host.
@@ -62,12 +65,18 @@ pub struct Seen {
 
 impl Fleet {
     /// Connects to all of them and looks at each.
-    pub fn gather(host: &Host, ssh: &Ssh, instances: Vec<Instance>, settings: &Settings, parallel: usize) -> Fleet {
+    pub fn gather(
+        host: &Host,
+        ssh: &Arc<Ssh>,
+        instances: Vec<Instance>,
+        settings: &Settings,
+        parallel: usize,
+    ) -> Fleet {
         let nodes = instances.into_iter().map(|instance| {
             let settings =
                 Settings { vpn_address: Some(instance.address), endpoint: Some(instance.endpoint), ..settings.clone() };
             let state = State::Down(Error::unexpected("not looked at"));
-            Node { instance, settings, state, clock: None, session: None }
+            Node { instance, settings, state, clock: None, session: None, ssh: Arc::clone(ssh) }
         });
         let mut fleet = Fleet { nodes: nodes.collect(), parallel };
         fleet.each(
@@ -150,10 +159,25 @@ impl Node {
         session.ask(request, patience)
     }
 
+    /// Asks for a change. One that the far side guards is confirmed over a new connection; if there can be none, the far
+    /// side takes it back by itself.
+    pub fn change(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
+        let reply = self.ask(request, patience)?;
+        if let Reply::Applied { guarded: Some(name), .. } = &reply {
+            let anew = self.ssh.open_anew(&Host::live(), &self.instance.ssh);
+            let confirmed = anew.and_then(|mut anew| anew.ask(&Request::Confirm(name.clone()), LOOK));
+            confirmed.map_err(|error| {
+                Error::new(Class::Unproven, format!("the change could not be confirmed over a new connection: {error}"))
+                    .hint("the host takes it back by itself, if it hasn't yet")
+            })?;
+        }
+        Ok(reply)
+    }
+
     /// Looks at it, again.
     pub fn look_again(&mut self) {
         let settings = Settings { peers: None, whole_list: false, ..self.settings.clone() };
-        let seen = self.ask(&Request::Look(settings), LOOK).and_then(|reply| match reply {
+        let seen = self.ask(&Request::Look(settings), LOOK + AFTER_A_GUARD).and_then(|reply| match reply {
             Reply::Look(mut look) => {
                 let list = look.list.take();
                 let list = list.map(|text| PeerList::parse_named("vpn-public.conf", &text)).transpose()?;

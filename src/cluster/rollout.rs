@@ -112,6 +112,8 @@ pub struct Run<'r> {
     pub accepted: &'r [String],
     /// The most hosts in one wave.
     pub batch: usize,
+    /// How long a way in may stay unproven that a change could cut off.
+    pub guard: Duration,
     /// Where to say what is going on.
     pub progress: Progress,
 }
@@ -198,6 +200,7 @@ impl Run<'_> {
     /// One wave: who answers now, the change, who answers afterwards.
     fn wave(&mut self, wave: &[Ipv4Addr], needs: &BTreeMap<Ipv4Addr, Need>, rollout: &mut Rollout) -> Result<()> {
         let list = &rollout.list.clone();
+        let guard = self.guard;
         let witnesses = witnesses(self.fleet, wave, list);
         let chosen = |node: &Node| wave.contains(&node.instance.address);
         let outcomes = self.fleet.each(chosen, |node| {
@@ -207,7 +210,8 @@ impl Run<'_> {
                 witnesses[&address].iter().copied().filter(|a| before.by_address(*a).is_some()).collect();
             let outcome = answering(node, &known, ANSWER).and_then(|answered| {
                 let settings = Settings { peers: text(list), whole_list: true, ..node.settings.clone() };
-                let reply = node.ask(&Request::Apply { settings, seen: node.digest() }, APPLY)?;
+                let request = Request::Apply { settings, seen: node.digest(), guard };
+                let reply = node.change(&request, APPLY)?;
                 Ok((answered, reply))
             });
             // A run that waits for another one isn't refused: look what that one has made of it.
@@ -217,7 +221,7 @@ impl Run<'_> {
         let mut gated: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
         for (address, before, outcome) in outcomes {
             match outcome {
-                Ok((answered, Reply::Applied(steps))) => {
+                Ok((answered, Reply::Applied { steps, .. })) => {
                     rollout.fates.entry(address).or_default().steps.extend(steps);
                     gated.insert(
                         address,
@@ -232,7 +236,13 @@ impl Run<'_> {
                     rollout.fail(address, &Error::new(Class::Refused, detail));
                 }
                 Ok((_, other)) => rollout.fail(address, &unasked(&other)),
-                Err(error) => rollout.fail(address, &error),
+                Err(error) => {
+                    // Cut off once, and taken back: the others would be as well.
+                    if error.class() == Class::Unproven {
+                        rollout.stopped = Some("the change would cut off the way in".to_owned());
+                    }
+                    rollout.fail(address, &error);
+                }
             }
         }
         self.gate(wave, &gated, needs, rollout);

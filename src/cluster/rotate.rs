@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::fleet::{Fleet, Node, unasked};
 use super::rollout::{ANSWER, APPLY, GATE, Rollout, answering, probe};
 use super::wire::{Reply, Request};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::settings::Settings;
 use crate::wireguard::{PeerList, PublicKey};
 
@@ -21,9 +21,23 @@ use crate::wireguard::{PeerList, PublicKey};
 const SWIFTLY: Duration = Duration::from_secs(15);
 
 /// Gives the member a new key. `list` is what all have now.
-pub fn rotate(fleet: &mut Fleet, address: Ipv4Addr, list: &PeerList, rollout: &mut Rollout) -> Result<()> {
+pub fn rotate(
+    fleet: &mut Fleet,
+    address: Ipv4Addr,
+    list: &PeerList,
+    guard: Duration,
+    rollout: &mut Rollout,
+) -> Result<()> {
     let witnesses = super::rollout::witnesses(fleet, &[address], list).remove(&address).unwrap_or_default();
     let node = fleet.by_address_mut(address).ok_or_else(|| Error::unexpected("it isn't there"))?;
+    if node.seen().is_some_and(|seen| seen.look.through_vpn) {
+        // The others forget its old key first, and with it the way it is told by.
+        return Err(Error::new(
+            Class::Refused,
+            format!("{} is reached through the VPN that this cuts", node.instance.name),
+        )
+        .hint("give it an ssh destination outside of the VPN"));
+    }
     let (own, seen) = (node.seen().and_then(|seen| seen.look.key), node.digest());
     let key = stage(node)?;
     let mut with_key = list.clone();
@@ -36,7 +50,7 @@ pub fn rotate(fleet: &mut Fleet, address: Ipv4Addr, list: &PeerList, rollout: &m
     let parallel = std::mem::replace(&mut fleet.parallel, usize::MAX);
     let others = |node: &Node| node.instance.address != address && node.seen().is_some();
     let told = fleet.each(others, |node| {
-        let request = Request::Apply { settings: target(&node.settings), seen: node.digest() };
+        let request = Request::Apply { settings: target(&node.settings), seen: node.digest(), guard };
         (node.instance.address, applied(node, &request, SWIFTLY))
     });
     fleet.parallel = parallel;
@@ -54,8 +68,11 @@ pub fn rotate(fleet: &mut Fleet, address: Ipv4Addr, list: &PeerList, rollout: &m
     let node = fleet.by_address_mut(address).expect("it was there");
     let settings = target(&node.settings);
     // Cut off between the switch and its proof, there is nothing left to switch.
-    let request =
-        if own == Some(key) { Request::Apply { settings, seen } } else { Request::SwitchKey { settings, seen } };
+    let request = if own == Some(key) {
+        Request::Apply { settings, seen, guard }
+    } else {
+        Request::SwitchKey { settings, seen, guard }
+    };
     let outcome = applied(node, &request, APPLY).and_then(|steps| {
         let members: Vec<Ipv4Addr> = answered.into_iter().filter(|other| knowing.contains(other)).collect();
         Ok((steps, probe(node, &members, GATE)?))
@@ -91,8 +108,8 @@ fn stage(node: &mut Node) -> Result<PublicKey> {
 }
 
 fn applied(node: &mut Node, request: &Request, patience: Duration) -> Result<Vec<String>> {
-    match node.ask(request, patience)? {
-        Reply::Applied(steps) => Ok(steps),
+    match node.change(request, patience)? {
+        Reply::Applied { steps, .. } => Ok(steps),
         Reply::Conflict(_) => Err(Error::unexpected("its list has changed since: another run is at work")),
         Reply::Refused(_) => Err(Error::unexpected("it isn't as it should be; mend it first: cluster apply")),
         other => Err(unasked(&other)),

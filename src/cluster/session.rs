@@ -4,24 +4,26 @@
 //! come in on standard input, answers go out on standard output, and the end of the input is its end. What a request
 //! has begun is finished first: a connection that breaks leaves a host as whole as one that doesn't.
 
+mod guard;
 mod keys;
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use self::guard::Guard;
 use super::wire::{Failure, Gateway, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey, Tunnel};
 use crate::apply;
 use crate::compose;
 use crate::desired::{self, Supplies};
 use crate::distro::Distro;
 use crate::error::{Class, Context, Error, Result};
-use crate::facts::{Container, Facts, PrivateFile, clock, stack};
+use crate::facts::{Container, Facts, PrivateFile, stack};
 use crate::gateway::image;
 use crate::host::{Host, Lock};
 use crate::journal::Receipt;
@@ -48,19 +50,28 @@ struct Session<'h> {
     received: Option<HashMap<PublicKey, u64>>,
     /// The first step of this session in the journal.
     first_step: Option<u64>,
+    /// The addresses of the connection that this session came in by.
+    way_in: Vec<IpAddr>,
+    /// Stands by a change that could cut the way in off.
+    guard: Option<Guard>,
 }
 
-/// Answers requests until the input ends.
-pub fn run(host: &mut Host, input: impl BufRead, mut output: impl Write) -> Result<()> {
+/// Answers requests until the input ends. `way_in` is what sshd says of the connection, in `SSH_CONNECTION`.
+pub fn run(host: &mut Host, way_in: &str, input: impl BufRead, mut output: impl Write) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     say(&mut output, &Hello { protocol: PROTOCOL, version, now })?;
-    let mut session = Session { host, received: None, first_step: None };
+    let way_in = way_in.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let mut session = Session { host, received: None, first_step: None, way_in, guard: None };
     for line in input.lines() {
         let line = line.context("standard input")?;
         let request = serde_json::from_str(&line).context("a request");
         let reply = request.and_then(|request| session.answer(request));
-        say(&mut output, &reply.unwrap_or_else(|error| Reply::Failed(Failure::from(&error))))?;
+        let reply = reply.unwrap_or_else(|error| Reply::Failed(Failure::from(&error)));
+        let said = say(&mut output, &reply);
+        // Nobody may be left to hear it: that is what a guard is for.
+        session.stand_guard()?;
+        said?;
     }
     Ok(())
 }
@@ -73,12 +84,16 @@ fn say(output: &mut impl Write, words: &impl serde::Serialize) -> Result<()> {
 impl Session<'_> {
     fn answer(&mut self, request: Request) -> Result<Reply> {
         match request {
-            Request::Look(settings) => look(self.host, &settings).map(|look| Reply::Look(Box::new(look))),
+            Request::Look(settings) => {
+                let through_vpn = guard::is_through_vpn(&settings, &self.way_in);
+                look(self.host, &settings).map(|look| Reply::Look(Box::new(Look { through_vpn, ..look })))
+            }
             Request::Survey(settings) => survey(self.host, settings).map(Reply::Survey),
             Request::MakeKey(settings) => self.make_key(&settings).map(Reply::Key),
-            Request::Apply { settings, seen } => self.apply(settings, seen),
+            Request::Apply { settings, seen, guard } => self.apply(settings, seen, guard),
             Request::StageKey(settings) => keys::stage(self.host, &settings).map(Reply::Key),
-            Request::SwitchKey { settings, seen } => self.switch_key(&settings, seen),
+            Request::SwitchKey { settings, seen, guard } => self.switch_key(&settings, seen, guard),
+            Request::Confirm(name) => guard::confirm(self.host, &name).map(|()| Reply::Done),
             Request::DropOldKey(settings) => keys::drop_old(self.host, &settings).map(|()| Reply::Done),
             Request::Probe { settings, members, patience } => {
                 self.probe(&settings.dir, &members, patience).map(Reply::Probed)
@@ -108,7 +123,7 @@ impl Session<'_> {
     }
 
     /// Compare and swap: the list that was seen must still be here, under the host's lock (FN-52).
-    fn apply(&mut self, settings: Settings, seen: Option<String>) -> Result<Reply> {
+    fn apply(&mut self, settings: Settings, seen: Option<String>, guard: Duration) -> Result<Reply> {
         let _lock = lock(self.host)?;
         if let Some(conflict) = self.conflict(&settings, seen)? {
             return Ok(conflict);
@@ -127,11 +142,11 @@ impl Session<'_> {
             plan.steps.extend(reconfigure(self.host, &settings, gateway.as_ref())?);
             plan
         };
-        self.change(&plan, &settings, gateway)
+        self.change(&plan, &settings, gateway, guard)
     }
 
     /// The new key and the list that has it, in one go: between the two nobody could answer this host.
-    fn switch_key(&mut self, settings: &Settings, seen: Option<String>) -> Result<Reply> {
+    fn switch_key(&mut self, settings: &Settings, seen: Option<String>, guard: Duration) -> Result<Reply> {
         let _lock = lock(self.host)?;
         if let Some(conflict) = self.conflict(settings, seen)? {
             return Ok(conflict);
@@ -139,7 +154,7 @@ impl Session<'_> {
         let gateway = stack::containers(self.host, &settings.dir).0;
         let mut plan = keys::switch(self.host, settings)?;
         plan.steps.extend(reconfigure(self.host, settings, gateway.as_ref())?);
-        self.change(&plan, settings, gateway)
+        self.change(&plan, settings, gateway, guard)
     }
 
     /// The reply to somebody who has seen another list than the one that is here. What an earlier run was killed in is
@@ -156,11 +171,31 @@ impl Session<'_> {
         Ok((!same).then(|| Reply::Conflict(here.map(|list| list.to_text()))))
     }
 
-    fn change(&mut self, plan: &Plan, settings: &Settings, gateway: Option<Container>) -> Result<Reply> {
+    fn change(
+        &mut self,
+        plan: &Plan,
+        settings: &Settings,
+        gateway: Option<Container>,
+        patience: Duration,
+    ) -> Result<Reply> {
         let live = gateway.map(|gateway| tunnel::observe(self.host, &gateway)).transpose()?.flatten();
         self.received = Some(received(live.as_ref()));
+        if guard::is_needed(plan, settings, &self.way_in) {
+            self.guard = Some(Guard::post(self.host, patience)?);
+        }
         self.carry_out(plan, settings)?;
-        Ok(Reply::Applied(plan.steps.iter().map(Step::to_string).collect()))
+        let guarded = self.guard.as_ref().map(|guard| guard.name.clone());
+        Ok(Reply::Applied { steps: plan.steps.iter().map(Step::to_string).collect(), guarded })
+    }
+
+    /// Waits for somebody to come in anew after a change that could have cut the way off; takes it back if nobody does.
+    fn stand_guard(&mut self) -> Result<()> {
+        let Some(guard) = self.guard.take() else { return Ok(()) };
+        if guard.is_confirmed(self.host)? {
+            return Ok(());
+        }
+        tracing::warn!("nobody has confirmed the change over a new connection: it is taken back");
+        self.take_back().map(drop)
     }
 
     fn carry_out(&mut self, plan: &Plan, settings: &Settings) -> Result<()> {
@@ -240,7 +275,7 @@ fn look(host: &Host, settings: &Settings) -> Result<Look> {
         list: list.map(|list| list.to_text()),
         pending: pending(&files, settings),
         gateway,
-        synchronised: clock::gather(host).synchronised,
+        through_vpn: false,
     })
 }
 
@@ -370,7 +405,7 @@ mod tests {
         fn ask(&self, requests: &[Request]) -> Vec<Reply> {
             let input: String = requests.iter().map(|r| serde_json::to_string(r).unwrap() + "\n").collect();
             let mut output = Vec::new();
-            run(&mut Host::at(self.dir.path()).unwrap(), input.as_bytes(), &mut output).unwrap();
+            run(&mut Host::at(self.dir.path()).unwrap(), "", input.as_bytes(), &mut output).unwrap();
             let text = String::from_utf8(output).unwrap();
             text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
         }
@@ -397,7 +432,7 @@ mod tests {
         let far = Far::new();
         let mut output = Vec::new();
         let look = serde_json::to_string(&Request::Look(far.settings())).unwrap();
-        run(&mut Host::at(far.dir.path()).unwrap(), format!("{{}}\n{look}\n").as_bytes(), &mut output).unwrap();
+        run(&mut Host::at(far.dir.path()).unwrap(), "", format!("{{}}\n{look}\n").as_bytes(), &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("failed") && lines[2].contains("look"), "{text}");

@@ -19,20 +19,20 @@ const UPLOAD: Duration = Duration::from_secs(300);
 /// What a login shell may print before us.
 const NOISE: usize = 200;
 
-/// Becomes root, then does `$1`. No quotes, exclamation marks or line ends in it: the
+/// Becomes root, then does `$1` with the connection's addresses. No quotes, exclamation marks or line ends in it: the
 /// login shell may be any.
-const AS_ROOT: &str = "if [ $(id -u) = 0 ]; then exec sh -c \"$1\"; fi; \
-    if command -v sudo >/dev/null; then exec sudo -n sh -c \"$1\"; fi; echo failed root";
+const AS_ROOT: &str = "if [ $(id -u) = 0 ]; then exec sh -c \"$1\" sh \"$SSH_CONNECTION\"; fi; \
+    if command -v sudo >/dev/null; then exec sudo -n sh -c \"$1\" sh \"$SSH_CONNECTION\"; fi; echo failed root";
 
 /// Starts the executable, or says that it isn't there and takes it. The same restrictions.
-const START: &str = "d=/var/cache/mitigator-vpn; f=$d/{digest}; [ -x $f ] && exec $f session; \
+const START: &str = "trap \"\" HUP; d=/var/cache/mitigator-vpn; f=$d/{digest}; [ -x $f ] && exec $f session \"$1\"; \
     echo absent $(uname -s) $(uname -m); t=$f.$$; trap \"rm -f $t\" EXIT; \
     mkdir -p $d && chmod 755 $d || { echo failed directory; exit 1; }; \
     find $d -type f -mtime +30 -exec rm -f {} +; \
     head -c {size} >$t || { echo failed copy; exit 1; }; \
     [ \"$(sha256sum <$t | cut -c1-64)\" = {digest} ] || { echo failed digest; exit 1; }; \
     chmod 700 $t && $t --version >/dev/null || { echo failed start; exit 1; }; \
-    sync; mv $t $f && exec $f session; echo failed start";
+    sync; mv $t $f && exec $f session \"$1\"; echo failed start";
 
 /// The executable that is spoken to on the far side.
 #[derive(Debug)]
@@ -84,7 +84,17 @@ pub struct Session {
 impl Ssh {
     /// Connects, brings the executable if it isn't there, and hears its greeting.
     pub fn open(&self, host: &Host, destination: &str) -> Result<Session> {
-        let mut talk = host.converse("ssh", &self.arguments(destination))?;
+        self.open_with(host, destination, &[])
+    }
+
+    /// Over a connection of its own, whatever others ssh may share: it proves the way in.
+    pub fn open_anew(&self, host: &Host, destination: &str) -> Result<Session> {
+        self.open_with(host, destination, &["-o", "ControlMaster=no", "-o", "ControlPath=none"])
+    }
+
+    fn open_with(&self, host: &Host, destination: &str, options: &[&str]) -> Result<Session> {
+        let options = options.iter().map(|option| (*option).to_owned()).chain(self.arguments(destination));
+        let mut talk = host.converse("ssh", &options.collect::<Vec<_>>())?;
         let deadline = Instant::now() + GREETING;
         let first = first_word(&mut talk, deadline).and_then(|first| match first {
             Word::Absent(system, machine) => {

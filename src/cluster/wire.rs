@@ -40,6 +40,8 @@ pub enum Request {
         settings: Settings,
         /// The digest of the list that the operator's side has seen; `None` for no list.
         seen: Option<String>,
+        /// How long the way in may stay unproven, if the change could cut it off.
+        guard: Duration,
     },
     /// The key that comes next, made now and kept beside the one in use (see [`super::rotate`]).
     StageKey(Settings),
@@ -49,7 +51,11 @@ pub enum Request {
         settings: Settings,
         /// The digest of the list that the operator's side has seen.
         seen: Option<String>,
+        /// As for `Apply`.
+        guard: Duration,
     },
+    /// Over a new connection: the way in still works, what is guarded under this name may stay.
+    Confirm(String),
     /// The new key is proven: the one before it goes for good.
     DropOldKey(Settings),
     /// Which of these members answer through the tunnel.
@@ -75,8 +81,13 @@ pub enum Reply {
     Survey(Survey),
     /// To `MakeKey` and `StageKey`: the public half.
     Key(PublicKey),
-    /// To `Apply`: the steps, each in a few words.
-    Applied(Vec<String>),
+    /// To `Apply` and `SwitchKey`.
+    Applied {
+        /// The steps, each in a few words.
+        steps: Vec<String>,
+        /// The name to confirm by: without that it is taken back.
+        guarded: Option<String>,
+    },
     /// To `Apply`: somebody else was faster; the list as it is now.
     Conflict(Option<String>),
     /// To `Apply`: checks forbid it. Nothing has changed.
@@ -102,8 +113,8 @@ pub struct Look {
     pub pending: Vec<String>,
     /// The running gateway.
     pub gateway: Option<Gateway>,
-    /// Whether something keeps its clock right.
-    pub synchronised: Option<bool>,
+    /// Whether it was reached through the VPN itself.
+    pub through_vpn: bool,
 }
 
 /// A running gateway.

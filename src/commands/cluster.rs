@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::confirm;
 use crate::cli::Global;
-use crate::cli::cluster::{ClusterCommand, Policy, Target};
+use crate::cli::cluster::{ClusterCommand, Guarding, Policy, Target};
 use crate::cluster::file::{ClusterFile, Instance, Removed};
 use crate::cluster::fleet::{Fleet, Node, State};
 use crate::cluster::members::Union;
@@ -61,14 +62,16 @@ pub fn run(command: ClusterCommand, global: &Global, output: &Output) -> Result<
             let mut cluster = Cluster::open(global, target, output)?;
             remove(&mut cluster, &name, &policy)
         }
-        ClusterCommand::Rotate { name, target } => rotate(&Cluster::open(global, target, output)?, name.as_deref()),
+        ClusterCommand::Rotate { name, target, guarding } => {
+            rotate(&Cluster::open(global, target, output)?, name.as_deref(), guarding)
+        }
         ClusterCommand::Import { list } => import(&list, output),
     }
 }
 
 /// The far side of a connection.
-pub fn session(host: &mut Host) -> Result<ExitCode> {
-    session::run(host, std::io::stdin().lock(), std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+pub fn session(host: &mut Host, way_in: &str) -> Result<ExitCode> {
+    session::run(host, way_in, std::io::stdin().lock(), std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
 }
 
 /// A cluster.toml, and the way to its hosts.
@@ -78,7 +81,7 @@ struct Cluster<'g> {
     target: Target,
     file: ClusterFile,
     text: String,
-    ssh: Ssh,
+    ssh: Arc<Ssh>,
     host: Host,
 }
 
@@ -106,11 +109,11 @@ impl<'g> Cluster<'g> {
         } else {
             ClusterFile::parse(&target.file.display().to_string(), &text)?
         };
-        let ssh = Ssh {
+        let ssh = Arc::new(Ssh {
             config: target.ssh_config.as_ref().map(|path| path.display().to_string()),
             may_ask: std::io::IsTerminal::is_terminal(&std::io::stdin()),
             program: Program::running(&host)?,
-        };
+        });
         for name in &target.accept_key {
             file.select(&target.file, std::slice::from_ref(name))?;
         }
@@ -205,6 +208,7 @@ impl<'g> Cluster<'g> {
             fleet: &mut fleet,
             accepted: &accepted,
             batch: usize::from(policy.batch),
+            guard: patience(policy.guarding),
             progress: self.output.progress(),
         };
         let rollout = run.carry_out(needs.clone(), |fleet| self.refresh(fleet, policy))?;
@@ -235,6 +239,10 @@ impl<'g> Cluster<'g> {
         }
         fleet.unite(&self.file, &self.target.accept_key)
     }
+}
+
+fn patience(guarding: Guarding) -> Duration {
+    Duration::from_secs(guarding.confirm_within.into())
 }
 
 fn read(host: &Host, path: &Path) -> Result<Option<String>> {
@@ -283,7 +291,12 @@ fn applied(fleet: &Fleet, needs: &BTreeMap<Ipv4Addr, Need>, rollout: Rollout) ->
         let now = node.digest();
         let (word, reason) = match (&node.state, &fate, needs.get(&address)) {
             (_, Fate { failure: Some((exit, reason)), .. }, _) => {
-                (if *exit == Class::Refused.exit_code() { "refused" } else { "failed" }, Some(reason.clone()))
+                let word = match exit {
+                    3 => "refused",
+                    5 => "taken-back",
+                    _ => "failed",
+                };
+                (word, Some(reason.clone()))
             }
             (State::Down(error), ..) => ("behind", Some(told(error))),
             (_, Fate { taken_back: true, .. }, _) => ("taken-back", None),
@@ -353,7 +366,7 @@ fn remove(cluster: &mut Cluster, name: &str, policy: &Policy) -> Result<ExitCode
     cluster.apply(fleet, policy, |cluster| cluster.write(|text| edit::remove(text, name, removed.as_ref())))
 }
 
-fn rotate(cluster: &Cluster, name: Option<&str>) -> Result<ExitCode> {
+fn rotate(cluster: &Cluster, name: Option<&str>, guarding: Guarding) -> Result<ExitCode> {
     let names: Vec<String> = name.map(str::to_owned).into_iter().collect();
     let chosen = cluster.file.select(&cluster.target.file, &names)?;
     let mut fleet = cluster.gather(None)?;
@@ -371,7 +384,7 @@ fn rotate(cluster: &Cluster, name: Option<&str>) -> Result<ExitCode> {
     for instance in chosen {
         let task = cluster.output.progress().start(format!("a new key for {}", instance.name));
         let list = fleet.unite(&cluster.file, &cluster.target.accept_key)?.list;
-        rotate::rotate(&mut fleet, instance.address, &list, &mut rollout)?;
+        rotate::rotate(&mut fleet, instance.address, &list, patience(guarding), &mut rollout)?;
         if rollout.stopped.is_some() {
             break;
         }
