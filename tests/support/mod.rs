@@ -22,6 +22,7 @@ pub mod secret;
 pub mod snapshot;
 pub mod strace;
 pub mod tree;
+pub mod vagrant;
 
 use std::process::{Command, Stdio};
 

@@ -10,6 +10,9 @@ module Lab
     KEY = File.join(CACHE, "ssh/id_ed25519")
     OPTIONS = File.readlines(File.join(SCRIPTS, "lib/container-options"), chomp: true)
 
+    # By which scripts/hosts knows them: `scripts/hosts down vagrant` removes what Vagrant has forgotten.
+    LABEL = "mitigator-vpn-testbed=vagrant"
+
     # Makes it, unless it is there: without a registry, from this machine's own mirror.
     def self.make_image(suite)
       made = Vagrant::Util::Env.with_original_env { system(HOSTS, "prepare", suite, out: File::NULL) }
