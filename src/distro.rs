@@ -42,8 +42,8 @@ pub struct Distro {
     pub name: String,
     /// The day its security support ends, `2028-06-30`.
     pub support_ends: String,
-    /// Whether the stock kernel has WireGuard.
-    pub wireguard_in_kernel: bool,
+    /// From which version on the release's own kernels have WireGuard. It is said, and nothing is decided by it (FN-14).
+    pub wireguard_since: String,
     /// What the packages are called here.
     pub packages: PackageNames,
     /// A suite the packages come from, which isn't among a fresh host's sources.
@@ -67,6 +67,10 @@ pub struct Distro {
 pub struct PackageNames {
     /// What brings `wg`.
     pub tools: Vec<String>,
+    /// The release's own Docker: daemon and client.
+    pub docker: Vec<String>,
+    /// The release's own compose, of the second generation where it has that.
+    pub compose: String,
     /// What has dkms build the module, where the stock kernel has none.
     #[serde(default)]
     pub dkms: Vec<String>,
@@ -147,7 +151,7 @@ impl ModuleSource {
         }
     }
 
-    /// Whether it is compiled on the host.
+    /// Whether it is compiled on this host, so that nobody has signed it.
     pub fn is_built(&self) -> bool {
         match self {
             ModuleSource::Package(_) => false,
@@ -240,9 +244,11 @@ impl Distro {
             return None;
         }
         let source = self.module_source(&facts.kernel, &facts.machine.arch, &facts.packages)?;
-        let built_here = !self.wireguard_in_kernel && !matches!(source, ModuleSource::Package(_));
-        let refused = facts.kernel.secure_boot == Some(true) && built_here;
-        (!refused).then_some(source)
+        if facts.kernel.secure_boot != Some(true) || !source.is_built() {
+            return Some(source);
+        }
+        // Debian 10 has had a later kernel as well, with the module, and signed.
+        facts.kernel.next_has_it().then(|| ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() })
     }
 
     /// Where this release gets the module that this kernel lacks; `None` when it has no such thing.
@@ -259,10 +265,9 @@ impl Distro {
             names.into_iter().map(|name| packages.newest.get(&name).cloned().unwrap_or(name)).collect::<Vec<_>>()
         };
         let next_kernel = self.next_kernel(&kernel.release, arch).map(newest);
-        let is_next = kernel.next.as_ref().is_some_and(|next| next.wireguard && next.release != kernel.release);
         match (headers, next_kernel) {
             (Some(headers), _) if obtainable(&headers) => Some(ModuleSource::Dkms { headers, packages: dkms }),
-            _ if is_next => Some(ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() }),
+            _ if kernel.next_has_it() => Some(ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() }),
             (_, Some(kernel)) if obtainable(&kernel) => Some(ModuleSource::NextBoot { kernel, packages: dkms }),
             // Where apt knows none of them its lists are missing; the right ones are then the ones to ask for.
             (Some(headers), _) => Some(ModuleSource::Dkms { headers, packages: dkms }),
@@ -479,6 +484,18 @@ mod tests {
         let source = |packages: &Packages| buster.module_source(&kernel, "x86_64", packages).unwrap();
         assert_eq!(source(&Packages::default()), next_boot(&[], &[]));
         assert!(matches!(source(&both), ModuleSource::Dkms { .. }), "no reboot where there is a way without one");
+    }
+
+    #[test]
+    fn secure_boot_leaves_only_what_somebody_has_signed() {
+        let buster = detect("debian-10").unwrap();
+        let mut facts = Facts::healthy();
+        facts.kernel = Kernel { release: "4.19.0-21-amd64".into(), secure_boot: Some(true), ..Kernel::default() };
+        assert_eq!(buster.module_route(&facts), None);
+        facts.kernel.next = Some(NextKernel { release: "5.10.0-0.deb10.27-amd64".into(), wireguard: true });
+        assert_eq!(buster.module_route(&facts).map(|route| route.is_built()), Some(false));
+        facts.kernel.secure_boot = Some(false);
+        assert_eq!(buster.module_route(&facts), buster.module_source(&facts.kernel, "x86_64", &facts.packages));
     }
 
     #[test]

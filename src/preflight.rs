@@ -200,6 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn where_the_way_out_differs_by_release_the_explanation_names_each() {
+        let named: [(&str, &[&str]); 8] = [
+            ("apt-sources", &["Debian 10:", "Debian 11:", "Elsewhere"]),
+            ("clock", &["Debian 10:", "Debian 11 and later, Ubuntu:"]),
+            ("compose", &["Debian 12", "Debian 13", "Ubuntu"]),
+            ("docker", &["Debian 10 to 12, Ubuntu:", "Debian 13:"]),
+            ("dpkg-lock", &["Debian 10's apt"]),
+            ("kernel-next", &["Debian 10:", "Ubuntu, cloud kernels:", "Debian 11 and later:", "Ubuntu otherwise:"]),
+            ("kernel-wireguard", &["Debian 10:", "Debian 11 and later:", "Ubuntu 20.04 and later:"]),
+            ("secure-boot", &["Debian 10, without a console:", "Debian 10, with", "Debian 11 and later, Ubuntu:"]),
+        ];
+        for (id, releases) in named {
+            let check = checks().find(|check| check.id == id).expect(id);
+            assert!(releases.iter().all(|release| check.explain.contains(release)), "{id}: {}", check.explain);
+        }
+    }
+
+    #[test]
     fn an_ignored_failure_becomes_a_visible_warning() {
         let mut facts = Facts::healthy();
         facts.machine.is_root = false;

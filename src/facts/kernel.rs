@@ -28,6 +28,13 @@ pub struct Kernel {
     pub tun: bool,
 }
 
+impl Kernel {
+    /// Whether the next boot takes another kernel, which has WireGuard.
+    pub fn next_has_it(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.wireguard && next.release != self.release)
+    }
+}
+
 /// How the running kernel stands to WireGuard: capability, never version (FN-14, FN-16).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -54,6 +54,13 @@ pub struct Stack {
     pub running: usize,
 }
 
+impl Stack {
+    /// How compose is called here.
+    pub fn spelling(&self) -> String {
+        self.commands.first().map_or("docker-compose".to_owned(), ComposeCommand::spelling)
+    }
+}
+
 /// What compose resolves the instance to, as far as the VPN is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,9 +17,11 @@ or `docker compose`); the one that made the running containers is used, else the
 instance's files: `docker-compose config` prints what it makes of them, or why it can't. A service called `gateway` must
 be among its services, for that one carries the VPN.
 
-No compose: Debian and Ubuntu have it in the package docker-compose; Docker's own repository in docker-compose-plugin.
-Version 1 on a Docker Engine of version 25 or later fails with KeyError 'ContainerConfig' when it replaces a container:
-install version 2 there.
+No compose: Debian has it as docker-compose (version 1 up to Debian 12, version 2 in Debian 13), Ubuntu as
+docker-compose-v2; beside Docker's own packages it is docker-compose-plugin, and only that.
+Version 1 on a Docker Engine of version 25 or later fails with KeyError 'ContainerConfig' when it replaces a container.
+Debian 10 to 12 have such an engine from Docker's own repository: `apt-get install docker-compose-plugin`.
+Ubuntu with its own docker.io: `apt-get install docker-compose-v2`.
 No `gateway` service: this is not a Mitigator stack, or one of a version before clustering. On a host without any stack
 `--stack default` brings a gateway of this project's own, to try and to test.",
     },
@@ -58,9 +60,10 @@ fn compose(context: &Context) -> Outcome {
     let (stack, docker, settings) = (&context.facts.stack, &context.facts.docker, context.settings);
     let dir = settings.dir.display();
     let Some(command) = stack.commands.first() else {
+        let package = context.distro.map_or("docker-compose", |distro| &distro.packages.compose);
         return Outcome::fail(
             "neither 'docker-compose' nor 'docker compose' answers",
-            "apt-get install docker-compose",
+            format!("apt-get install {package}"),
         );
     };
     let spelling = command.spelling();
@@ -82,10 +85,21 @@ fn compose(context: &Context) -> Outcome {
         Some(Ok(_)) if command.generation == Generation::V1 && engine.is_some_and(|engine| engine >= 25) => {
             Outcome::warn(
                 format!("{found} fails to replace containers on a Docker Engine of version 25 or later"),
-                "apt-get install docker-compose-plugin",
+                second_generation(context),
             )
         }
         Some(Ok(config)) => Outcome::pass(format!("{found}; {} services", config.services.len())),
+    }
+}
+
+/// How to get compose's second generation beside this Docker. Debian marks its own builds, Ubuntu doesn't.
+fn second_generation(context: &Context) -> String {
+    let dockers = "apt-get install docker-compose-plugin";
+    let package = context.distro.map_or("docker-compose", |distro| &distro.packages.compose);
+    match &context.facts.docker.daemon {
+        Ok(version) if version.contains("dfsg") => format!("apt-get install {package}"),
+        _ if package == "docker-compose" => dockers.to_owned(),
+        _ => format!("apt-get install {package}\nor, with Docker's own packages: {dockers}"),
     }
 }
 
@@ -94,7 +108,7 @@ fn mount_fresh(context: &Context) -> Outcome {
     if gateway.stale.is_empty() {
         return Outcome::pass("the running gateway sees the current files");
     }
-    let spelling = context.facts.stack.commands.first().map_or("docker-compose".to_owned(), |c| c.spelling());
+    let spelling = context.facts.stack.spelling();
     Outcome::warn(
         format!("the running gateway sees an old copy of {}", gateway.stale.join(", ")),
         format!("cd {} && {spelling} up -d --no-deps --force-recreate gateway", context.settings.dir.display()),
@@ -112,7 +126,7 @@ fn gateway_address(context: &Context) -> Outcome {
     if address == format!("{set}/{prefix}") {
         return Outcome::pass(format!("{address}, as .env says"));
     }
-    let spelling = context.facts.stack.commands.first().map_or("docker-compose".to_owned(), |c| c.spelling());
+    let spelling = context.facts.stack.spelling();
     Outcome::fail(
         format!("compose gives the gateway {address}, .env says {set}/{prefix}"),
         format!("cd {} && {spelling} config | grep GATEWAY_ADDRESS", context.settings.dir.display()),

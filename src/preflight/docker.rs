@@ -12,7 +12,9 @@ pub const CHECKS: &[Check] = &[
         explain: "\
 The product runs as a Docker Compose stack. Looked for: a program `docker`, and the daemon's answer to `docker version`.
 
-Debian and Ubuntu: `apt-get install docker.io`, or Docker's own packages. A daemon that is installed and doesn't run:
+Debian 10 to 12, Ubuntu: `apt-get install docker.io`.
+Debian 13: `apt-get install docker.io docker-cli`; the client is a package of its own there.
+Docker's own packages do as well; don't mix the two. A daemon that is installed and doesn't run:
 `systemctl start docker`; why it doesn't: `journalctl -u docker -n 50`. \"permission denied\" means that this isn't run
 as root.",
     },
@@ -35,7 +37,8 @@ volumes away, so the time and the backup are yours to choose.",
 fn docker(context: &Context) -> Outcome {
     let docker = &context.facts.docker;
     if !docker.present {
-        return Outcome::fail("there is no docker program", "apt-get install docker.io");
+        let packages = context.distro.map_or("docker.io".to_owned(), |distro| distro.packages.docker.join(" "));
+        return Outcome::fail("there is no docker program", format!("apt-get install {packages}"));
     }
     match &docker.daemon {
         Ok(version) => Outcome::pass(format!("Docker {version}")),

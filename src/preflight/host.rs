@@ -63,7 +63,8 @@ Containers (LXC, OpenVZ, Docker, WSL) share the kernel of their host and can't l
 them when the host has loaded it, which is tried with a link in a throw-away network namespace.
 
 On the container's host: `modprobe wireguard`, and a line `wireguard` in its /etc/modules-load.d/, so that it stays.
-LXC needs nothing else. OpenVZ 7 and older have a kernel without WireGuard. WSL has it since 5.10: `wsl --update`.
+LXC needs nothing else. WSL's kernel has it since 5.10: `wsl --update`, in Windows. OpenVZ's has none in any version:
+this instance needs a machine with a kernel of its own.
 In a container, install leaves modules-load.d alone.",
     },
     Check {
@@ -86,8 +87,11 @@ WireGuard refuses a handshake that is older than one it has seen. When a host's 
 until the clock has caught up; nothing says so. The kernel knows whether something keeps its clock right (adjtimex, what
 `timedatectl` shows as \"System clock synchronized\").
 
-Debian 10, Ubuntu 20.04 and later: `timedatectl set-ntp true`.
-Debian 11 and later may lack the service: `apt-get install systemd-timesyncd` first. chrony and ntpd do as well.
+Debian 10: `timedatectl set-ntp true`.
+Debian 11 and later, Ubuntu: the same; \"NTP not supported\" means that the service is missing, which is a package of
+its own there: `apt-get install systemd-timesyncd`, which also starts it.
+chrony and ntpd do as well, and without systemd they are the way: `apt-get install chrony`. No server in reach: name one
+of your own in /etc/systemd/timesyncd.conf (NTP=), then `systemctl restart systemd-timesyncd`.
 In a container the host keeps the clock.",
     },
 ];
@@ -170,7 +174,11 @@ fn virtualization(context: &Context) -> Outcome {
 
 /// What somebody has to type where the container's kernel is.
 pub(super) fn on_the_containers_host(kind: &str) -> &'static str {
-    if kind == "wsl" { "in Windows: wsl --update" } else { "on the container's host: modprobe wireguard" }
+    match kind {
+        "wsl" => "in Windows: wsl --update",
+        "openvz" => "move this instance to a machine with a kernel of its own: OpenVZ's has no WireGuard",
+        _ => "on the container's host: modprobe wireguard",
+    }
 }
 
 fn reboot_required(context: &Context) -> Outcome {
@@ -186,8 +194,17 @@ fn clock(context: &Context) -> Outcome {
         Some(false) if context.facts.machine.container.is_some() => {
             Outcome::warn("nothing keeps this clock right", "on the container's host: timedatectl set-ntp true")
         }
-        Some(false) => Outcome::warn("nothing keeps this clock right", "timedatectl set-ntp true"),
+        Some(false) => Outcome::warn("nothing keeps this clock right", keep_it_right(context)),
         None => Outcome::unknown("nothing here tells whether something keeps the clock right"),
+    }
+}
+
+/// Debian 10 has the service within systemd, the others as a package that may be missing.
+fn keep_it_right(context: &Context) -> &'static str {
+    match (context.facts.machine.systemd, context.distro.map(|distro| distro.codename.as_str())) {
+        (false, _) => "apt-get install chrony",
+        (true, Ok("buster") | Err(_)) => "timedatectl set-ntp true",
+        (true, Ok(_)) => "timedatectl set-ntp true || apt-get install systemd-timesyncd",
     }
 }
 

@@ -21,12 +21,16 @@ up in a throw-away network namespace.
 Debian 10: the stock kernel has none. Install has dkms build it (wireguard-dkms from buster-backports, and the headers
 of the running kernel). Where those headers are gone it installs the newest kernel with its own, stops for a reboot
 (exit code 4), and goes on after it by itself.
-Debian 11 and later: it is in the stock kernel. Another kernel runs here; `apt-get install linux-image-amd64`, reboot.
-Ubuntu 20.04 and later: it is in the stock kernel; cloud kernels keep it in a package of its own:
-`apt-get install linux-modules-extra-$(uname -r)`, which install does where apt has it.
+Debian 11 and later: it is in the stock kernel. Another kernel runs here: `apt-get install linux-image-amd64` (arm64:
+linux-image-arm64), reboot.
+Ubuntu 20.04 and later: it is in the stock kernel; cloud kernels keep it in a package of its own, which install gets
+where apt has it: `apt-get install linux-modules-extra-$(uname -r)`. Else another kernel has to run:
+`apt-get install linux-image-generic`, reboot.
 Where another kernel is installed that has the module, install stops for a reboot as well.
-A module that is there and refused: a line `install wireguard /bin/false` in /etc/modprobe.d stands in the way, or
-kernel.modules_disabled is set until the next reboot.
+
+A module that is there and refused: `grep -rn 'install wireguard' /etc/modprobe.d` shows the line that has modprobe do
+nothing instead; take it out. Or `sysctl kernel.modules_disabled` says 1: only a reboot helps.
+A kernel of your own without it: CONFIG_WIREGUARD, as a module or built in.
 
 The vendor's gateway needs the module. With `--stack default`, wireguard-go stands in for it where the release has a
 package of that (Debian 12 and later, Ubuntu 24.04): slower, and a warning.",
@@ -43,7 +47,8 @@ may be months away.
 Debian 10: dkms builds the module for a new kernel only if that kernel's headers are there:
 `apt-get install linux-headers-amd64`, which also keeps them coming.
 Ubuntu, cloud kernels: `apt-get install linux-modules-extra-VERSION` of that kernel.
-Elsewhere: `apt-get install linux-image-amd64` (Debian) or `linux-image-generic` (Ubuntu).",
+Debian 11 and later: `apt-get install linux-image-amd64`. Ubuntu otherwise: `apt-get install linux-image-generic`.
+A kernel that nobody wants any more: `apt-get purge linux-image-VERSION`, and the next boot takes another one.",
     },
     Check {
         id: "secure-boot",
@@ -55,12 +60,17 @@ Matters only where dkms has to build the module (Debian 10): UEFI Secure Boot re
 firmware knows (\"Required key not available\", \"Key was rejected by service\"). Read from the firmware's SecureBoot
 variable; shim can have its check switched off, which counts as off.
 
-Somebody has to sit at the console, or at the server's remote console:
+Debian 10, without a console: its security updates have brought a kernel 5.10, which has the module, and Debian's
+signature on it. Their suite is in Debian's archive by now (debian-security, buster/updates):
+`apt-get install linux-image-5.10-amd64`, then `systemctl reboot`, and run install again.
+
+Debian 10, with the kernel it has: somebody has to sit at the console, or at the server's remote console:
 1. `apt-get install mokutil`, then `mokutil --disable-validation`: asks for a one-time password.
 2. `systemctl reboot`; in the blue MOK menu choose \"Change Secure Boot state\" and type the letters it asks for.
 3. Run install again.
-Or switch Secure Boot off in the firmware's own menu. Debian 11 and later and Ubuntu need nothing: their module is
-signed.",
+Or switch Secure Boot off in the firmware's own menu.
+
+Debian 11 and later, Ubuntu: nothing to do, their module is signed.",
     },
 ];
 
@@ -113,7 +123,9 @@ fn missing(context: &Context, running: &str) -> Outcome {
         without_module(context, detail, "mitigator-vpn explain secure-boot".to_owned())
     } else {
         let hint = format!("apt-get install {}, then: systemctl reboot", release_kernel(context));
-        without_module(context, format!("{running} has none"), hint)
+        let own =
+            context.distro.map_or(String::new(), |d| format!("; {}'s own have it since {}", d.name, d.wireguard_since));
+        without_module(context, format!("{running} has none{own}"), hint)
     }
 }
 
@@ -141,8 +153,9 @@ fn without_module(context: &Context, detail: String, hint: String) -> Outcome {
 }
 
 fn refusal_hint(context: &Context, words: &str) -> String {
-    if words.contains("modprobe.d") {
-        "remove that line, then: modprobe wireguard".to_owned()
+    let file = words.split_whitespace().next().filter(|file| file.contains("/modprobe.d/"));
+    if let Some(file) = file {
+        format!("sed -i '/install *wireguard/d' {file} && modprobe wireguard")
     } else if words.contains("modules_disabled") {
         "systemctl reboot".to_owned()
     } else if let Some(kind) = &context.facts.machine.container {
@@ -191,8 +204,8 @@ fn secure_boot(context: &Context) -> Outcome {
         let source = d.module_source(&facts.kernel, &facts.machine.arch, &facts.packages);
         facts.kernel.wireguard == WireGuardSupport::Missing
             && facts.machine.container.is_none()
-            && matches!(source, Some(ModuleSource::Dkms { .. } | ModuleSource::NextBoot { .. }))
-            && !d.wireguard_in_kernel
+            && source.is_some_and(|source| source.is_built())
+            && d.module_route(facts).is_none_or(|route| route.is_built())
     });
     if !builds {
         return Outcome::pass("no module has to be built here");
@@ -312,7 +325,7 @@ mod tests {
         facts.kernel.wireguard =
             WireGuardSupport::Refused("/etc/modprobe.d/x.conf says: install wireguard /bin/true".into());
         let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert!(verdict == Fail && text.contains("remove that line"), "{text}");
+        assert!(verdict == Fail && text.contains("sed -i '/install *wireguard/d' /etc/modprobe.d/x.conf"), "{text}");
         facts.kernel.wireguard = WireGuardSupport::Refused("kernel.modules_disabled".into());
         assert!(outcome("kernel-wireguard", &facts).1.contains("systemctl reboot"));
     }

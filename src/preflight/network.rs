@@ -78,6 +78,10 @@ service, or move it, or choose another port for the whole cluster with --port.",
         explain: "\
 Looked at: ufw, firewalld, nftables, and iptables in both variants, for both of them may hold rules and both filter
 (FN-24). Each is asked what becomes of a new UDP packet from anywhere to the port. One that is switched off stays so.
+Both variants with rules of their own are a warning: `iptables-legacy-save` shows those of the one, `iptables-nft-save`
+those of the other, and `iptables` only one of them. Debian 10 and later and Ubuntu 22.04 and later use nft by default,
+Ubuntu 20.04 legacy; `update-alternatives --display iptables` says what this host does. Rules that nobody wants any more
+are taken out one by one, with `iptables-legacy -D`: a flush would take Docker's along.
 
 A port that Docker publishes never passes the input chains: no rule there opens or closes it (FN-22). A gateway in the
 host's own network, and gateway-dataplane always, is subject to them. Then install adds one rule, named mitigator-vpn by

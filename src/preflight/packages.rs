@@ -43,10 +43,12 @@ The packages that are missing must come from somewhere: apt has to be able to re
 after install has fetched the lists (it does that only if a package is unknown). `apt-get update` succeeds even when a
 mirror is dead, so its exit code proves nothing; `apt-cache policy wireguard-tools` shows what apt really knows.
 
-Debian 10: wireguard-tools and wireguard-dkms are in buster-backports, which is gone from the ordinary mirrors and lives
-in Debian's archive. Name a mirror that has it with `--apt-mirror URL`.
-Debian 11: a source of bullseye-backports is dead as well and can be removed; nothing here needs it.
-Elsewhere the release's own main archive has all that is needed.",
+Debian 10: wireguard-tools and wireguard-dkms are in buster-backports. Install adds that suite in a file of its own:
+from the host's own mirror if that still has it, else from Debian's archive, together with what else of the release
+went there. Where neither is in reach: `mitigator-vpn install --apt-mirror URL`, with a mirror that has it.
+Debian 11: a source of bullseye-backports is dead, and `apt-get update` complains of it for ever; nothing here needs it:
+`grep -rn bullseye-backports /etc/apt/`, then take that line out.
+Elsewhere the release's own main archive has all that is needed: `apt-get update` says what keeps apt from it.",
     },
 ];
 
@@ -141,15 +143,16 @@ fn apt_sources(context: &Context) -> Outcome {
         };
     }
     if let Some(suite) = distro.suite.as_ref().filter(|_| distro.lacks_suite(packages)) {
-        return match context.settings.apt_mirror.as_ref().or(packages.mirror.as_ref()).or(suite.archive.as_ref()) {
-            Some(mirror) => Outcome::warn(
-                format!("{} is in {}, which install adds from {mirror}", unknown.join(", "), suite.name),
-                "mitigator-vpn explain apt-sources",
-            ),
-            None => Outcome::fail(
-                format!("{} is in {}, and no mirror is known that has it", unknown.join(", "), suite.name),
-                "mitigator-vpn install --apt-mirror URL",
-            ),
+        let places: Vec<&str> = match &context.settings.apt_mirror {
+            Some(named) => vec![named],
+            None => packages.mirror.iter().chain(&suite.archive).map(String::as_str).collect(),
+        };
+        let detail = format!("apt doesn't know {}; {}", unknown.join(", "), suite.name);
+        return if places.is_empty() {
+            Outcome::fail(format!("{detail} has it, and no mirror is known"), "mitigator-vpn install --apt-mirror URL")
+        } else {
+            let detail = format!("{detail} is added by install from {}", places.join(", else from "));
+            Outcome::warn(detail, "mitigator-vpn explain apt-sources")
         };
     }
     if sources.is_empty() {
@@ -285,12 +288,13 @@ mod tests {
         facts.kernel.wireguard = WireGuardSupport::Missing;
         let (verdict, text) = outcome("apt-sources", &facts);
         assert!(
-            verdict == Warn && text.contains("buster-backports, which install adds from http://mirror.example"),
+            verdict == Warn
+                && text.contains("is added by install from http://mirror.example/debian, else from http://archive."),
             "{text}"
         );
         facts.packages.mirror = None;
         let (verdict, text) = outcome("apt-sources", &facts);
-        assert!(verdict == Warn && text.contains("which install adds from http://archive."), "{text}");
+        assert!(verdict == Warn && text.contains("is added by install from http://archive."), "{text}");
         let settings = Settings { apt_mirror: Some("http://inside.example/debian".into()), ..Settings::default() };
         assert_eq!(outcome_with("apt-sources", &facts, &settings).0, Warn);
     }

@@ -26,7 +26,10 @@ pub fn firewall(context: &Context) -> Outcome {
         findings.extend(missing.iter().map(|rule| left_to_you(rule)));
     }
     let notes = facts.firewall.notes.iter();
-    findings.extend(notes.map(|note| Outcome::warn(note.clone(), "mitigator-vpn explain firewall")));
+    let look = |note: &str| {
+        if note.starts_with("iptables") { "iptables-legacy-save; iptables-nft-save" } else { "ufw status numbered" }
+    };
+    findings.extend(notes.map(|note| Outcome::warn(note.clone(), look(note))));
     sum_up(findings, describe(exposure, &wanted, &missing, context))
 }
 

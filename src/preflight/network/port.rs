@@ -61,7 +61,7 @@ pub fn port_exposed(context: &Context) -> Outcome {
         Exposure::Unknown => Outcome::unknown("compose resolves no service gateway here"),
         Exposure::Nowhere => Outcome::warn(
             format!("the gateway neither publishes UDP {port} nor lives in the host's own network"),
-            format!("cd {} && docker compose config", context.settings.dir.display()),
+            format!("cd {} && {} config", context.settings.dir.display(), context.facts.stack.spelling()),
         ),
     }
 }
