@@ -5,6 +5,7 @@ mod support;
 use support::Host;
 use support::call::Ran;
 use support::container::ContainerHost;
+use support::machine::Machine;
 use support::operator::Operator;
 
 const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ansible/roles");

@@ -5,6 +5,7 @@ mod support;
 use support::Host;
 use support::call::{Ran, Running};
 use support::container::{ContainerHost, NO_MODULES_HERE};
+use support::machine::Machine;
 use support::operator::Operator;
 use support::snapshot::Snapshot;
 

@@ -5,6 +5,7 @@ mod support;
 use support::Host;
 use support::call::Ran;
 use support::container::{ContainerHost, NO_MODULES_HERE};
+use support::machine::Machine;
 use support::snapshot::PACKAGES_CAME_AND_WENT;
 
 const DIR: &str = "/srv/mitigator";
@@ -12,20 +13,10 @@ const PUBLIC: &str = "/srv/mitigator/vpn-public.conf";
 const ENV: &str = "/srv/mitigator/.env";
 const STRANGER: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
-fn status(host: &ContainerHost) -> Ran {
-    host.vpn(&format!("status --json {NO_MODULES_HERE}")).run()
-}
-
 /// `docker-compose` in the instance's directory.
 fn compose(host: &ContainerHost, words: &str) -> Ran {
     host.shell(&format!("cd {DIR} && if command -v docker-compose >/dev/null; then docker-compose {words}; else docker compose {words}; fi"))
         .run()
-}
-
-/// The gateway's container, and since when it runs.
-fn gateway(host: &ContainerHost) -> String {
-    let script = "docker ps -q --filter label=com.docker.compose.service=gateway | xargs docker inspect -f '{{.Id}} {{.State.StartedAt}}'";
-    host.shell(script).run().exits(0).out().trim().to_owned()
 }
 
 /// A file as the gateway sees it, through its own mounts.
@@ -51,14 +42,14 @@ fn an_install_can_be_repeated_without_a_trace_and_taken_back_without_one() {
     let ran = host.install(1).arg("--json").run().exits(0);
     assert_eq!(ran.json()["outcome"], "pass", "{ran}");
     assert!(host.packages().contains("wireguard-go="), "the default stack needs it on this kernel");
-    status(&host).exits(0);
+    host.status().exits(0);
 
-    let (installed, running) = (host.snapshot(), gateway(&host));
+    let (installed, running) = (host.snapshot(), host.gateway());
     for again in [host.install(1).arg("--json").run(), host.vpn(&format!("install --json {NO_MODULES_HERE}")).run()] {
         assert_eq!(again.exits(0).json()["steps"], serde_json::json!([]));
     }
     installed.is_untouched_in(&host.snapshot());
-    assert_eq!(gateway(&host), running, "the gateway was not disturbed");
+    assert_eq!(host.gateway(), running, "the gateway was not disturbed");
 
     host.vpn("undo --yes").run().exits(0);
     assert_eq!(host.packages(), packages);
@@ -76,28 +67,28 @@ fn three_hosts_join_one_after_the_other_and_reach_each_other_also_after_a_power_
         newcomer.install(n).arg("--peers=/root/peers.conf").run().exits(0).says("other members");
         let list = newcomer.text(PUBLIC);
         for (m, member) in [(1, first), (2, second)].into_iter().filter(|(m, _)| *m < n) {
-            let running = gateway(member);
+            let running = member.gateway();
             member.write("/root/peers.conf", &list);
             // The last to be told completes the picture for everybody.
             member.install(m).arg("--peers=/root/peers.conf").run().exits_with_one_of(&[0, 5]);
-            assert_eq!(gateway(member), running, "a new member restarts nobody");
+            assert_eq!(member.gateway(), running, "a new member restarts nobody");
         }
     }
     assert_all_reached(&hosts);
-    let digests = hosts.each_ref().map(|host| status(host).json()["instance"]["list_digest"].clone());
+    let digests = hosts.each_ref().map(|host| host.status().json()["instance"]["list_digest"].clone());
     assert_eq!(digests[0], digests[1]);
     assert_eq!(digests[1], digests[2]);
 
     second.kill();
     second.boot();
-    second.wait_until("its gateway runs again", || !gateway(second).is_empty());
+    second.wait_until("its gateway runs again", || !second.gateway().is_empty());
     assert_all_reached(&hosts);
 }
 
 fn assert_all_reached(hosts: &[ContainerHost; 3]) {
     for (n, host) in (1..).zip(hosts) {
-        host.wait_until("it reaches all the others", || status(host).code == Some(0));
-        let document = status(host).exits(0).json();
+        host.wait_until("it reaches all the others", || host.status().code == Some(0));
+        let document = host.status().exits(0).json();
         let members = document["instance"]["members"].as_array().expect("a list").clone();
         assert_eq!(members.len(), 2, "{document:#}");
         assert!(
@@ -118,7 +109,7 @@ fn a_changed_list_reaches_a_running_gateway_in_every_generation_of_compose_and_a
     for (n, version) in (1..).zip(["v1", "v2", "v2-plugin"]) {
         host.use_compose(version);
         host.install(1).run().exits(0);
-        let (running, inode) = (gateway(&host), inode(&host));
+        let (running, inode) = (host.gateway(), inode(&host));
 
         // FN-40: the container holds the file by its inode.
         let add =
@@ -131,7 +122,7 @@ fn a_changed_list_reaches_a_running_gateway_in_every_generation_of_compose_and_a
         compose(&host, "exec -T gateway reconfigure").exits(0);
         let live = compose(&host, "exec -T gateway mitigator-vpn gateway status --json").exits(0);
         assert!(live.out().contains(STRANGER), "{version}: {live}");
-        assert_eq!(gateway(&host), running, "{version}: without a restart");
+        assert_eq!(host.gateway(), running, "{version}: without a restart");
 
         host.vpn(&format!("peers remove {STRANGER}")).run().exits(0);
         assert_eq!(self::inode(&host), inode, "{version}: written in place");
@@ -145,13 +136,13 @@ fn a_changed_list_reaches_a_running_gateway_in_every_generation_of_compose_and_a
         let stale = finding(&preflight, "mount-fresh");
         assert_ne!(stale["outcome"], "pass", "{version}: {preflight}");
         assert!(stale["hint"].as_str().is_some_and(|hint| hint.contains("gateway")), "{version}: {stale}");
-        status(&host).exits(5).says("vpn-public.conf");
+        host.status().exits(5).says("vpn-public.conf");
         // The gateway itself refuses as well: what it sees is not what anybody means.
         assert_ne!(compose(&host, "exec -T gateway reconfigure").code, Some(0), "{version}");
 
         host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run().exits(0);
         assert!(seen_by_gateway(&host, "/srv/public.conf").contains(&mark), "{version}: a new container sees it");
-        status(&host).exits(0);
+        host.status().exits(0);
         host.vpn("undo --yes").run().exits(0);
     }
 }
@@ -204,7 +195,7 @@ fn a_vendors_stack_is_never_changed_whichever_way_it_opens_the_port() {
     install(published, 1, "--peers /root/peers.conf");
 
     for host in &hosts {
-        host.wait_until("it reaches the other", || status(host).code == Some(0));
+        host.wait_until("it reaches the other", || host.status().code == Some(0));
         let label = "docker ps -q --filter label=site=ours --filter label=com.docker.compose.service=gateway";
         assert!(!host.call(label).run().exits(0).stdout.is_empty(), "the override is not in use any more");
     }

@@ -4,6 +4,7 @@ mod support;
 
 use mitigator_vpn::wireguard::{PeerList, PrivateKey};
 use support::container::ContainerHost;
+use support::machine::Machine;
 use support::secret::Canary;
 use support::strace::{DURABLE, killed_at, killed_at_file};
 use support::tree::TreeHost;

@@ -4,6 +4,7 @@
 mod support;
 
 use support::container::{ContainerHost, NO_MODULES_HERE};
+use support::machine::Machine;
 use support::strace::{FILES, Trace};
 use support::tree::TreeHost;
 use support::{Host, has_program};

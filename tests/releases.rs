@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use support::Host;
 use support::container::{ContainerHost, NO_MODULES_HERE};
 use support::life::{self, Node, PUBLIC, Tier};
+use support::machine::Machine;
 
 const PEERS: &str = "/tmp/peers.conf";
 
@@ -21,7 +22,7 @@ impl Node for ContainerHost {
     const RESERVATION: &str = NO_MODULES_HERE;
 
     fn name(&self) -> &str {
-        ContainerHost::name(self)
+        Machine::name(self)
     }
 
     fn restart(&self) {

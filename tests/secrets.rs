@@ -4,6 +4,7 @@ mod support;
 
 use support::call::{Call, Ran};
 use support::container::{ContainerHost, NO_MODULES_HERE};
+use support::machine::Machine;
 use support::processes::seen_during;
 use support::secret::Canary;
 use support::strace::Trace;

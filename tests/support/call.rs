@@ -11,7 +11,7 @@ use super::Host;
 use super::evidence::Evidence;
 
 /// No command of a scenario takes longer, unless it hangs.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(900);
 
 /// A command line about to run.
 pub struct Call<'h> {

@@ -1,7 +1,8 @@
 //! What the scenarios stand on: a host is a thing one can run commands on, push files to, read files from and take
 //! snapshots of. A [`TreeHost`] is a directory given with `--root`; a [`ContainerHost`] runs systemd, sshd and its own
-//! Docker, and can be cut off, killed and booted as well; a [`NamespaceHost`](namespace::NamespaceHost) is one of many:
-//! ssh, files and the network are real there, Docker is a simulation that runs the real gateway.
+//! Docker, and can be cut off, killed and booted as well; a [`VmHost`](vm::VmHost) has a kernel of its own on top; a
+//! [`NamespaceHost`](namespace::NamespaceHost) is one of many: ssh, files and the network are real there, Docker is a
+//! simulation that runs the real gateway.
 //!
 //! Whatever a host left behind is removed when it goes out of scope. When its test fails, the transcript of all its
 //! commands, its journals and logs stay in `target/failures/NAME/`.
@@ -14,6 +15,7 @@ pub mod call;
 pub mod container;
 pub mod evidence;
 pub mod life;
+pub mod machine;
 pub mod namespace;
 pub mod operator;
 pub mod private_mounts;
@@ -23,6 +25,7 @@ pub mod snapshot;
 pub mod strace;
 pub mod tree;
 pub mod vagrant;
+pub mod vm;
 
 use std::process::{Command, Stdio};
 

@@ -53,6 +53,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Of a host without a single file.
+    pub const NOTHING: Self = Snapshot { entries: BTreeMap::new() };
+
     /// Looks at everything below `root` on the host, on this one file system. Bytes are read where `earlier` doesn't
     /// know them already: a file of the same inode, size and times has the same bytes, for no write leaves them all.
     pub fn take(host: &impl Host, root: &str, excluded: &[Exclusion], earlier: &Snapshot) -> Self {
