@@ -24,10 +24,8 @@ pub fn arm(host: &mut Host, settings: &Settings) -> Result<bool> {
         return Ok(false);
     }
     host.create_dir(&dir(), Mode::DIRECTORY)?;
-    let executable = std::env::current_exe().context("looking for the running executable")?;
-    // A resumed run is the copy itself.
-    if executable != program() {
-        let bytes = host.read_program(&executable)?.unwrap_or_default();
+    if !is_resumed()? {
+        let bytes = host.read_program(&executable()?)?.unwrap_or_default();
         host.write(&program(), &bytes, Mode::PROGRAM)?;
     }
     if let Some(list) = &settings.peers {
@@ -44,12 +42,25 @@ pub fn disarm(host: &mut Host) -> Result<()> {
     if host.stat(&unit())?.is_some() {
         systemctl(host, &["disable", UNIT])?;
         host.remove(&unit())?;
-        systemctl(host, &["daemon-reload"])?;
+        // Without its file systemd takes the service for one of another kind, and ends it after 90 seconds: this very run,
+        // where the unit has started it. What systemd remembers of it goes when it ends.
+        if !is_resumed()? {
+            systemctl(host, &["daemon-reload"])?;
+        }
     }
     for file in [program(), peers()] {
         host.remove(&file)?;
     }
     host.remove_dir(&dir()).map(drop)
+}
+
+/// Whether this is the run that goes on: it is the copy itself.
+fn is_resumed() -> Result<bool> {
+    Ok(executable()? == program())
+}
+
+fn executable() -> Result<PathBuf> {
+    std::env::current_exe().context("looking for the running executable")
 }
 
 fn dir() -> PathBuf {
