@@ -120,13 +120,18 @@ impl Running<'_> {
         self.child.id()
     }
 
+    /// Ends it, and all it has started, as the death of its machine would.
+    pub fn kill(&mut self) {
+        let group = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ran {
         let mut pause = Duration::from_millis(1);
         while self.is_alive() {
             if self.started.elapsed() > DEADLINE {
-                let group = nix::unistd::Pid::from_raw(self.child.id() as i32);
-                let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+                self.kill();
                 let _ = self.child.wait();
                 panic!("still running after {DEADLINE:?}: {}", self.line);
             }
