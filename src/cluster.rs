@@ -12,6 +12,7 @@ pub mod edit;
 pub mod file;
 pub mod fleet;
 pub mod members;
+pub mod needs;
 pub mod rollout;
 pub mod rotate;
 pub mod session;

@@ -6,17 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::thread;
 use std::time::Duration;
 
 use super::fleet::{Fleet, Node, State, unasked};
-use super::wire::{Probed, Reply, Request, Survey};
+use super::needs::{Need, text};
+use super::wire::{Probed, Reply, Request};
 use crate::error::{Class, Error, Result};
 use crate::progress::Progress;
 use crate::settings::{Restart, Settings};
 use crate::wireguard::PeerList;
 
-/// Facts and checks of a whole host.
-const SURVEY: Duration = Duration::from_secs(180);
 /// Packages, image, restart, and another run that is waited for.
 pub(super) const APPLY: Duration = Duration::from_secs(1800);
 /// A member that is there answers at once, even if it has to make a session first.
@@ -26,22 +26,10 @@ pub(super) const GATE: Duration = Duration::from_secs(16);
 /// So many members of those that have always answered are asked whether they still do.
 const WITNESSES: usize = 16;
 /// Other operators can be faster this many times.
-const ROUNDS: usize = 20;
-
-/// What has to be done to a host.
-#[derive(Clone, Debug)]
-pub enum Need {
-    /// It is as it should be.
-    Nothing,
-    /// The list, and the tunnel from it: nothing restarts.
-    List,
-    /// More than that; what, is in the survey.
-    Whole(Survey),
-    /// A check forbids it.
-    Refused(Survey),
-    /// It can't be reached, or looked at; why.
-    Down(String),
-}
+const ROUNDS: usize = 40;
+/// How long to wait, each time, for a host that another operator has declared and not finished with.
+const NEWCOMER: Duration = Duration::from_secs(3);
+const NEWCOMER_TRIES: usize = 20;
 
 /// What became of a host in a run.
 #[derive(Clone, Debug, Default)]
@@ -65,43 +53,6 @@ pub struct Rollout {
     pub stopped: Option<String>,
     /// The list it was about.
     pub list: PeerList,
-}
-
-/// What has to be done to each node for this list. Changes nothing.
-pub fn needs(fleet: &mut Fleet, list: &PeerList, complete: bool) -> BTreeMap<Ipv4Addr, Need> {
-    let needs = fleet.each(|_| true, |node| (node.instance.address, need(node, list, complete)));
-    needs.into_iter().collect()
-}
-
-/// `complete` says whether the list will stay as it is: not while keys are still to be made.
-fn need(node: &mut Node, list: &PeerList, complete: bool) -> Need {
-    let seen = match &node.state {
-        State::Down(error) => return Need::Down(told(error)),
-        State::Seen(seen) => seen,
-    };
-    let restart = node.settings.restart != Restart::None;
-    let gateway = seen.look.gateway.as_ref();
-    if !seen.look.pending.is_empty() || (restart && gateway.is_none_or(|gateway| !gateway.stale.is_empty())) {
-        let settings = Settings { peers: text(list), whole_list: false, ..node.settings.clone() };
-        return match node.ask(&Request::Survey(settings), SURVEY) {
-            Ok(Reply::Survey(survey)) if survey.refused => Need::Refused(survey),
-            Ok(Reply::Survey(survey)) => Need::Whole(survey),
-            Ok(other) => Need::Down(unasked(&other).to_string()),
-            Err(error) => Need::Down(told(&error)),
-        };
-    }
-    let listed = complete && node.digest().is_some_and(|digest| digest == list.digest());
-    let live = !restart
-        || gateway.is_some_and(|gateway| {
-            let current = gateway.tunnel.as_ref().is_some_and(|tunnel| tunnel.differences.is_empty());
-            current && gateway.seen == node.digest()
-        });
-    if listed && live { Need::Nothing } else { Need::List }
-}
-
-/// An empty list is no list yet.
-fn text(list: &PeerList) -> Option<String> {
-    (!list.is_empty()).then(|| list.to_text())
 }
 
 /// The rollout under way.
@@ -130,6 +81,7 @@ impl Run<'_> {
         self.make_keys(&needs, &mut rollout)?;
         let lists = |node: &Node| Some((node.instance.address, node.seen()?.list.clone().unwrap_or_default()));
         let started: BTreeMap<Ipv4Addr, PeerList> = self.fleet.nodes.iter().filter_map(lists).collect();
+        let mut patience = NEWCOMER_TRIES;
         for _ in 0..ROUNDS {
             let union = refresh(self.fleet)?;
             rollout.list = union.list;
@@ -153,6 +105,10 @@ impl Run<'_> {
                 }
             }
             let waves = waves(self.fleet, &needs, &rollout, self.batch);
+            if waves.is_empty() && patience > 0 && self.await_newcomers(&needs) {
+                patience -= 1;
+                continue;
+            }
             if waves.is_empty() {
                 self.prove(&started, &mut rollout);
                 return Ok(rollout);
@@ -170,6 +126,19 @@ impl Run<'_> {
         }
         rollout.stopped = Some("the lists keep changing under this run: another one is at work".to_owned());
         Ok(rollout)
+    }
+
+    /// Waits a moment for those that another operator is just making members of; whether there are any.
+    fn await_newcomers(&mut self, needs: &BTreeMap<Ipv4Addr, Need>) -> bool {
+        let newcomer = |node: &Node| !needs.contains_key(&node.instance.address) && node.seen().is_some();
+        if !self.fleet.nodes.iter().any(newcomer) {
+            return false;
+        }
+        let task = self.progress.start("wait for another operator's newcomers".to_owned());
+        thread::sleep(NEWCOMER);
+        self.fleet.each(newcomer, Node::look_again);
+        task.done();
+        true
     }
 
     /// Hosts that have no key make one. It stays there; its public half is what the list needs (FN-51).

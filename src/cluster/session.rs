@@ -6,6 +6,7 @@
 
 mod guard;
 mod keys;
+mod look;
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -14,12 +15,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
-
 use self::guard::Guard;
-use super::wire::{Failure, Gateway, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey, Tunnel};
+use self::look::{look, needs_whole_run, pending, plan_files};
+use super::wire::{Failure, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey};
 use crate::apply;
-use crate::compose;
 use crate::desired::{self, Supplies};
 use crate::distro::Distro;
 use crate::error::{Class, Context, Error, Result};
@@ -40,8 +39,6 @@ use crate::wireguard::{PeerList, PrivateKey, PublicKey};
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// How often members that don't answer are spoken to.
 const PROVOKE_EVERY: Duration = Duration::from_secs(1);
-/// Where the gateway sees the list (its side of the contract).
-const SEEN_LIST: &str = "/srv/public.conf";
 
 /// One session on one host.
 struct Session<'h> {
@@ -258,40 +255,6 @@ fn lock(host: &Host) -> Result<Lock> {
     }
 }
 
-fn look(host: &Host, settings: &Settings) -> Result<Look> {
-    let (facts, files) = plan_files(host, settings)?;
-    let list = PeerList::read(host, &settings.dir.join("vpn-public.conf"))?;
-    let key = match facts.instance.private_conf {
-        PrivateFile::Present { public, .. } => Some(public),
-        _ => None,
-    };
-    let gateway = match stack::containers(host, &settings.dir).0 {
-        Some(container) => Some(look_into(host, container, list.as_ref())?),
-        None => None,
-    };
-    Ok(Look {
-        key,
-        staged: keys::staged(host, settings),
-        list: list.map(|list| list.to_text()),
-        pending: pending(&files, settings),
-        gateway,
-        through_vpn: false,
-    })
-}
-
-fn look_into(host: &Host, container: Container, list: Option<&PeerList>) -> Result<Gateway> {
-    let seen = host.read_seen_by(container.pid, Path::new(SEEN_LIST));
-    let seen = seen.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
-    let tunnel = tunnel::observe(host, &container)?.map(|live| {
-        let own = live.public_key.and_then(|key| list?.peers().find(|peer| peer.public_key == key));
-        let own = own.map(|peer| (peer.address, peer.public_key));
-        let others = live.peers.iter().filter_map(|peer| Some((peer.address?, peer.public_key)));
-        let differences = list.map(|list| tunnel::difference(&live, list)).unwrap_or_default();
-        Tunnel { key: live.public_key, members: tunnel::digest(others.chain(own)), differences }
-    });
-    Ok(Gateway { seen, stale: container.stale, tunnel })
-}
-
 fn survey(host: &Host, settings: Settings) -> Result<Survey> {
     plan_whole(host, settings).map(|(survey, _)| survey)
 }
@@ -319,30 +282,6 @@ fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Pla
     survey.steps = plan.steps.iter().map(Step::to_string).collect();
     survey.outage = plan.outage().map(str::to_owned);
     Ok((survey, Some(plan)))
-}
-
-/// What the files alone say has to change. A fraction of a whole survey, which costs a second of each host.
-fn plan_files(host: &Host, settings: &Settings) -> Result<(Facts, Plan)> {
-    let facts = Facts::of_files(host, settings);
-    let executable = "0".repeat(64);
-    let supplies = Supplies { key: PrivateKey::generate(), executable };
-    let plan = Plan::diff(host, desired::resources(&facts, None, settings, &supplies)?)?;
-    Ok((facts, plan))
-}
-
-/// The steps that a change of the list alone doesn't cover. An older image of our own gateway serves as well: a newer one
-/// is worth no restart here.
-fn pending(files: &Plan, settings: &Settings) -> Vec<String> {
-    let (list, base) = (settings.dir.join("vpn-public.conf"), settings.dir.join(compose::BASE_NAME));
-    let others = files.steps.iter().filter(|step| {
-        step.resource.path().is_some_and(|path| path.starts_with(&settings.dir) && path != list && path != base)
-    });
-    others.map(Step::to_string).collect()
-}
-
-fn needs_whole_run(settings: &Settings, pending: &[String], gateway: Option<&Container>) -> bool {
-    let fresh = gateway.is_some_and(|gateway| gateway.state == "running" && gateway.stale.is_empty());
-    !pending.is_empty() || (settings.restart != Restart::None && !fresh)
 }
 
 /// The step that brings a changed file to the tunnel, without a restart (C2).

@@ -1,5 +1,7 @@
 //! `cluster`: all instances from one place.
 
+mod outcome;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -7,25 +9,24 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::outcome::{applied, changes, exit_code, planned};
 use super::confirm;
 use crate::cli::Global;
 use crate::cli::cluster::{ClusterCommand, Guarding, Policy, Target};
 use crate::cluster::file::{ClusterFile, Instance, Removed};
 use crate::cluster::fleet::{Fleet, Node, State};
 use crate::cluster::members::Union;
-use crate::cluster::rollout::{self, Fate, Need, Rollout, Run, told};
+use crate::cluster::needs::{self, Need};
+use crate::cluster::rollout::{Rollout, Run, told};
 use crate::cluster::ssh::{Program, Ssh};
 use crate::cluster::status::{Heard, Picture};
 use crate::cluster::wire::{Reply, Request};
 use crate::cluster::{edit, rotate, session};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Mode};
-use crate::report::{
-    AppliedHost, ClusterApplyDocument, ClusterList, ClusterPlanDocument, ClusterStatusDocument, Outcome, Output,
-    PlannedHost, SCHEMA,
-};
+use crate::report::{ClusterList, ClusterPlanDocument, ClusterStatusDocument, Outcome, Output, PlannedHost, SCHEMA};
 use crate::settings::Settings;
-use crate::wireguard::{Change, PeerList};
+use crate::wireguard::PeerList;
 
 /// One round of WireGuard's own handshake retries.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -174,7 +175,7 @@ impl<'g> Cluster<'g> {
     fn plan(&self, fleet: &mut Fleet) -> Result<(ClusterPlanDocument, BTreeMap<Ipv4Addr, Need>)> {
         let Union { list, keyless } = fleet.unite(&self.file, &self.target.accept_key)?;
         let task = self.output.progress().start("see what has to be done".to_owned());
-        let needs = rollout::needs(fleet, &list, keyless.is_empty());
+        let needs = needs::needs(fleet, &list, keyless.is_empty());
         task.done();
         let hosts: Vec<PlannedHost> =
             fleet.nodes.iter().map(|node| planned(node, &needs[&node.instance.address])).collect();
@@ -249,108 +250,6 @@ fn read(host: &Host, path: &Path) -> Result<Option<String>> {
     host.read_text(&std::path::absolute(path).context("cluster.toml")?)
 }
 
-/// What differs from the list that most hosts have.
-fn changes(fleet: &Fleet, list: &PeerList) -> Vec<Change> {
-    let lists: Vec<&PeerList> = fleet.nodes.iter().filter_map(|node| node.seen()?.list.as_ref()).collect();
-    let holders = |list: &PeerList| lists.iter().filter(|other| **other == list).count();
-    let common = lists.iter().max_by_key(|list| holders(list)).map_or_else(PeerList::default, |list| (*list).clone());
-    common.diff(list)
-}
-
-fn planned(node: &Node, need: &Need) -> PlannedHost {
-    let mut host = PlannedHost {
-        name: node.instance.name.clone(),
-        vpn_address: node.instance.address,
-        need: "nothing".to_owned(),
-        steps: Vec::new(),
-        outage: None,
-        findings: Vec::new(),
-        reason: None,
-        digest: node.digest(),
-    };
-    match need {
-        Need::Nothing => {}
-        Need::List => host.need = "list".to_owned(),
-        Need::Down(reason) => (host.need, host.reason) = ("behind".to_owned(), Some(reason.clone())),
-        Need::Whole(survey) | Need::Refused(survey) => {
-            host.need = if survey.refused { "refused" } else { "install" }.to_owned();
-            host.steps.clone_from(&survey.steps);
-            host.outage.clone_from(&survey.outage);
-            host.findings.clone_from(&survey.findings);
-        }
-    }
-    host
-}
-
-/// How each host stands now, from looking at it, and what became of it in this run.
-fn applied(fleet: &Fleet, needs: &BTreeMap<Ipv4Addr, Need>, rollout: Rollout) -> ClusterApplyDocument {
-    let digest = (!rollout.list.is_empty()).then(|| rollout.list.digest());
-    let hosts = fleet.nodes.iter().map(|node| {
-        let address = node.instance.address;
-        let fate = rollout.fates.get(&address).cloned().unwrap_or_default();
-        let now = node.digest();
-        let (word, reason) = match (&node.state, &fate, needs.get(&address)) {
-            (_, Fate { failure: Some((exit, reason)), .. }, _) => {
-                let word = match exit {
-                    3 => "refused",
-                    5 => "taken-back",
-                    _ => "failed",
-                };
-                (word, Some(reason.clone()))
-            }
-            (State::Down(error), ..) => ("behind", Some(told(error))),
-            (_, Fate { taken_back: true, .. }, _) => ("taken-back", None),
-            (_, _, Some(Need::Refused(survey))) => {
-                let failed = survey.findings.iter().find(|f| f.outcome == crate::preflight::Verdict::Fail);
-                ("refused", failed.map(|f| format!("{}: {}; {}", f.id, f.detail, f.hint.replace('\n', "; "))))
-            }
-            _ if now != digest => ("behind", None),
-            (_, fate, _) if fate.steps.is_empty() => ("unchanged", None),
-            _ => ("changed", None),
-        };
-        AppliedHost {
-            name: node.instance.name.clone(),
-            vpn_address: address,
-            fate: word.to_owned(),
-            steps: fate.steps,
-            reason,
-            silent: fate.silent,
-            digest: now,
-        }
-    });
-    let hosts: Vec<AppliedHost> = hosts.collect();
-    let right = |host: &AppliedHost| matches!(host.fate.as_str(), "unchanged" | "changed") && host.silent.is_empty();
-    let passed = rollout.stopped.is_none() && hosts.iter().all(right);
-    let installed = hosts.iter().filter(|host| host.steps.iter().any(|step| step.contains("MITIGATOR_VPN_ADDRESS")));
-    // P13: nothing on the hosts knows whether a person has done it.
-    let mut next: Vec<String> = installed
-        .map(|host| {
-            format!("in Mitigator's web interface, enter {} as the VPN address of {}", host.vpn_address, host.name)
-        })
-        .collect();
-    if hosts.iter().any(|host| host.fate == "behind" || host.fate == "failed") {
-        next.push("the next run completes those that are behind: mitigator-vpn cluster apply".to_owned());
-    }
-    let strangers = rollout.list.peers().filter(|peer| fleet.by_address(peer.address).is_none());
-    next.extend(strangers.map(|peer| format!("{} is a member that this run didn't touch", peer.address)));
-    let outcome = if passed { Outcome::Pass } else { Outcome::Fail };
-    ClusterApplyDocument { schema: SCHEMA, digest, hosts, stopped: rollout.stopped, next, outcome }
-}
-
-/// 6 for a step that failed, 3 when checks have forbidden everything there was to do, else 5 for what isn't proven.
-fn exit_code(document: &ClusterApplyDocument, needs: &BTreeMap<Ipv4Addr, Need>) -> ExitCode {
-    if document.outcome == Outcome::Pass {
-        return ExitCode::SUCCESS;
-    }
-    let is = |fate: &str| document.hosts.iter().any(|host| host.fate == fate);
-    let to_do = needs.values().any(|need| matches!(need, Need::List | Need::Whole(_)));
-    match () {
-        () if is("failed") => Class::Step.into(),
-        () if is("refused") && !to_do => Class::Refused.into(),
-        () => Class::Unproven.into(),
-    }
-}
-
 fn remove(cluster: &mut Cluster, name: &str, policy: &Policy) -> Result<ExitCode> {
     let gone = cluster.file.select(&cluster.target.file, &[name.to_owned()])?.remove(0);
     if cluster.file.instances.len() == 1 {
@@ -359,6 +258,10 @@ fn remove(cluster: &mut Cluster, name: &str, policy: &Policy) -> Result<ExitCode
     }
     let mut fleet = cluster.gather(Some(policy))?;
     let list = fleet.unite(&cluster.file, &cluster.target.accept_key)?.list;
+    if list.is_empty() {
+        return Err(Error::new(Class::Refused, "no host can be reached that has a list to take it out of")
+            .hint(format!("see why: mitigator-vpn cluster plan -f {}", cluster.target.file.display())));
+    }
     let removed = list.by_address(gone.address);
     let removed = removed.map(|peer| Removed { vpn_address: peer.address, public_key: peer.public_key });
     cluster.change(&mut |text| edit::remove(text, name, removed.as_ref()))?;

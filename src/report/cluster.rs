@@ -159,9 +159,8 @@ pub struct AppliedHost {
 impl Document for ClusterApplyDocument {
     fn human(&self) -> String {
         let mut out = String::new();
-        let short = |digest: &Option<String>| {
-            digest.as_deref().map_or("no list".to_owned(), |d| d[..12.min(d.len())].to_owned())
-        };
+        let short =
+            |digest: &Option<String>| digest.as_deref().map_or("-".to_owned(), |d| d[..12.min(d.len())].to_owned());
         for host in &self.hosts {
             let fate = match host.fate.as_str() {
                 "unchanged" => style("unchanged ").dim(),

@@ -1,0 +1,66 @@
+//! What has to be done to a host, so that it is as cluster.toml and the united list say.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::fleet::{Fleet, Node, State, unasked};
+use super::rollout::told;
+use super::wire::{Reply, Request, Survey};
+use crate::settings::{Restart, Settings};
+use crate::wireguard::PeerList;
+
+/// Facts and checks of a whole host.
+const SURVEY: Duration = Duration::from_secs(180);
+
+/// What has to be done to a host.
+#[derive(Clone, Debug)]
+pub enum Need {
+    /// It is as it should be.
+    Nothing,
+    /// The list, and the tunnel from it: nothing restarts.
+    List,
+    /// More than that; what, is in the survey.
+    Whole(Survey),
+    /// A check forbids it.
+    Refused(Survey),
+    /// It can't be reached, or looked at; why.
+    Down(String),
+}
+
+/// What has to be done to each node for this list. Changes nothing.
+pub fn needs(fleet: &mut Fleet, list: &PeerList, complete: bool) -> BTreeMap<Ipv4Addr, Need> {
+    let needs = fleet.each(|_| true, |node| (node.instance.address, need(node, list, complete)));
+    needs.into_iter().collect()
+}
+
+/// `complete` says whether the list will stay as it is: not while keys are still to be made.
+fn need(node: &mut Node, list: &PeerList, complete: bool) -> Need {
+    let seen = match &node.state {
+        State::Down(error) => return Need::Down(told(error)),
+        State::Seen(seen) => seen,
+    };
+    let restart = node.settings.restart != Restart::None;
+    let gateway = seen.look.gateway.as_ref();
+    if !seen.look.pending.is_empty() || (restart && gateway.is_none_or(|gateway| !gateway.stale.is_empty())) {
+        let settings = Settings { peers: text(list), whole_list: false, ..node.settings.clone() };
+        return match node.ask(&Request::Survey(settings), SURVEY) {
+            Ok(Reply::Survey(survey)) if survey.refused => Need::Refused(survey),
+            Ok(Reply::Survey(survey)) => Need::Whole(survey),
+            Ok(other) => Need::Down(unasked(&other).to_string()),
+            Err(error) => Need::Down(told(&error)),
+        };
+    }
+    let listed = complete && node.digest().is_some_and(|digest| digest == list.digest());
+    let live = !restart
+        || gateway.is_some_and(|gateway| {
+            let current = gateway.tunnel.as_ref().is_some_and(|tunnel| tunnel.differences.is_empty());
+            current && gateway.seen == node.digest()
+        });
+    if listed && live { Need::Nothing } else { Need::List }
+}
+
+/// An empty list is no list yet.
+pub(super) fn text(list: &PeerList) -> Option<String> {
+    (!list.is_empty()).then(|| list.to_text())
+}

@@ -1,0 +1,80 @@
+//! A look at a host that costs little: its own files, its gateway, no package manager and no compose.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::keys;
+use crate::cluster::wire::{Gateway, Look, Tunnel};
+use crate::compose;
+use crate::desired::{self, Supplies};
+use crate::error::Result;
+use crate::facts::{Container, Facts, PrivateFile, stack};
+use crate::host::Host;
+use crate::plan::{Plan, Step};
+use crate::settings::{Restart, Settings};
+use crate::tunnel;
+use crate::wireguard::{PeerList, PrivateKey};
+
+/// Where the gateway sees the list (its side of the contract).
+const SEEN_LIST: &str = "/srv/public.conf";
+
+/// How the host stands: the files, the list as container and device have it.
+pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
+    let (facts, files) = plan_files(host, settings)?;
+    let list = PeerList::read(host, &settings.dir.join("vpn-public.conf"))?;
+    let key = match facts.instance.private_conf {
+        PrivateFile::Present { public, .. } => Some(public),
+        _ => None,
+    };
+    let gateway = match stack::containers(host, &settings.dir).0 {
+        Some(container) => Some(look_into(host, container, list.as_ref())?),
+        None => None,
+    };
+    Ok(Look {
+        key,
+        staged: keys::staged(host, settings),
+        list: list.map(|list| list.to_text()),
+        pending: pending(&files, settings),
+        gateway,
+        through_vpn: false,
+    })
+}
+
+fn look_into(host: &Host, container: Container, list: Option<&PeerList>) -> Result<Gateway> {
+    let seen = host.read_seen_by(container.pid, Path::new(SEEN_LIST));
+    let seen = seen.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+    let tunnel = tunnel::observe(host, &container)?.map(|live| {
+        let own = live.public_key.and_then(|key| list?.peers().find(|peer| peer.public_key == key));
+        let own = own.map(|peer| (peer.address, peer.public_key));
+        let others = live.peers.iter().filter_map(|peer| Some((peer.address?, peer.public_key)));
+        let differences = list.map(|list| tunnel::difference(&live, list)).unwrap_or_default();
+        Tunnel { key: live.public_key, members: tunnel::digest(others.chain(own)), differences }
+    });
+    Ok(Gateway { seen, stale: container.stale, tunnel })
+}
+
+/// What the files alone say has to change. A fraction of a whole survey, which costs a second of each host.
+pub(super) fn plan_files(host: &Host, settings: &Settings) -> Result<(Facts, Plan)> {
+    let facts = Facts::of_files(host, settings);
+    let executable = "0".repeat(64);
+    let supplies = Supplies { key: PrivateKey::generate(), executable };
+    let plan = Plan::diff(host, desired::resources(&facts, None, settings, &supplies)?)?;
+    Ok((facts, plan))
+}
+
+/// The steps that a change of the list alone doesn't cover. An older image of our own gateway serves as well: a newer one
+/// is worth no restart here.
+pub(super) fn pending(files: &Plan, settings: &Settings) -> Vec<String> {
+    let (list, base) = (settings.dir.join("vpn-public.conf"), settings.dir.join(compose::BASE_NAME));
+    let others = files.steps.iter().filter(|step| {
+        step.resource.path().is_some_and(|path| path.starts_with(&settings.dir) && path != list && path != base)
+    });
+    others.map(Step::to_string).collect()
+}
+
+/// Whether the list alone isn't enough.
+pub(super) fn needs_whole_run(settings: &Settings, pending: &[String], gateway: Option<&Container>) -> bool {
+    let fresh = gateway.is_some_and(|gateway| gateway.state == "running" && gateway.stale.is_empty());
+    !pending.is_empty() || (settings.restart != Restart::None && !fresh)
+}
