@@ -9,9 +9,12 @@ use super::Host;
 use super::call::Call;
 use super::evidence::Evidence;
 use super::life::{Node, Tier};
-use super::snapshot::{NOT_ON_DISK, Snapshot};
+use super::snapshot::{Exclusion, NOT_ON_DISK, Snapshot};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vagrant");
+
+/// Never compared: whoever starts a node writes it.
+const PROVIDERS: &[Exclusion] = &[("/etc/resolv.conf", "Docker and DHCP clients write it with each start")];
 
 /// All of them. They are destroyed with it.
 pub struct Lab {
@@ -132,7 +135,7 @@ impl Host for VagrantHost {
     fn snapshot(&self) -> Snapshot {
         let mut last = self.last_snapshot.lock().expect("nobody panics with it");
         *last = Snapshot::take(self, "/", NOT_ON_DISK, &last);
-        last.clone()
+        last.clone().without(PROVIDERS)
     }
 
     fn evidence(&self) -> &Evidence {
