@@ -98,7 +98,7 @@ fn confirm(question: &str, output: &Output, show: impl FnOnce() -> Result<()>) -
     let stdin = std::io::stdin();
     if output.is_json() || !stdin.is_terminal() {
         return Err(Error::input("there is no terminal to ask for a yes on")
-            .hint("look at it with 'mitigator-vpn plan', then run this again with --yes"));
+            .hint("see first what it would do, with 'plan' in its place; then run it again with --yes"));
     }
     show()?;
     let mut answer = String::new();

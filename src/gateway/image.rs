@@ -39,7 +39,7 @@ impl Ingredients {
         let program = || {
             host.program(userspace::PROGRAM).ok_or_else(|| {
                 Error::unexpected(format!("this kernel has no WireGuard, and {} is not here", userspace::PROGRAM))
-                    .hint(format!("apt-get install --no-install-recommends {}", userspace::PROGRAM))
+                    .hint("mitigator-vpn explain kernel-wireguard")
             })
         };
         Ok(Ingredients { executable: executable()?, userspace: userspace.then(program).transpose()? })
