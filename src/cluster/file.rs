@@ -234,13 +234,7 @@ fn fits(instances: &[(Range<usize>, Instance)], prefix: u8, problems: &mut Vec<P
     }
     let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return };
     for (at, Instance { address, .. }) in instances {
-        let reason = if !network.contains(*address) {
-            format!("{address} lies outside of {network}, where the others are")
-        } else if let Some(kind) = network.reserved(*address) {
-            format!("{address} is the {kind} address of {network}")
-        } else {
-            continue;
-        };
+        let Some(reason) = network.objection(*address) else { continue };
         let hint = format!("give it a free address in {network}, or name the network's prefix in [defaults]");
         problems.push(Problem { at: at.clone(), reason, hint });
     }

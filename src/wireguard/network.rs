@@ -43,6 +43,14 @@ impl Network {
         Network::of(self.address, prefix) == Network::of(other.address, prefix)
     }
 
+    /// Why an address can't be a member's in this network, to which the others belong.
+    pub fn objection(self, address: Ipv4Addr) -> Option<String> {
+        if !self.contains(address) {
+            return Some(format!("{address} lies outside of {self}, where the others are"));
+        }
+        self.reserved(address).map(|kind| format!("{address} is the {kind} address of {self}"))
+    }
+
     /// `network` or `broadcast` when `address` is one of the two that no host may have. Networks of one or two
     /// addresses have neither.
     pub fn reserved(self, address: Ipv4Addr) -> Option<&'static str> {

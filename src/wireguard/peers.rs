@@ -219,13 +219,7 @@ impl PeerList {
         let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return Vec::new() };
         let mut problems = Vec::new();
         for Section { peer: Peer { address, .. }, address_line: line, .. } in &self.sections {
-            let reason = if !network.contains(*address) {
-                format!("{address} lies outside of {network}, where the others are")
-            } else if let Some(kind) = network.reserved(*address) {
-                format!("{address} is the {kind} address of {network}")
-            } else {
-                continue;
-            };
+            let Some(reason) = network.objection(*address) else { continue };
             let hint =
                 format!("give that instance a free address in {network}, or name the network's prefix: --prefix");
             problems.push(Problem { line: *line, reason, hint });
