@@ -29,11 +29,14 @@ use crate::settings::DEFAULT_PORT;
 use crate::wireguard::device::{Address, Device, InterfaceName, Wanted, difference};
 use crate::wireguard::{PeerList, PrivateConf};
 
+/// The interface that carries the VPN, unless it is told another.
+pub const INTERFACE: &str = "wg0";
+
 /// Where the gateway's things are. The defaults are the contract's; the variables are the container's.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Place {
     /// The interface that carries the VPN.
-    #[arg(long, env = "GATEWAY_INTERFACE", default_value = "wg0", value_name = "NAME")]
+    #[arg(long, env = "GATEWAY_INTERFACE", default_value = INTERFACE, value_name = "NAME")]
     pub interface: InterfaceName,
     /// The list of all instances.
     #[arg(long, env = "GATEWAY_PUBLIC_CONF", default_value = "/srv/public.conf", value_name = "FILE")]

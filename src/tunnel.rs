@@ -1,9 +1,11 @@
 //! The live tunnel seen from the host, whoever's gateway it is.
 //!
-//! A kernel device is read over netlink inside the gateway's network namespace, which needs nothing in its image.
-//! A userspace device answers only on a socket inside the container, so there our own gateway is asked.
+//! The device is read from inside the gateway's namespaces: over netlink where the kernel drives it, by its socket where
+//! wireguard-go does. Neither needs anything in the gateway's image, nor Docker.
 
-use std::collections::BTreeSet;
+pub mod mtu;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Context, Result};
 use crate::facts::Container;
-use crate::gateway::Status;
-use crate::host::{Cmd, Host};
+use crate::gateway::INTERFACE;
+use crate::host::Host;
 use crate::report::MemberDocument;
 use crate::wireguard::device::{Device, Implementation};
 use crate::wireguard::{PeerList, PublicKey};
@@ -56,22 +58,18 @@ pub struct LiveMember {
 
 /// The tunnel of a running gateway; `None` when it has none.
 pub fn observe(host: &Host, gateway: &Container) -> Result<Option<Live>> {
-    let device = host.in_network_of(gateway.pid, || -> Result<Option<Device>> {
-        for name in Device::names(host) {
-            match Device::observe(host, &name)? {
-                Some(device) if device.implementation == Implementation::Kernel => return Ok(Some(device)),
-                _ => {}
+    let device = host.inside(gateway.pid, || -> Result<Option<Device>> {
+        let mut names = Device::names(host);
+        // In the host's own network there may be others, which are somebody else's.
+        names.sort_by_key(|name| name.as_str() != INTERFACE);
+        for name in names {
+            if let Some(device) = Device::observe(host, &name)? {
+                return Ok(Some(device));
             }
         }
         Ok(None)
     });
-    if let Some(device) = device.context("looking into the gateway's network")?? {
-        return Ok(Some(Live::from(device)));
-    }
-    let cmd = Cmd::new("docker").args(["exec", &gateway.id, "mitigator-vpn", "gateway", "status", "--json"]);
-    let answer = host.query(&cmd)?;
-    // Not our gateway, or ours without a tunnel: either way there is no device to speak of.
-    Ok(serde_json::from_str::<Status>(&answer.stdout).ok().and_then(Live::from_status))
+    Ok(device.context("looking into the gateway's container")??.map(Live::from))
 }
 
 /// What the live tunnel lacks of the list, or has beyond it: a line each. Endpoints don't count, for peers may roam.
@@ -103,7 +101,7 @@ pub fn digest(members: impl Iterator<Item = (Ipv4Addr, PublicKey)>) -> String {
 
 /// Sends one packet to each address through the tunnel: without traffic WireGuard makes no handshake.
 pub fn provoke(host: &Host, gateway: &Container, addresses: &[Ipv4Addr]) -> Result<()> {
-    host.in_network_of(gateway.pid, || {
+    host.inside(gateway.pid, || {
         if let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) {
             for address in addresses {
                 // A packet that can't be sent shows as a handshake that doesn't come.
@@ -114,7 +112,8 @@ pub fn provoke(host: &Host, gateway: &Container, addresses: &[Ipv4Addr]) -> Resu
     .context("sending through the tunnel")
 }
 
-/// The other members as seen through the tunnel, after provoking handshakes and waiting for those that don't come.
+/// The other members as seen through the tunnel, after provoking handshakes and waiting for those that don't come; of
+/// those that are reached, how large a packet gets there.
 pub fn members(
     host: &Host,
     gateway: Option<&Container>,
@@ -122,16 +121,17 @@ pub fn members(
     own: PublicKey,
     patience: Duration,
 ) -> Result<(Option<Live>, Vec<MemberDocument>)> {
-    let others: Vec<Ipv4Addr> = list.peers().filter(|p| p.public_key != own).map(|p| p.address).collect();
     let deadline = Instant::now() + patience;
     let mut provoked: Option<Instant> = None;
     loop {
         let live = gateway.map(|gateway| observe(host, gateway)).transpose()?.flatten();
-        let members = seen(live.as_ref(), list, own);
+        let mut members = seen(live.as_ref(), list, own);
         let missing: Vec<Ipv4Addr> = members.iter().filter(|m| !m.reached).map(|m| m.vpn_address).collect();
         let (Some(gateway), true) = (gateway, live.is_some() && !missing.is_empty() && Instant::now() < deadline)
         else {
-            debug_assert!(others.len() == members.len());
+            let reached: Vec<Ipv4Addr> = members.iter().filter(|m| m.reached).map(|m| m.vpn_address).collect();
+            let narrow = gateway.map_or_else(BTreeMap::new, |gateway| mtu::narrow_ways(host, gateway, &reached));
+            members.iter_mut().for_each(|m| m.path_mtu = narrow.get(&m.vpn_address).copied());
             return Ok((live, members));
         };
         if provoked.is_none_or(|at| at.elapsed() > Duration::from_secs(2)) {
@@ -157,28 +157,10 @@ fn seen(live: Option<&Live>, list: &PeerList, own: PublicKey) -> Vec<MemberDocum
                 received: live.map_or(0, |l| l.received),
                 sent: live.map_or(0, |l| l.sent),
                 reached: handshake_age.is_some_and(|age| age <= SESSION),
+                path_mtu: None,
             }
         })
         .collect()
-}
-
-impl Live {
-    fn from_status(status: Status) -> Option<Live> {
-        let peers = status.peers.into_iter().map(|peer| LiveMember {
-            public_key: peer.public_key,
-            address: peer.address,
-            endpoint: peer.endpoint,
-            handshake_age: peer.handshake_age,
-            received: peer.rx_bytes,
-            sent: peer.tx_bytes,
-        });
-        Some(Live {
-            implementation: status.implementation?,
-            public_key: status.public_key,
-            listen_port: status.listen_port,
-            peers: peers.collect(),
-        })
-    }
 }
 
 impl From<Device> for Live {

@@ -15,3 +15,5 @@ mod killed;
 #[path = "fleet/members.rs"]
 mod members;
 mod support;
+#[path = "fleet/way_in.rs"]
+mod way_in;

@@ -39,6 +39,7 @@ namespaces_up() {
   net=$(locked namespaces-network namespaces_network "$name")
   printf '%s\n' "$net" >"$dir/net"
   say "starting $count hosts: $name-1 … $name-$count on $net.0/24"
+  locked namespaces-watches namespaces_watches "$count"
   namespaces_layer "$dir" "$root"
   install -D -m 755 "$program" "$dir/bin/mitigator-vpn"
   ln -s mitigator-vpn "$dir/bin/reconfigure"
@@ -49,6 +50,23 @@ namespaces_up() {
   printf '%s\n' $! >"$dir/docker.pid"
   namespaces_ssh "$name" "$count" "$net"
   for n in $(seq "$count"); do namespace_wait "$dir/$n"; done
+}
+
+# Each wireguard-go watches its socket by inotify, and the user of all hosts, this machine's root, has 128 instances as a
+# rule. What there was is given back with the last set.
+namespaces_watches() {
+  local limit=/proc/sys/fs/inotify/max_user_instances was
+  was=$(cat "$limit")
+  [ -e "$STATE/inotify-instances" ] || printf '%s\n' "$was" >"$STATE/inotify-instances"
+  printf '%s\n' "$((was + $1))" >"$limit"
+}
+
+namespaces_watches_back() {
+  local saved=$STATE/inotify-instances
+  [ -e "$saved" ] || return 0
+  ! ls "$STATE"/namespaces/*/net >/dev/null 2>&1 || return 0
+  cat "$saved" >/proc/sys/fs/inotify/max_user_instances
+  rm -f "$saved"
 }
 
 # --- the network -------------------------------------------------------------------------------------------------
@@ -247,6 +265,7 @@ namespaces_down() {
   for n in $(namespaces_numbers "$dir"); do umount -l "$dir/$n/disk" 2>/dev/null || true; done
   umount -l "$dir" 2>/dev/null || true
   rmdir "$dir"
+  locked namespaces-watches namespaces_watches_back
 }
 
 # Everything whose NAME begins with this, for whoever made sets of hosts under one prefix.

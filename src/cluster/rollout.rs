@@ -362,7 +362,7 @@ pub(super) fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -
         return Ok(Vec::new());
     }
     let settings = node.settings.clone();
-    let request = Request::Probe { settings, members: members.to_vec(), patience };
+    let request = Request::Probe { settings, members: members.to_vec(), patience, sizes: false };
     match node.ask(&request, patience + Duration::from_secs(60))? {
         Reply::Probed(probed) => Ok(probed),
         other => Err(unasked(&other)),

@@ -31,7 +31,7 @@ use crate::preflight::{self, Finding, Verdict};
 use crate::progress::Progress;
 use crate::resource::{Resource, State, Tunnel as LiveTunnel};
 use crate::settings::{Restart, Settings, StackKind};
-use crate::tunnel::{self, Live};
+use crate::tunnel::{self, Live, mtu};
 use crate::undo::{self, Fate};
 use crate::wireguard::{PeerList, PrivateKey, PublicKey};
 
@@ -92,8 +92,12 @@ impl Session<'_> {
             Request::SwitchKey { settings, seen, guard } => self.switch_key(&settings, seen, guard),
             Request::Confirm(name) => guard::confirm(self.host, &name).map(|()| Reply::Done),
             Request::DropOldKey(settings) => keys::drop_old(self.host, &settings).map(|()| Reply::Done),
-            Request::Probe { settings, members, patience } => {
-                self.probe(&settings.dir, &members, patience).map(Reply::Probed)
+            Request::Probe { settings, members, patience, sizes } => {
+                let mut probed = self.probe(&settings.dir, &members, patience)?;
+                if sizes {
+                    self.measure(&settings.dir, &mut probed);
+                }
+                Ok(Reply::Probed(probed))
             }
             Request::TakeBack => self.take_back(),
         }
@@ -223,6 +227,14 @@ impl Session<'_> {
         }
     }
 
+    /// Finds out how large a packet gets to those that answer.
+    fn measure(&self, dir: &Path, probed: &mut [Probed]) {
+        let Some(gateway) = stack::containers(self.host, dir).0 else { return };
+        let answering: Vec<Ipv4Addr> = probed.iter().filter(|p| p.answers).map(|p| p.address).collect();
+        let narrow = mtu::narrow_ways(self.host, &gateway, &answering);
+        probed.iter_mut().for_each(|p| p.path_mtu = narrow.get(&p.address).copied());
+    }
+
     fn take_back(&mut self) -> Result<Reply> {
         let Some(step) = self.first_step.take() else { return Ok(Reply::Done) };
         let _lock = lock(self.host)?;
@@ -301,7 +313,15 @@ fn received(live: Option<&Live>) -> HashMap<PublicKey, u64> {
 fn probed(live: Option<&Live>, members: &[Ipv4Addr], before: &HashMap<PublicKey, u64>) -> Vec<Probed> {
     let peer = |address: &Ipv4Addr| live?.peers.iter().find(|peer| peer.address == Some(*address));
     let each = members.iter().map(|address| match peer(address) {
-        None => Probed { address: *address, endpoint: None, handshake_age: None, received: 0, sent: 0, answers: false },
+        None => Probed {
+            address: *address,
+            endpoint: None,
+            handshake_age: None,
+            received: 0,
+            sent: 0,
+            answers: false,
+            path_mtu: None,
+        },
         Some(peer) => Probed {
             address: *address,
             endpoint: peer.endpoint,
@@ -310,6 +330,7 @@ fn probed(live: Option<&Live>, members: &[Ipv4Addr], before: &HashMap<PublicKey,
             sent: peer.sent,
             // A device that was made anew counts from zero again.
             answers: peer.received != before.get(&peer.public_key).copied().unwrap_or(0),
+            path_mtu: None,
         },
     });
     each.collect()

@@ -1,13 +1,14 @@
 //! How a cluster stands: who hears whom, where the copies differ, and the likely cause. Pure.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::fleet::{Fleet, Node, State};
 use super::rollout::told;
 use super::wire::Probed;
 use crate::report::{Cell, HostStatus};
-use crate::tunnel;
+use crate::tunnel::{self, mtu};
 use crate::wireguard::PeerList;
 
 /// Clocks that are further apart than this are worth a word (FN-30).
@@ -43,12 +44,45 @@ impl Picture {
         let name = |address: Ipv4Addr| {
             fleet.by_address(address).map_or_else(|| address.to_string(), |node| node.instance.name.clone())
         };
-        for cell in cells.iter().filter(|cell| cell.verdict != "ok") {
+        for cell in cells.iter().filter(|cell| cell.verdict == "no-answer") {
             let cause = cell.cause.as_deref().unwrap_or("unknown");
             differences.push(format!("{} gets no answer from {}: {cause}", name(cell.from), name(cell.to)));
         }
+        differences.extend(narrow(&cells).into_iter().map(|Narrow { at, others, size }| {
+            let others: Vec<String> = others.into_iter().map(name).collect();
+            format!("between {} and {}: {}", name(at), others.join(", "), mtu::words(size))
+        }));
         Picture { hosts, cells, differences }
     }
+}
+
+/// A member at which large packets get lost.
+#[derive(Debug, PartialEq, Eq)]
+struct Narrow {
+    at: Ipv4Addr,
+    /// The members that it exchanges none with.
+    others: Vec<Ipv4Addr>,
+    /// Bytes of the largest packet that gets through everywhere in the cluster: a tunnel has one MTU for all its ways.
+    size: u16,
+}
+
+/// Where large packets get lost, by as few members as explain it: one with a narrow line is in as many pairs as there are
+/// others. Both ends of a pair tell the same, since what came back has gone both ways.
+fn narrow(cells: &[Cell]) -> Vec<Narrow> {
+    let Some(size) = cells.iter().filter_map(|cell| cell.path_mtu).min() else { return Vec::new() };
+    let narrow = cells.iter().filter(|cell| cell.path_mtu.is_some());
+    let mut pairs: BTreeSet<[Ipv4Addr; 2]> =
+        narrow.flat_map(|cell| [[cell.from, cell.to], [cell.to, cell.from]]).collect();
+    let mut found = Vec::new();
+    while !pairs.is_empty() {
+        let mut of: BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> = BTreeMap::new();
+        pairs.iter().for_each(|[at, other]| of.entry(*at).or_default().push(*other));
+        let most = of.into_iter().max_by_key(|(at, others)| (others.len(), Reverse(*at)));
+        let (at, others) = most.expect("there is a pair");
+        pairs.retain(|pair| !pair.contains(&at));
+        found.push(Narrow { at, others, size });
+    }
+    found
 }
 
 fn host(node: &Node, clock_offset: Option<i64>) -> HostStatus {
@@ -118,13 +152,15 @@ impl Ears<'_> {
         let others = self.list.peers().filter(|peer| peer.address != from.instance.address);
         let cells = others.map(|peer| {
             let probed = heard.iter().find(|probed| probed.address == peer.address);
-            let ok = probed.is_some_and(|probed| probed.answers);
+            let answers = probed.is_some_and(|probed| probed.answers);
+            let path_mtu = probed.and_then(|probed| probed.path_mtu);
             Cell {
                 from: from.instance.address,
                 to: peer.address,
                 handshake_age: probed.and_then(|probed| probed.handshake_age),
-                verdict: if ok { "ok" } else { "no-answer" }.to_owned(),
-                cause: (!ok).then(|| self.cause(from, peer.address).to_owned()),
+                verdict: verdict(answers, path_mtu).to_owned(),
+                cause: (!answers).then(|| self.cause(from, peer.address).to_owned()),
+                path_mtu,
             }
         });
         cells.collect()
@@ -171,6 +207,14 @@ fn knows(one: &Node, other: &Node) -> bool {
     listed.map(|peer| peer.public_key) == own && own.is_some()
 }
 
+fn verdict(answers: bool, path_mtu: Option<u16>) -> &'static str {
+    match path_mtu {
+        _ if !answers => "no-answer",
+        Some(_) => "narrow",
+        None => "ok",
+    }
+}
+
 fn median(mut values: Vec<i64>) -> Option<i64> {
     values.sort_unstable();
     values.get(values.len() / 2).copied()
@@ -179,6 +223,34 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_narrow_line_is_said_of_the_member_that_has_it() {
+        let address = |n: u8| Ipv4Addr::new(10, 8, 3, n);
+        let cell = |from: u8, to: u8, path_mtu: Option<u16>| Cell {
+            from: address(from),
+            to: address(to),
+            handshake_age: Some(1),
+            verdict: verdict(true, path_mtu).to_owned(),
+            cause: None,
+            path_mtu,
+        };
+        // The third's line is narrow, and that between the first and the second a little.
+        let cells = [
+            cell(1, 2, Some(1408)),
+            cell(1, 3, Some(1312)),
+            cell(2, 3, Some(1328)),
+            cell(3, 1, Some(1312)),
+            cell(4, 1, None),
+        ];
+        let said = narrow(&cells);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.iter().all(|narrow| narrow.size == 1312), "{said:?}");
+        let cells = [cell(1, 2, None), cell(1, 3, Some(1328)), cell(3, 2, Some(1328)), cell(4, 3, Some(1328))];
+        let said = narrow(&cells);
+        assert_eq!(said, [Narrow { at: address(3), others: vec![address(1), address(2), address(4)], size: 1328 }]);
+        assert_eq!(narrow(&[cell(1, 2, None)]), []);
+    }
 
     #[test]
     fn one_clock_that_is_off_does_not_move_the_median() {

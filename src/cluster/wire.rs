@@ -66,6 +66,8 @@ pub enum Request {
         members: Vec<Ipv4Addr>,
         /// How long to wait for those that don't.
         patience: Duration,
+        /// Whether to find out how large a packet gets to those that do.
+        sizes: bool,
     },
     /// Take back what this session has changed.
     TakeBack,
@@ -167,6 +169,8 @@ pub struct Probed {
     pub sent: u64,
     /// Whether something came from it since this session last changed the tunnel, or began to ask.
     pub answers: bool,
+    /// Bytes of the largest packet that gets there and back, where one of the tunnel's own MTU doesn't.
+    pub path_mtu: Option<u16>,
 }
 
 /// A failure on its way over the wire.

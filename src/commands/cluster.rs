@@ -320,7 +320,8 @@ fn listen(fleet: &mut Fleet, list: &PeerList) -> Heard {
         |node| {
             let address = node.instance.address;
             let others = members.iter().copied().filter(|other| *other != address).collect();
-            let request = Request::Probe { settings: node.settings.clone(), members: others, patience: PATIENCE };
+            let settings = node.settings.clone();
+            let request = Request::Probe { settings, members: others, patience: PATIENCE, sizes: true };
             match node.ask(&request, PATIENCE + Duration::from_secs(60)) {
                 Ok(Reply::Probed(probed)) => Some((address, probed)),
                 _ => None,

@@ -3,29 +3,58 @@
 use crate::error::{Error, Result};
 use crate::preflight::{self, Check};
 use crate::report::Output;
+use crate::tunnel::mtu;
+
+/// What only a live tunnel can show: no check of preflight, so nothing that `--ignore` could name.
+const OF_THE_TUNNEL: &[Topic] = &[Topic {
+    id: mtu::ID,
+    title: "packets of the tunnel's full size get to every member and back",
+    note: Some("FN-27"),
+    text: mtu::EXPLAIN,
+}];
+
+/// Something to explain.
+#[derive(Clone, Copy)]
+struct Topic {
+    id: &'static str,
+    title: &'static str,
+    note: Option<&'static str>,
+    text: &'static str,
+}
+
+impl From<&Check> for Topic {
+    fn from(check: &Check) -> Self {
+        Topic { id: check.id, title: check.title, note: check.note, text: check.explain }
+    }
+}
 
 /// Explains one check, or lists them all.
 pub fn run(id: Option<&str>, output: &Output) -> Result<()> {
     let text = match id {
-        None => preflight::checks().map(|check| format!("{:<20} {}\n", check.id, check.title)).collect(),
-        Some(id) => explanation(find(id)?),
+        None => topics().map(|topic| format!("{:<20} {}\n", topic.id, topic.title)).collect(),
+        Some(id) => explanation(&find(id, topics())?),
     };
     output.bytes(text.as_bytes())
 }
 
 /// Refuses ids that no check has: a typo in `--ignore` must not look as if it worked.
 pub fn known_ids(ids: &[String]) -> Result<()> {
-    ids.iter().try_for_each(|id| find(id).map(drop))
+    ids.iter().try_for_each(|id| find(id, preflight::checks().map(Topic::from)).map(drop))
 }
 
-fn explanation(check: &Check) -> String {
-    let note = check.note.map_or(String::new(), |note| format!(" ({note})"));
-    format!("{}: {}{note}\n\n{}\n", check.id, check.title, check.explain.trim())
+fn topics() -> impl Iterator<Item = Topic> {
+    preflight::checks().map(Topic::from).chain(OF_THE_TUNNEL.iter().copied())
 }
 
-fn find(id: &str) -> Result<&'static Check> {
-    preflight::checks().find(|check| check.id == id).ok_or_else(|| {
-        let ids: Vec<&str> = preflight::checks().map(|check| check.id).collect();
+fn explanation(topic: &Topic) -> String {
+    let note = topic.note.map_or(String::new(), |note| format!(" ({note})"));
+    format!("{}: {}{note}\n\n{}\n", topic.id, topic.title, topic.text.trim())
+}
+
+fn find(id: &str, topics: impl Iterator<Item = Topic>) -> Result<Topic> {
+    let topics: Vec<Topic> = topics.collect();
+    topics.iter().find(|topic| topic.id == id).copied().ok_or_else(|| {
+        let ids: Vec<&str> = topics.iter().map(|topic| topic.id).collect();
         Error::input(format!("no check is called '{id}'")).hint(format!("one of: {}", ids.join(" ")))
     })
 }

@@ -20,7 +20,7 @@ use crate::report::{InstallDocument, InstanceDocument, Outcome, Output, PlanDocu
 use crate::resource::{FirewallRule, Resource, State};
 use crate::resume;
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
-use crate::tunnel;
+use crate::tunnel::{self, mtu};
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey};
 
 /// How long a handshake may take before it counts as missing.
@@ -260,6 +260,12 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
             )),
             Some(_) => {}
         }
+        let narrow = members.iter().filter_map(|m| Some((m.vpn_address, m.path_mtu?)));
+        let narrow: Vec<String> = narrow.map(|(member, size)| format!("{member}: {}", mtu::words(size))).collect();
+        if !narrow.is_empty() && document.outcome == Outcome::Pass {
+            document.outcome = Outcome::Warn;
+        }
+        document.next.extend(narrow);
         instance.implementation = live.map(|live| live.implementation.to_string());
         instance.members = members;
         task.done();

@@ -10,7 +10,7 @@ use crate::facts::{PrivateFile, TextFile};
 use crate::host::Host;
 use crate::preflight::{Finding, Verdict};
 use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument};
-use crate::tunnel;
+use crate::tunnel::{self, mtu};
 use crate::wireguard::PeerList;
 
 /// One round of WireGuard's own handshake retries.
@@ -56,6 +56,9 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
                         m.vpn_address, m.endpoint
                     )
                 }));
+                differences.extend(
+                    members.iter().filter_map(|m| Some(format!("{}: {}", m.vpn_address, mtu::words(m.path_mtu?)))),
+                );
                 instance.implementation = live.map(|live| live.implementation.to_string());
                 instance.members = members;
             }

@@ -14,6 +14,8 @@ pub fn compose_file(image: &str, userspace: bool) -> String {
          \x20 gateway:\n\
          \x20   image: {image}\n\
          \x20   network_mode: host\n\
+         \x20   environment:\n\
+         \x20     GATEWAY_MTU: \"${{MITIGATOR_VPN_MTU:-1420}}\"\n\
          \x20   cap_add:\n\
          \x20   - NET_ADMIN\n\
          {device}\
@@ -30,7 +32,8 @@ mod tests {
         assert_eq!(
             compose_file("image:1", true),
             "# The default gateway of mitigator-vpn (install --stack default).\nversion: \"2.2\"\nservices:\n  gateway:\n    \
-             image: image:1\n    network_mode: host\n    cap_add:\n    - NET_ADMIN\n    devices:\n    - /dev/net/tun\n    \
+             image: image:1\n    network_mode: host\n    \
+             environment:\n      GATEWAY_MTU: \"${MITIGATOR_VPN_MTU:-1420}\"\n    cap_add:\n    - NET_ADMIN\n    devices:\n    - /dev/net/tun\n    \
              restart: unless-stopped\n"
         );
         assert!(!compose_file("image:1", false).contains("devices"));

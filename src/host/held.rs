@@ -1,4 +1,4 @@
-//! Who holds a file by its inode: containers that bind-mount it (FN-40).
+//! What other processes see and hold: their namespaces, and files by their inode (FN-40).
 
 use std::collections::HashSet;
 use std::fs;
@@ -6,16 +6,22 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::sched::{CloneFlags, setns, unshare};
+
 use super::Host;
 
 impl Host {
-    /// Runs something inside the network namespace of a process, on a thread of its own: a namespace belongs to a thread,
-    /// and this one is given up afterwards.
-    pub fn in_network_of<T: Send>(&self, pid: u32, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
-        let namespace = fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    /// Runs something inside the network and the mount namespace of a process, on a thread of its own: a namespace belongs
+    /// to a thread, and this one is given up afterwards.
+    pub fn inside<T: Send>(&self, pid: u32, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+        let namespace = |kind: &str| fs::File::open(format!("/proc/{pid}/ns/{kind}"));
+        let (network, mounts) = (namespace("net")?, namespace("mnt")?);
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+                // A root directory that threads share can't be another for one of them.
+                unshare(CloneFlags::CLONE_FS)?;
+                setns(mounts, CloneFlags::CLONE_NEWNS)?;
+                setns(network, CloneFlags::CLONE_NEWNET)?;
                 Ok(work())
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -238,10 +238,12 @@ pub struct Cell {
     pub to: Ipv4Addr,
     /// Seconds since the last handshake.
     pub handshake_age: Option<u64>,
-    /// `ok` or `no-answer`.
+    /// `ok`, `narrow` (small packets get there and large ones don't) or `no-answer`.
     pub verdict: String,
-    /// The likely cause: `blocked`, `wrong-endpoint`, `lacks-key`, `stale-mount`, `no-tunnel`, `clock`, `down`.
+    /// The likely cause of no answer: `blocked`, `wrong-endpoint`, `lacks-key`, `stale-mount`, `no-tunnel`, `clock`, `down`.
     pub cause: Option<String>,
+    /// Bytes of the largest packet that gets there and back, where one of the tunnel's own MTU doesn't.
+    pub path_mtu: Option<u16>,
 }
 
 impl Document for ClusterStatusDocument {
@@ -297,6 +299,7 @@ impl ClusterStatusDocument {
                 let text = match cell {
                     None => ".".to_owned(),
                     Some(cell) if cell.verdict == "ok" => cell.handshake_age.map_or("ok".into(), super::age),
+                    Some(Cell { path_mtu: Some(size), .. }) => format!("mtu {size}"),
                     Some(cell) => cell.cause.clone().unwrap_or_else(|| "NO".into()),
                 };
                 let padded = format!("{text:>9}");

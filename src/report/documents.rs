@@ -178,7 +178,8 @@ pub struct InstallDocument {
     pub instance: Option<InstanceDocument>,
     /// What is left for a person to do.
     pub next: Vec<String>,
-    /// `pass` when it is proven, `warn` when members still lack this instance's key, `fail` when the proof failed.
+    /// `pass` when it is proven, `warn` when members still lack this instance's key or large packets don't get to them,
+    /// `fail` when the proof failed.
     pub outcome: Outcome,
 }
 
@@ -218,6 +219,8 @@ pub struct MemberDocument {
     pub sent: u64,
     /// Whether the last handshake is young enough to prove the tunnel.
     pub reached: bool,
+    /// Bytes of the largest packet that gets there and back, where one of the tunnel's own MTU doesn't.
+    pub path_mtu: Option<u16>,
 }
 
 /// `status --json`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{State, mismatch};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::facts::{ComposeCommand, stack};
 use crate::host::Host;
 use crate::settings::Restart;
@@ -39,13 +39,15 @@ impl Stack {
         let down = self.compose.down(&self.dir);
         match (state, self.restart) {
             (State::Running | State::Outdated, Restart::Gateway) => {
-                self.run(host, self.compose.recreate_gateway(&self.dir))
+                self.run(host, self.compose.recreate_gateway(&self.dir))?;
+                self.stays_up(host)
             }
             (State::Running | State::Outdated, _) => {
                 if stack::containers(host, &self.dir).1 > 0 {
                     self.run(host, down)?;
                 }
-                self.run(host, self.compose.up(&self.dir))
+                self.run(host, self.compose.up(&self.dir))?;
+                self.stays_up(host)
             }
             (State::Stopped, _) => self.run(host, down),
             (other, _) => Err(mismatch(self, other)),
@@ -58,8 +60,24 @@ impl Stack {
                 // v1 reading an image made by a recent engine (FN-35).
                 return error.hint("this docker-compose 1.x is too old for the Docker Engine here; install the compose plugin of version 2");
             }
-            error.hint(format!("see: cd {} && {} logs gateway", self.dir.display(), self.compose.spelling()))
+            error.hint(self.logs())
         })
+    }
+
+    /// Compose is content once a container has started, whatever becomes of it.
+    fn stays_up(&self, host: &Host) -> Result<()> {
+        match stack::containers(host, &self.dir).0.map(|gateway| gateway.state) {
+            Some(state) if state == "running" => Ok(()),
+            state => Err(Error::new(
+                Class::Step,
+                format!("the gateway doesn't stay up: its container is {}", state.as_deref().unwrap_or("gone")),
+            )
+            .hint(self.logs())),
+        }
+    }
+
+    fn logs(&self) -> String {
+        format!("see: cd {} && {} logs gateway", self.dir.display(), self.compose.spelling())
     }
 
     /// Which outage a restart means, in the words of a question to the operator.
@@ -90,7 +108,7 @@ pub(super) fn restart_hint(dir: &std::path::Path, compose: &ComposeCommand) -> S
 /// A stale mount, as an error.
 pub(super) fn stale_error(files: &[String], dir: &std::path::Path, compose: &ComposeCommand) -> Error {
     Error::new(
-        crate::error::Class::Step,
+        Class::Step,
         format!("the gateway still sees an old copy of {}: the file was replaced behind its mount", files.join(", ")),
     )
     .hint(restart_hint(dir, compose))

@@ -1,5 +1,7 @@
 //! Hosts, and an operator with a cluster.toml.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::support::Host;
@@ -15,6 +17,8 @@ pub const FILE: &str = "cluster.toml";
 pub struct Cluster {
     pub operator: Operator,
     pub hosts: Vec<NamespaceHost>,
+    /// The operator's own configuration of ssh, where they have one.
+    pub config: Option<&'static str>,
 }
 
 impl Cluster {
@@ -22,7 +26,7 @@ impl Cluster {
     pub fn up(label: &str, hosts: usize, instances: usize) -> Option<Self> {
         let operator = Operator::new()?;
         let hosts = NamespaceHost::fleet(label, hosts)?;
-        let cluster = Cluster { operator, hosts };
+        let cluster = Cluster { operator, hosts, config: None };
         cluster.declare(1..=instances);
         Some(cluster)
     }
@@ -52,7 +56,7 @@ impl Cluster {
 
     /// The same by another operator.
     pub fn call_as<'o>(&self, operator: &'o Operator, words: &str) -> Call<'o> {
-        let config = self.hosts[0].ssh_config();
+        let config = self.config.map_or_else(|| self.hosts[0].ssh_config(), PathBuf::from);
         operator.vpn(&format!("cluster {words} --ssh-config {} --json --yes {NO_MODULES_HERE}", config.display()))
     }
 

@@ -269,7 +269,9 @@ fn takes_the_default_stack(compose: &mut Command) {
     child.stdin.take().unwrap().write_all(stack::compose_file("mitigator-vpn-gateway:1", true).as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
-    for words in ["network_mode: host", "- NET_ADMIN", "/dev/net/tun", "restart: unless-stopped"] {
+    for words in
+        ["network_mode: host", "- NET_ADMIN", "/dev/net/tun", "GATEWAY_MTU: ", "1420", "restart: unless-stopped"]
+    {
         assert!(said(&output).contains(words), "{}", said(&output));
     }
 }
