@@ -12,7 +12,7 @@ use cluster::ClusterCommand;
 use gateway::GatewayCommand;
 use peers::PeersCommand;
 
-use crate::settings::{FirewallPolicy, Restart, StackKind};
+use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 
 /// Sets up, checks and maintains the WireGuard VPN between BIFIT Mitigator instances.
 #[derive(Debug, Parser)]
@@ -187,6 +187,17 @@ pub struct InstallOptions {
     /// Prefix length of the VPN's network [default: what the instance already has, or 24]
     #[arg(long, value_name = "BITS", env = "MITIGATOR_VPN_PREFIX", value_parser = clap::value_parser!(u8).range(8..=30))]
     pub prefix: Option<u8>,
+    /// How far the host may be changed.
+    #[command(flatten)]
+    pub policy: HostPolicy,
+    /// Where a reboot is needed, don't go on by itself after it
+    #[arg(long, env = "MITIGATOR_VPN_NO_RESUME")]
+    pub no_resume: bool,
+}
+
+/// How far a host may be changed: by `install`, or as one of a cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HostPolicy {
     /// What to do about the firewall
     #[arg(long, value_name = "POLICY", default_value = "auto", env = "MITIGATOR_VPN_FIREWALL")]
     pub firewall: FirewallPolicy,
@@ -199,9 +210,14 @@ pub struct InstallOptions {
     /// Whose compose stack it is
     #[arg(long, value_name = "STACK", default_value = "vendor", env = "MITIGATOR_VPN_STACK")]
     pub stack: StackKind,
-    /// Where a reboot is needed, don't go on by itself after it
-    #[arg(long, env = "MITIGATOR_VPN_NO_RESUME")]
-    pub no_resume: bool,
+}
+
+impl HostPolicy {
+    /// These settings under this policy.
+    pub fn over(&self, settings: Settings) -> Settings {
+        let HostPolicy { firewall, restart, apt_mirror, stack } = self.clone();
+        Settings { firewall, restart, apt_mirror, stack, ..settings }
+    }
 }
 
 /// `--endpoint`: the port is optional.

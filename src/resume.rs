@@ -175,20 +175,16 @@ mod tests {
         let Cli { global, command: Command::Install(options) } = typed(&settings) else { panic!("another command") };
         assert!(global.yes && options.no_resume);
         assert_eq!(options.peers, Some(peers()));
-        let again = Settings {
+        let again = options.policy.over(Settings {
             dir: global.dir,
             vpn_address: options.vpn_address,
             endpoint: options.endpoint.map(|endpoint| endpoint.with_port(1)),
             port: options.port.unwrap(),
             prefix: options.prefix.unwrap(),
             peers: settings.peers.clone(),
-            whole_list: false,
-            firewall: options.firewall,
-            restart: options.restart,
-            apt_mirror: options.apt_mirror,
-            stack: options.stack,
             ignore: global.ignore,
-        };
+            ..Settings::default()
+        });
         assert_eq!(again, settings);
     }
 

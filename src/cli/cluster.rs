@@ -3,8 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::Endpoint;
-use crate::settings::{FirewallPolicy, Restart, StackKind};
+use super::{Endpoint, HostPolicy};
 
 /// The cluster command.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -122,16 +121,7 @@ pub struct Policy {
     /// How long a way in may stay unproven.
     #[command(flatten)]
     pub guarding: Guarding,
-    /// What to do about the firewall
-    #[arg(long, value_name = "POLICY", default_value = "auto", env = "MITIGATOR_VPN_FIREWALL")]
-    pub firewall: FirewallPolicy,
-    /// How far a restart may go
-    #[arg(long, value_name = "SCOPE", default_value = "full", env = "MITIGATOR_VPN_RESTART")]
-    pub restart: Restart,
-    /// Take packages from this mirror instead of the hosts' own
-    #[arg(long, value_name = "URL", env = "MITIGATOR_VPN_APT_MIRROR")]
-    pub apt_mirror: Option<String>,
-    /// Whose compose stack it is
-    #[arg(long, value_name = "STACK", default_value = "vendor", env = "MITIGATOR_VPN_STACK")]
-    pub stack: StackKind,
+    /// The same as for `install`.
+    #[command(flatten)]
+    pub host: HostPolicy,
 }

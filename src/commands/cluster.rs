@@ -152,13 +152,7 @@ impl<'g> Cluster<'g> {
         };
         match policy {
             None => settings,
-            Some(policy) => Settings {
-                firewall: policy.firewall,
-                restart: policy.restart,
-                apt_mirror: policy.apt_mirror.clone(),
-                stack: policy.stack,
-                ..settings
-            },
+            Some(policy) => policy.host.over(settings),
         }
     }
 

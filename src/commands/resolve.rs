@@ -8,20 +8,16 @@ use crate::wireguard::PeerList;
 /// What the command line said, with defaults for the rest.
 pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<String>) -> Settings {
     let port = options.port.unwrap_or(DEFAULT_PORT);
-    Settings {
+    options.policy.over(Settings {
         dir: global.dir.clone(),
         vpn_address: options.vpn_address,
         endpoint: options.endpoint.map(|endpoint| endpoint.with_port(port)),
         port,
         prefix: options.prefix.unwrap_or(DEFAULT_PREFIX),
         peers,
-        whole_list: false,
-        firewall: options.firewall,
-        restart: options.restart,
-        apt_mirror: options.apt_mirror.clone(),
-        stack: options.stack,
         ignore: global.ignore.clone(),
-    }
+        ..Settings::default()
+    })
 }
 
 /// The same with what the command line left open taken from the instance: a second run needs no options.
