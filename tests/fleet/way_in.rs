@@ -9,8 +9,8 @@ fn reach_through_the_vpn(cluster: &Cluster, condition: &str) {
     let (jump, inside) = (cluster.host(1), cluster.host(2));
     let set = jump.ssh_config();
     let config = format!(
-        "Host inside\n  HostName 10.8.3.2\n  HostKeyAlias {}\n  ProxyCommand {condition} && exec ssh -F {} -W %h:%p {}\n\
-         Include {}\n",
+        "Host inside\n  HostName 10.8.3.2\n  HostKeyAlias {}\n  \
+         ProxyCommand sh -c '{condition} && exec ssh -F {} -W %h:%p {}'\nMatch all\n  Include {}\n",
         inside.address(),
         set.display(),
         jump.name(),
