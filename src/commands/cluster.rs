@@ -104,6 +104,7 @@ impl<'g> Cluster<'g> {
 
     fn with(global: &'g Global, target: Target, output: &'g Output, text: String) -> Result<Self> {
         let host = Host::live();
+        host.prepare_many_conversations()?;
         // The first instance of a cluster is added to nothing.
         let file = if text.is_empty() {
             ClusterFile::default()

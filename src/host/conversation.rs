@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Host;
 use crate::error::{Context, Result};
@@ -47,6 +48,13 @@ pub struct Conversation {
 }
 
 impl Host {
+    /// Takes as many open files as the system lets us have: three pipes for each conversation, of which there may be
+    /// hundreds, and 1024 files in all is what a login gives.
+    pub fn prepare_many_conversations(&self) -> Result<()> {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most).context("the limit of open files")
+    }
+
     /// Starts a program to talk to, with our own environment and terminal: ssh needs the operator's agent, and may ask.
     pub fn converse(&self, program: &str, args: &[String]) -> Result<Conversation> {
         let mut child = Command::new(program)
