@@ -4,17 +4,23 @@
 //! with ours and the rest of the run goes on with that. A host that can't be reached, or can't be changed, keeps the
 //! others from nothing; one that no longer hears the others stops the run, and its wave gets back what it had.
 
+mod gate;
+mod waves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
+use self::gate::changed;
+pub(super) use self::gate::{answering, probe, witnesses};
+use self::waves::waves;
 use super::fleet::{Fleet, Node, State, unasked};
 use super::needs::{Need, text};
-use super::wire::{Probed, Reply, Request};
+use super::wire::{Reply, Request};
 use crate::error::{Class, Error, Result};
 use crate::progress::Progress;
-use crate::settings::{Restart, Settings};
+use crate::settings::Settings;
 use crate::wireguard::PeerList;
 
 /// Packages, image, restart, and another run that is waited for.
@@ -23,8 +29,6 @@ pub(super) const APPLY: Duration = Duration::from_secs(1800);
 pub(super) const ANSWER: Duration = Duration::from_secs(3);
 /// WireGuard tries again after 5 s, and sends a keepalive of its own after 10.
 pub(super) const GATE: Duration = Duration::from_secs(16);
-/// So many members of those that have always answered are asked whether they still do.
-const WITNESSES: usize = 16;
 /// Other operators can be faster this many times.
 const ROUNDS: usize = 40;
 /// How long to wait, each time, for a host that another operator has declared and not finished with.
@@ -85,25 +89,7 @@ impl Run<'_> {
         for _ in 0..ROUNDS {
             let union = refresh(self.fleet)?;
             rollout.list = union.list;
-            let settled = |fates: &BTreeMap<Ipv4Addr, Fate>, address: &Ipv4Addr| {
-                fates.get(address).is_some_and(|fate| fate.failure.is_some())
-            };
-            for node in &self.fleet.nodes {
-                let address = node.instance.address;
-                let (Some(_), false) = (node.seen(), settled(&rollout.fates, &address)) else { continue };
-                let current = node.digest().is_some_and(|digest| digest == rollout.list.digest());
-                // Somebody else's newcomer is theirs to install; once it is a member, it gets the list from us as well.
-                if !needs.contains_key(&address) && node.digest().is_none() {
-                    continue;
-                }
-                let need = needs.entry(address).or_insert(Need::List);
-                match need {
-                    Need::Nothing if !current => *need = Need::List,
-                    Need::List if current && rollout.fates.contains_key(&address) => *need = Need::Nothing,
-                    Need::Whole(_) if current && rollout.fates.contains_key(&address) => *need = Need::Nothing,
-                    _ => {}
-                }
-            }
+            self.revise(&mut needs, &rollout);
             let waves = waves(self.fleet, &needs, &rollout, self.batch);
             if waves.is_empty() && patience > 0 && self.await_newcomers(&needs) {
                 patience -= 1;
@@ -126,6 +112,28 @@ impl Run<'_> {
         }
         rollout.stopped = Some("the lists keep changing under this run: another one is at work".to_owned());
         Ok(rollout)
+    }
+
+    /// What each host needs now that the list may be another one, or that it has it already.
+    fn revise(&self, needs: &mut BTreeMap<Ipv4Addr, Need>, rollout: &Rollout) {
+        for node in &self.fleet.nodes {
+            let address = node.instance.address;
+            let fate = rollout.fates.get(&address);
+            if node.seen().is_none() || fate.is_some_and(|fate| fate.failure.is_some()) {
+                continue;
+            }
+            // Somebody else's newcomer is theirs to install; once it is a member, it gets the list from us as well.
+            if !needs.contains_key(&address) && node.digest().is_none() {
+                continue;
+            }
+            let current = node.digest().is_some_and(|digest| digest == rollout.list.digest());
+            let need = needs.entry(address).or_insert(Need::List);
+            match need {
+                Need::Nothing if !current => *need = Need::List,
+                Need::List | Need::Whole(_) if current && fate.is_some() => *need = Need::Nothing,
+                _ => {}
+            }
+        }
     }
 
     /// Waits a moment for those that another operator is just making members of; whether there are any.
@@ -217,122 +225,6 @@ impl Run<'_> {
         self.gate(wave, &gated, needs, rollout);
         Ok(())
     }
-
-    /// Whoever is new to a host, wave mates among them, answers it now that all know each other.
-    fn prove(&mut self, started: &BTreeMap<Ipv4Addr, PeerList>, rollout: &mut Rollout) {
-        let new: BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> = rollout
-            .fates
-            .iter()
-            .filter(|(_, fate)| fate.failure.is_none())
-            .filter_map(|(address, _)| {
-                Some((*address, changed(self.fleet, *address, started.get(address)?, &rollout.list)))
-            })
-            .filter(|(_, new)| !new.is_empty())
-            .collect();
-        if new.is_empty() {
-            return;
-        }
-        let task = self.progress.start("prove it by handshakes".to_owned());
-        let proven = self.fleet.each(
-            |node| new.contains_key(&node.instance.address),
-            |node| {
-                let address = node.instance.address;
-                (address, probe(node, &new[&address], GATE))
-            },
-        );
-        for (address, probed) in proven {
-            match probed {
-                Ok(probed) => {
-                    let silent = probed.iter().filter(|p| !p.answers).map(|p| p.address);
-                    rollout.fates.entry(address).or_default().silent = silent.collect();
-                }
-                Err(error) => rollout.fail(address, &error),
-            }
-        }
-        task.done();
-    }
-
-    /// Whoever answered before must answer still, and whoever is new must answer where the list says it is.
-    fn gate(
-        &mut self,
-        wave: &[Ipv4Addr],
-        gated: &BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>,
-        needs: &BTreeMap<Ipv4Addr, Need>,
-        rollout: &mut Rollout,
-    ) {
-        let list = rollout.list.clone();
-        let proven = self.fleet.each(
-            |node| gated.contains_key(&node.instance.address),
-            |node| {
-                let address = node.instance.address;
-                let members: Vec<Ipv4Addr> = gated[&address].iter().copied().filter(|a| !wave.contains(a)).collect();
-                (address, probe(node, &members, GATE))
-            },
-        );
-        let mut failed = Vec::new();
-        for (address, probed) in proven {
-            match probed {
-                Ok(probed) => {
-                    let elsewhere = |p: &&Probed| !p.answers || !is_where_the_list_says(p, &list);
-                    let silent: Vec<Ipv4Addr> = probed.iter().filter(elsewhere).map(|p| p.address).collect();
-                    if !silent.is_empty() {
-                        failed.push(address);
-                        rollout.fates.entry(address).or_default().silent = silent;
-                    }
-                }
-                Err(error) => {
-                    failed.push(address);
-                    rollout.fail(address, &error);
-                }
-            }
-        }
-        if failed.is_empty() {
-            return;
-        }
-        let names: Vec<String> =
-            failed.iter().filter_map(|a| self.fleet.by_address(*a)).map(|n| n.instance.name.clone()).collect();
-        rollout.stopped = Some(format!("{} no longer reaches everybody it should", names.join(", ")));
-        // What a host has joined with stays there: it was no member before, so nobody misses it.
-        let joined =
-            |address: &Ipv4Addr| matches!(needs.get(address), Some(Need::Whole(survey)) if survey.outage.is_none());
-        let back = |node: &Node| gated.contains_key(&node.instance.address) && !joined(&node.instance.address);
-        let taken_back = self.fleet.each(back, |node| {
-            let reply = node.ask(&Request::TakeBack, APPLY);
-            node.look_again();
-            (node.instance.address, reply)
-        });
-        for (address, reply) in taken_back {
-            match reply {
-                Ok(_) => rollout.fates.entry(address).or_default().taken_back = true,
-                Err(error) => rollout.fail(address, &error),
-            }
-        }
-    }
-}
-
-/// Whether a member is there and knows the one with this address as the list says, so that it could answer it.
-fn could_answer(other: &Node, address: Ipv4Addr, list: &PeerList) -> bool {
-    other.instance.address != address
-        && other.seen().is_some_and(|seen| {
-            let tunnel = seen.look.gateway.as_ref().and_then(|gateway| gateway.tunnel.as_ref());
-            let knows = seen.list.as_ref().and_then(|list| list.by_address(address));
-            tunnel.is_some() && knows.is_some() && knows == list.by_address(address)
-        })
-}
-
-/// For each host of a wave the members outside of it that could answer.
-pub(super) fn witnesses(fleet: &Fleet, wave: &[Ipv4Addr], list: &PeerList) -> BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> {
-    let outside = || fleet.nodes.iter().filter(|node| !wave.contains(&node.instance.address));
-    let of = |address: Ipv4Addr| {
-        outside().filter(|other| could_answer(other, address, list)).map(|other| other.instance.address).collect()
-    };
-    wave.iter().map(|address| (*address, of(*address))).collect()
-}
-
-/// Those who could answer and whose section is new, or another one than before.
-fn changed(fleet: &Fleet, address: Ipv4Addr, before: &PeerList, list: &PeerList) -> Vec<Ipv4Addr> {
-    let changed = list.peers().filter(|peer| before.by_address(peer.address) != Some(*peer)).map(|peer| peer.address);
-    changed.filter(|other| fleet.by_address(*other).is_some_and(|other| could_answer(other, address, list))).collect()
 }
 
 impl Rollout {
@@ -347,81 +239,5 @@ pub fn told(error: &Error) -> String {
     match error.way_out() {
         Some(hint) => format!("{error}; {}", hint.replace('\n', "; ")),
         None => error.to_string(),
-    }
-}
-
-/// A member may send from another port than it listens on, behind NAT, but not from another address.
-fn is_where_the_list_says(probed: &Probed, list: &PeerList) -> bool {
-    let listed = list.by_address(probed.address).map(|peer| peer.endpoint.ip());
-    probed.endpoint.map(|endpoint| endpoint.ip()) == listed
-}
-
-/// Which of the members answer; nobody is asked where nothing runs.
-pub(super) fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Probed>> {
-    if members.is_empty() || node.settings.restart == Restart::None {
-        return Ok(Vec::new());
-    }
-    let settings = node.settings.clone();
-    let request = Request::Probe { settings, members: members.to_vec(), patience, sizes: false };
-    match node.ask(&request, patience + Duration::from_secs(60))? {
-        Reply::Probed(probed) => Ok(probed),
-        other => Err(unasked(&other)),
-    }
-}
-
-/// Those of the members that answer now.
-pub(super) fn answering(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Ipv4Addr>> {
-    let some = &members[..members.len().min(WITNESSES)];
-    Ok(probe(node, some, patience)?.into_iter().filter(|p| p.answers).map(|p| p.address).collect())
-}
-
-/// The waves, in order. First those that are members already and only get a list: one alone, then twice as many each
-/// time. Then those whose stack has to be restarted, one by one: each of them is an outage. At last those that join, who
-/// find everybody knowing them.
-fn waves(fleet: &Fleet, needs: &BTreeMap<Ipv4Addr, Need>, rollout: &Rollout, batch: usize) -> Vec<Vec<Ipv4Addr>> {
-    let (mut lists, mut restarts, mut joins) = (Vec::new(), Vec::new(), Vec::new());
-    for node in &fleet.nodes {
-        let address = node.instance.address;
-        let failed = rollout.fates.get(&address).is_some_and(|fate| fate.failure.is_some());
-        if failed || rollout.list.by_address(address).is_none() {
-            continue;
-        }
-        match needs.get(&address) {
-            Some(Need::List) => lists.push(address),
-            Some(Need::Whole(survey)) if survey.outage.is_some() => restarts.push(vec![address]),
-            Some(Need::Whole(_)) => joins.push(address),
-            Some(Need::Nothing | Need::Refused(_) | Need::Down(_)) | None => {}
-        }
-    }
-    let mut waves = doubling(&lists, batch);
-    waves.extend(restarts);
-    waves.extend(doubling(&joins, batch));
-    waves
-}
-
-/// One, then two, then four, up to `most` at a time.
-fn doubling(all: &[Ipv4Addr], most: usize) -> Vec<Vec<Ipv4Addr>> {
-    let mut waves = Vec::new();
-    let (mut rest, mut size) = (all, 1);
-    while !rest.is_empty() {
-        let (wave, others) = rest.split_at(rest.len().min(size));
-        waves.push(wave.to_vec());
-        (rest, size) = (others, (size * 2).min(most.max(1)));
-    }
-    waves
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_canary_goes_first_and_the_waves_grow_up_to_their_limit() {
-        let all: Vec<Ipv4Addr> = (1..=20).map(|n| Ipv4Addr::new(10, 8, 3, n)).collect();
-        let sizes = |most| doubling(&all, most).iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(sizes(30), [1, 2, 4, 8, 5]);
-        assert_eq!(sizes(3), [1, 2, 3, 3, 3, 3, 3, 2]);
-        assert_eq!(sizes(0), [1; 20]);
-        assert!(doubling(&[], 30).is_empty());
     }
 }
