@@ -291,8 +291,10 @@ mod tests {
     fn a_command_that_reports_is_heard_whatever_it_leaves_running() {
         let (tell, heard) = std::sync::mpsc::channel();
         let listener: Listener = Arc::new(move |advance| drop(tell.send(advance)));
-        let args = |fd| {
-            vec!["-c".to_owned(), format!("echo noise >&{fd}; echo 7 >&{fd}; read a; sleep 5 >&2 & echo 9 >&{fd}")]
+        // By its path: `>&10` is more than a plain sh understands.
+        let args = |fd: RawFd| {
+            let script = "exec 3>/dev/fd/FD; echo noise >&3; echo 7 >&3; read a; sleep 5 >&2 & echo 9 >&3";
+            vec!["-c".to_owned(), script.replace("FD", &fd.to_string())]
         };
         let read = |line: &str| Some(Advance { percent: line.parse().ok()?, doing: String::new() });
         let cmd = Cmd::new("sh").reporting(args, read);
