@@ -12,6 +12,7 @@ use cluster::ClusterCommand;
 use gateway::GatewayCommand;
 use peers::PeersCommand;
 
+use crate::lang::Lang;
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 
 /// Sets up, checks and maintains the WireGuard VPN between BIFIT Mitigator instances.
@@ -81,6 +82,9 @@ pub struct Global {
         env = "MITIGATOR_VPN_IGNORE"
     )]
     pub ignore: Vec<String>,
+    /// Language of what is printed for people [default: the locale's]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "LANG", env = "MITIGATOR_VPN_LANG")]
+    pub lang: Option<Lang>,
     /// When to use colours; NO_COLOR is obeyed
     #[arg(
         long,

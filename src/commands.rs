@@ -102,7 +102,8 @@ fn confirm(question: &str, output: &Output, show: impl FnOnce() -> Result<()>) -
     }
     show()?;
     let mut answer = String::new();
-    let _ = write!(std::io::stderr(), "\n{question} [y/N] ");
+    let lang = output.lang();
+    let _ = write!(std::io::stderr(), "\n{} {} ", lang.say(question), lang.say("[y/N]"));
     stdin.lock().read_line(&mut answer).context("reading the answer")?;
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" | "д" | "да" => Ok(()),

@@ -28,7 +28,8 @@
 //!   runs inside the container, and the image made from this very executable.
 //! - [`cluster`] is many hosts at once: over ssh it speaks to this same executable on each of them, which runs the
 //!   pipeline above there. What hosts have is the state, cluster.toml the wish, and nothing is remembered in between.
-//! - [`report`] is what is said, to people and as JSON; [`commands`] ties it together, one file a command.
+//! - [`report`] is what is said, to people and as JSON; [`lang`] makes Russian of it for those who read that; [`commands`]
+//!   ties it together, one file a command.
 //!
 //! # What is kept, and where it is decided
 //!
@@ -61,6 +62,7 @@ pub mod facts;
 pub mod gateway;
 pub mod host;
 pub mod journal;
+pub mod lang;
 pub mod plan;
 pub mod preflight;
 pub mod progress;

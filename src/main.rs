@@ -25,11 +25,12 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let mut stderr = std::io::stderr().lock();
-            let mark = console::style("error:").for_stderr().red().bold();
+            let lang = output.lang();
+            let mark = console::style(lang.say("error:")).for_stderr().red().bold();
             // Nobody left to read it is no reason to fail differently.
-            let _ = writeln!(stderr, "{mark} {error}");
+            let _ = writeln!(stderr, "{mark} {}", lang.say_lines(&error.to_string()));
             if let Some(hint) = error.way_out() {
-                for line in hint.lines() {
+                for line in lang.say_lines(hint).lines() {
                     let _ = writeln!(stderr, "  {} {line}", console::style("→").for_stderr().cyan());
                 }
             }

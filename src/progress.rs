@@ -7,14 +7,15 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::host::{Advance, Listener};
+use crate::lang::Lang;
 
 /// Where progress goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// A spinner for the task at hand, a line for each finished one.
-    Terminal,
-    /// A line when a task starts.
-    Lines,
+    /// A spinner for the task at hand, a line for each finished one, in this language.
+    Terminal(Lang),
+    /// A line when a task starts, in this language.
+    Lines(Lang),
     /// One JSON object a line, on stdout (`--json=events`).
     Events,
     /// Nothing.
@@ -23,7 +24,9 @@ pub enum Progress {
 
 /// A task under way. Dropped without [`Task::done`] it counts as failed.
 pub struct Task {
+    /// In English, as events have it.
     name: String,
+    lang: Lang,
     bar: Option<ProgressBar>,
     events: bool,
     finished: bool,
@@ -31,39 +34,47 @@ pub struct Task {
 
 impl Progress {
     /// What fits the stderr of this process.
-    pub fn detect() -> Self {
-        if std::io::stderr().is_terminal() { Progress::Terminal } else { Progress::Lines }
+    pub fn detect(lang: Lang) -> Self {
+        if std::io::stderr().is_terminal() { Progress::Terminal(lang) } else { Progress::Lines(lang) }
     }
 
     /// Starts a task.
     pub fn start(&self, name: String) -> Task {
         let mut bar = None;
+        let lang = self.lang();
         match self {
-            Progress::Terminal => {
+            Progress::Terminal(_) => {
                 let style = style("{spinner} {msg} {elapsed:.dim}");
-                let spinner = ProgressBar::new_spinner().with_style(style).with_message(name.clone());
+                let spinner = ProgressBar::new_spinner().with_style(style).with_message(lang.say(&name));
                 spinner.enable_steady_tick(Duration::from_millis(100));
                 bar = Some(spinner);
             }
             // A closed stderr is no reason to stop half way.
-            Progress::Lines => drop(writeln!(std::io::stderr(), "{name}")),
+            Progress::Lines(_) => drop(writeln!(std::io::stderr(), "{}", lang.say(&name))),
             Progress::Events => event("start", &name),
             Progress::Silent => {}
         }
-        Task { name, bar, events: *self == Progress::Events, finished: false }
+        Task { name, lang, bar, events: *self == Progress::Events, finished: false }
+    }
+
+    fn lang(&self) -> Lang {
+        match self {
+            Progress::Terminal(lang) | Progress::Lines(lang) => *lang,
+            Progress::Events | Progress::Silent => Lang::En,
+        }
     }
 }
 
 impl Task {
     /// Shows how far long commands have come, as part of this task.
     pub fn listener(&self) -> Listener {
-        let (name, bar, events) = (self.name.clone(), self.bar.clone(), self.events);
+        let (name, lang, bar, events) = (self.name.clone(), self.lang, self.bar.clone(), self.events);
         Arc::new(move |advance: Advance| {
             if let Some(bar) = bar.as_ref().filter(|bar| !bar.is_finished()) {
                 bar.set_style(style("{spinner} {msg} {bar:20} {pos} % {elapsed:.dim}"));
                 bar.set_length(100);
                 bar.set_position(advance.percent as u64);
-                bar.set_message(format!("{name}: {}", advance.doing));
+                bar.set_message(format!("{}: {}", lang.say(&name), lang.say(&advance.doing)));
             }
             if events {
                 line(&serde_json::json!({
@@ -82,8 +93,9 @@ impl Task {
     fn end(&self, outcome: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-            let mark = if self.finished { console::style("ok").green() } else { console::style("failed").red() };
-            drop(writeln!(std::io::stderr(), "{mark} {}", self.name));
+            let word = self.lang.say(if self.finished { "ok" } else { "failed" });
+            let mark = if self.finished { console::style(word).green() } else { console::style(word).red() };
+            drop(writeln!(std::io::stderr(), "{mark} {}", self.lang.say(&self.name)));
         }
         if self.events {
             event(outcome, &self.name);

@@ -26,6 +26,7 @@ pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocume
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};
 use crate::gateway;
+use crate::lang::Lang;
 use crate::progress::Progress;
 
 /// The version of the JSON documents.
@@ -35,6 +36,7 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     json: Option<Json>,
+    lang: Lang,
 }
 
 impl Output {
@@ -51,7 +53,12 @@ impl Output {
             console::set_colors_enabled(always);
             console::set_colors_enabled_stderr(always);
         }
-        Output { json: global.json }
+        let lang = match global.json {
+            // What programs read is English, and so is what they pass on.
+            Some(_) => Lang::En,
+            None => global.lang.unwrap_or_else(|| Lang::of_locale(|name| std::env::var_os(name))),
+        };
+        Output { json: global.json, lang }
     }
 
     /// Whether results are JSON.
@@ -59,19 +66,24 @@ impl Output {
         self.json.is_some()
     }
 
+    /// The language of what is printed for people; English with `--json`.
+    pub fn lang(&self) -> Lang {
+        self.lang
+    }
+
     /// Where the progress of long work goes.
     pub fn progress(&self) -> Progress {
         match self.json {
             Some(Json::Events) => Progress::Events,
             Some(Json::Document) => Progress::Silent,
-            None => Progress::detect(),
+            None => Progress::detect(self.lang),
         }
     }
 
     /// The result of a command, in the form that was asked for.
     pub fn document(&self, document: &impl Document) -> Result<()> {
         match self.json {
-            None => self.bytes(document.human().as_bytes()),
+            None => self.bytes(document.human(self.lang).as_bytes()),
             Some(Json::Document) => {
                 let text = serde_json::to_string_pretty(document).context("a JSON document")?;
                 self.bytes(format!("{text}\n").as_bytes())

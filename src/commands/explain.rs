@@ -1,6 +1,7 @@
 //! `explain`: more about a check than fits beside a finding; offline.
 
 use crate::error::{Error, Result};
+use crate::lang::Lang;
 use crate::preflight::{self, Check};
 use crate::report::Output;
 use crate::tunnel::mtu;
@@ -28,11 +29,18 @@ impl From<&Check> for Topic {
     }
 }
 
+impl Topic {
+    /// Its title and text in a language.
+    fn words(&self, lang: Lang) -> (&'static str, &'static str) {
+        lang.explanation(self.id).map_or((self.title, self.text), |other| (&other.title, &other.text))
+    }
+}
+
 /// Explains one check, or lists them all.
 pub fn run(id: Option<&str>, output: &Output) -> Result<()> {
     let text = match id {
-        None => topics().map(|topic| format!("{:<20} {}\n", topic.id, topic.title)).collect(),
-        Some(id) => explanation(&find(id, topics())?),
+        None => topics().map(|topic| format!("{:<20} {}\n", topic.id, topic.words(output.lang()).0)).collect(),
+        Some(id) => explanation(&find(id, topics())?, output.lang()),
     };
     output.bytes(text.as_bytes())
 }
@@ -46,9 +54,10 @@ fn topics() -> impl Iterator<Item = Topic> {
     preflight::checks().map(Topic::from).chain(OF_THE_TUNNEL.iter().copied())
 }
 
-fn explanation(topic: &Topic) -> String {
+fn explanation(topic: &Topic, lang: Lang) -> String {
+    let (title, text) = topic.words(lang);
     let note = topic.note.map_or(String::new(), |note| format!(" ({note})"));
-    format!("{}: {}{note}\n\n{}\n", topic.id, topic.title, topic.text.trim())
+    format!("{}: {title}{note}\n\n{}\n", topic.id, text.trim())
 }
 
 fn find(id: &str, topics: impl Iterator<Item = Topic>) -> Result<Topic> {

@@ -13,11 +13,11 @@ pub fn run(command: &GatewayCommand, output: &Output) -> Result<()> {
         GatewayCommand::Run(settings) => return gateway::run(&mut host, settings),
         GatewayCommand::Reconfigure(place) => {
             let done = gateway::reconfigure(&mut host, place)?;
-            if output.is_json() { document(&done)? } else { format!("{done}\n") }
+            if output.is_json() { document(&done)? } else { output.lang().say(&format!("{done}\n")) }
         }
         GatewayCommand::Status(place) => {
             let status = gateway::status(&host, place)?;
-            if output.is_json() { document(&status)? } else { status.to_string() }
+            if output.is_json() { document(&status)? } else { output.lang().say_lines(&status.to_string()) }
         }
     };
     output.bytes(text.as_bytes())

@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::documents::{Document, Outcome};
+use super::human::column;
+use crate::lang::Lang;
 use crate::preflight::Finding;
 use crate::wireguard::Change;
 
@@ -70,51 +72,59 @@ impl ClusterPlanDocument {
 }
 
 impl Document for ClusterPlanDocument {
-    fn human(&self) -> String {
+    fn human(&self, lang: Lang) -> String {
         let mut out = String::new();
         for change in &self.list.changes {
-            for text in change.to_string().lines() {
+            for text in lang.say_lines(&change.to_string()).lines() {
                 let coloured = if text.starts_with('+') { style(text).green() } else { style(text).red() };
                 line!(out, "  {coloured}");
             }
         }
         if self.is_empty() {
-            line!(out, "nothing to do: {} hosts are as they should be", self.count("nothing"));
+            let right = format!("nothing to do: {} hosts are as they should be", self.count("nothing"));
+            line!(out, "{}", lang.say(&right));
         }
         for host in &self.hosts {
-            let name = style(&host.name).bold();
-            match host.need.as_str() {
-                "nothing" => {}
-                "list" => {
-                    line!(out, "{name}: takes the list of {} members, without a restart", self.list.members);
-                }
-                "install" => {
-                    line!(out, "{name}: install: {}", host.steps.join(", "));
-                }
-                "refused" => {
-                    line!(out, "{name}: {}", style("stays as it is:").red());
-                }
-                _ => {
-                    line!(out, "{name}: {} {}", style("behind:").red(), host.reason.as_deref().unwrap_or("-"));
-                }
-            }
-            if host.need == "refused" {
-                for finding in &host.findings {
-                    line!(out, "    {:<18} {}", finding.id, finding.detail);
-                    finding.hint.lines().for_each(|hint| {
-                        line!(out, "        {} {hint}", style("→").cyan());
-                    });
-                }
-            }
-            if let Some(outage) = &host.outage {
-                line!(out, "    {} {outage}", style("outage:").red().bold());
-            }
+            self.host_lines(&mut out, host, lang);
         }
         out
     }
 }
 
 impl ClusterPlanDocument {
+    fn host_lines(&self, out: &mut String, host: &PlannedHost, lang: Lang) {
+        let name = style(&host.name).bold();
+        match host.need.as_str() {
+            "nothing" => {}
+            "list" => {
+                let list = format!("takes the list of {} members, without a restart", self.list.members);
+                line!(out, "{name}: {}", lang.say(&list));
+            }
+            "install" => {
+                let steps: Vec<String> = host.steps.iter().map(|step| lang.say(step)).collect();
+                line!(out, "{name}: install: {}", steps.join(", "));
+            }
+            "refused" => {
+                line!(out, "{name}: {}", style(lang.say("stays as it is:")).red());
+            }
+            _ => {
+                let reason = host.reason.as_deref().unwrap_or("-");
+                line!(out, "{name}: {} {}", style(lang.say("behind:")).red(), lang.say(reason));
+            }
+        }
+        if host.need == "refused" {
+            for finding in &host.findings {
+                line!(out, "    {:<18} {}", finding.id, lang.say(&finding.detail));
+                finding.hint.lines().for_each(|hint| {
+                    line!(out, "        {} {}", style("→").cyan(), lang.say(hint));
+                });
+            }
+        }
+        if let Some(outage) = &host.outage {
+            line!(out, "    {} {}", style(lang.say("outage:")).red().bold(), lang.say(outage));
+        }
+    }
+
     fn count(&self, need: &str) -> usize {
         self.hosts.iter().filter(|host| host.need == need).count()
     }
@@ -157,35 +167,38 @@ pub struct AppliedHost {
 }
 
 impl Document for ClusterApplyDocument {
-    fn human(&self) -> String {
+    fn human(&self, lang: Lang) -> String {
         let mut out = String::new();
         let short =
             |digest: &Option<String>| digest.as_deref().map_or("-".to_owned(), |d| d[..12.min(d.len())].to_owned());
         for host in &self.hosts {
+            let words = ["unchanged", "changed", "taken back", "behind", "refused", "FAILED"];
+            let [unchanged, changed, taken_back, behind, refused, failed] = column(lang, words);
+            let margin = " ".repeat(unchanged.chars().count() + 3);
             let fate = match host.fate.as_str() {
-                "unchanged" => style("unchanged ").dim(),
-                "changed" => style("changed   ").green(),
-                "taken-back" => style("taken back").yellow(),
-                "behind" => style("behind    ").red(),
-                "refused" => style("refused   ").red(),
-                _ => style("FAILED    ").red().bold(),
+                "unchanged" => style(unchanged).dim(),
+                "changed" => style(changed).green(),
+                "taken-back" => style(taken_back).yellow(),
+                "behind" => style(behind).red(),
+                "refused" => style(refused).red(),
+                _ => style(failed).red().bold(),
             };
-            let reason = host.reason.as_ref().map_or(String::new(), |reason| format!("  {reason}"));
+            let reason = host.reason.as_ref().map_or(String::new(), |reason| format!("  {}", lang.say(reason)));
             line!(out, "{fate} {:<16} {:<16} {}{reason}", host.name, host.vpn_address.to_string(), short(&host.digest));
             for silent in &host.silent {
-                line!(
-                    out,
-                    "             no answer from {silent}: UDP is blocked, the endpoint is wrong, or it lacks the key"
-                );
+                let words =
+                    format!("no answer from {silent}: UDP is blocked, the endpoint is wrong, or it lacks the key");
+                line!(out, "{margin}{}", lang.say(&words));
             }
         }
         if let Some(stopped) = &self.stopped {
-            line!(out, "{} {stopped}", style("stopped:").red().bold());
+            line!(out, "{} {}", style(lang.say("stopped:")).red().bold(), lang.say(stopped));
         }
         let right = self.hosts.iter().filter(|host| host.digest.is_some() && host.digest == self.digest).count();
-        line!(out, "{right} of {} hosts have the list {}", self.hosts.len(), short(&self.digest));
+        let total = format!("{right} of {} hosts have the list {}", self.hosts.len(), short(&self.digest));
+        line!(out, "{}", lang.say(&total));
         for next in &self.next {
-            line!(out, "  - {next}");
+            line!(out, "  - {}", lang.say(next));
         }
         out
     }
@@ -247,32 +260,47 @@ pub struct Cell {
 }
 
 impl Document for ClusterStatusDocument {
-    fn human(&self) -> String {
+    fn human(&self, lang: Lang) -> String {
         let mut out = String::new();
-        self.matrix(&mut out);
+        self.matrix(&mut out, lang);
+        let [disk, container, tunnel, clock] = ["disk", "container", "live", "clock"].map(|word| lang.say(word));
         for host in &self.hosts {
             let short =
                 |digest: &Option<String>| digest.as_deref().map_or("-".to_owned(), |d| d[..8.min(d.len())].to_owned());
-            let live = if host.live == host.live_expected { short(&host.disk) } else { "differs".to_owned() };
+            let live = if host.live == host.live_expected { short(&host.disk) } else { lang.say("differs") };
             let live = if host.live.is_none() { "-".to_owned() } else { live };
-            let clock = host.clock_offset.map_or("-".to_owned(), |ms| format!("{:+.1} s", ms as f64 / 1000.0));
+            let offset = host.clock_offset.map_or("-".to_owned(), |ms| format!("{:+.1} s", ms as f64 / 1000.0));
             line!(
                 out,
-                "{:<16} {:<16} disk {:<9} container {:<9} live {live:<9} clock {clock}",
+                "{:<16} {:<16} {disk} {:<9} {container} {:<9} {tunnel} {live:<9} {clock} {}",
                 host.name,
                 host.vpn_address.to_string(),
                 short(&host.disk),
-                short(&host.container)
+                short(&host.container),
+                lang.say(&offset)
             );
         }
         line!(out);
         for difference in &self.differences {
-            line!(out, "{} {difference}", style("differs:").red().bold());
+            line!(out, "{} {}", style(lang.say("differs:")).red().bold(), lang.say(difference));
         }
         if self.outcome == Outcome::Pass {
-            line!(out, "{}", style("as it should be").green());
+            line!(out, "{}", style(lang.say("as it should be")).green());
         }
         out
+    }
+}
+
+impl Cell {
+    /// In a word or two.
+    fn text(&self, lang: Lang) -> String {
+        match self {
+            Cell { verdict, handshake_age, .. } if verdict == "ok" => {
+                lang.say(&handshake_age.map_or("ok".to_owned(), super::age))
+            }
+            Cell { path_mtu: Some(size), .. } => format!("mtu {size}"),
+            Cell { cause, .. } => lang.say(cause.as_deref().unwrap_or("NO")),
+        }
     }
 }
 
@@ -280,29 +308,26 @@ impl Document for ClusterStatusDocument {
 const MOST_COLUMNS: usize = 20;
 
 impl ClusterStatusDocument {
-    fn matrix(&self, out: &mut String) {
+    fn matrix(&self, out: &mut String, lang: Lang) {
         if self.hosts.len() > MOST_COLUMNS {
             let bad = self.cells.iter().filter(|cell| cell.verdict != "ok").count();
-            line!(out, "{} of {} pairs answer", self.cells.len() - bad, self.cells.len());
+            let answers = format!("{} of {} pairs answer", self.cells.len() - bad, self.cells.len());
+            line!(out, "{}", lang.say(&answers));
             line!(out);
             return;
         }
-        let _ = write!(out, "{:<16}", "from \\ to");
+        let width = self.cells.iter().map(|cell| cell.text(lang).chars().count()).fold(9, usize::max);
+        let _ = write!(out, "{:<16}", lang.say("from \\ to"));
         self.hosts.iter().for_each(|host| {
-            let _ = write!(out, " {:>9}", host.name.chars().take(9).collect::<String>());
+            let _ = write!(out, " {:>width$}", host.name.chars().take(width).collect::<String>());
         });
         line!(out);
         for from in &self.hosts {
             let _ = write!(out, "{:<16}", from.name);
             for to in &self.hosts {
                 let cell = self.cells.iter().find(|cell| (cell.from, cell.to) == (from.vpn_address, to.vpn_address));
-                let text = match cell {
-                    None => ".".to_owned(),
-                    Some(cell) if cell.verdict == "ok" => cell.handshake_age.map_or("ok".into(), super::age),
-                    Some(Cell { path_mtu: Some(size), .. }) => format!("mtu {size}"),
-                    Some(cell) => cell.cause.clone().unwrap_or_else(|| "NO".into()),
-                };
-                let padded = format!("{text:>9}");
+                let text = cell.map_or_else(|| ".".to_owned(), |cell| cell.text(lang));
+                let padded = format!("{text:>width$}");
                 let ok = cell.is_none_or(|cell| cell.verdict == "ok");
                 let _ = write!(out, " {}", if ok { style(padded) } else { style(padded).red() });
             }

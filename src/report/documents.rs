@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::SCHEMA;
 use crate::facts::Facts;
+use crate::lang::Lang;
 use crate::plan::{Plan, Step};
 use crate::preflight::{Finding, Verdict};
 use crate::resource::Resource;
@@ -15,8 +16,8 @@ use crate::wireguard::PublicKey;
 
 /// A result that can be shown to people and to programs.
 pub trait Document: Serialize {
-    /// For people.
-    fn human(&self) -> String;
+    /// For people, in their language.
+    fn human(&self, lang: Lang) -> String;
 }
 
 /// Which host it is about.

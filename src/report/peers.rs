@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Document, Outcome, SCHEMA};
+use crate::lang::Lang;
 use crate::wireguard::{Change, Peer, PeerList, Problem};
 
 /// `peers list --json`.
@@ -29,13 +30,15 @@ impl PeersDocument {
 }
 
 impl Document for PeersDocument {
-    fn human(&self) -> String {
-        let mut out = format!("{:<16} {:<24} {}\n", "member", "endpoint", "key");
+    fn human(&self, lang: Lang) -> String {
+        let [member, endpoint, key] = ["member", "endpoint", "key"].map(|word| lang.say(word));
+        let mut out = format!("{member:<16} {endpoint:<24} {key}\n");
         for Peer { address, endpoint, public_key, keepalive } in &self.members {
-            let keepalive = keepalive.map_or(String::new(), |seconds| format!("  keepalive {seconds} s"));
+            let keepalive = keepalive.map_or(String::new(), |seconds| lang.say(&format!("  keepalive {seconds} s")));
             let _ = writeln!(out, "{:<16} {:<24} {public_key}{keepalive}", address.to_string(), endpoint.to_string());
         }
-        let _ = writeln!(out, "\n{}: {} members, digest {}", self.file, self.members.len(), self.digest);
+        let total = format!("{}: {} members, digest {}", self.file, self.members.len(), self.digest);
+        let _ = writeln!(out, "\n{}", lang.say(&total));
         out
     }
 }
@@ -84,13 +87,15 @@ impl PeersCheckDocument {
 }
 
 impl Document for PeersCheckDocument {
-    fn human(&self) -> String {
+    fn human(&self, lang: Lang) -> String {
         let mut out = String::new();
         for ProblemDocument { line, reason, hint } in &self.problems {
-            let _ = writeln!(out, "{}: line {line}: {reason}\n  → {hint}", self.file);
+            let problem = lang.say(&format!("{}: line {line}: {reason}", self.file));
+            let _ = writeln!(out, "{problem}\n  → {}", lang.say(hint));
         }
         if self.outcome == Outcome::Pass {
-            let _ = writeln!(out, "{}: {} members in one /{}", self.file, self.members, self.prefix);
+            let sound = format!("{}: {} members in one /{}", self.file, self.members, self.prefix);
+            let _ = writeln!(out, "{}", lang.say(&sound));
         }
         out
     }
@@ -119,17 +124,16 @@ impl PeersChangeDocument {
 }
 
 impl Document for PeersChangeDocument {
-    fn human(&self) -> String {
+    fn human(&self, lang: Lang) -> String {
         let mut out = match &self.change {
-            None => format!("{}: nothing to do, that member is listed\n", self.file),
-            Some(change) => format!("{}:\n{change}\n", self.file),
+            None => lang.say(&format!("{}: nothing to do, that member is listed\n", self.file)),
+            Some(change) => format!("{}:\n{}\n", self.file, lang.say_lines(&change.to_string())),
         };
-        let _ = writeln!(out, "{} members, digest {}", self.members, self.digest);
+        let _ = writeln!(out, "{}", lang.say(&format!("{} members, digest {}", self.members, self.digest)));
         if self.change.is_some() {
-            let _ = writeln!(
-                out,
-                "the same file has to go to every instance; then on each: docker-compose exec -T gateway reconfigure"
-            );
+            let next =
+                "the same file has to go to every instance; then on each: docker-compose exec -T gateway reconfigure";
+            let _ = writeln!(out, "{}", lang.say(next));
         }
         out
     }
@@ -170,17 +174,17 @@ impl PeersDiffDocument {
 }
 
 impl Document for PeersDiffDocument {
-    fn human(&self) -> String {
+    fn human(&self, lang: Lang) -> String {
         let mut out = String::new();
         if !self.changes.is_empty() {
             let _ = writeln!(out, "--- {}\n+++ {}", self.from.file, self.to.file);
         }
         for change in &self.changes {
-            let _ = writeln!(out, "{change}");
+            let _ = writeln!(out, "{}", lang.say_lines(&change.to_string()));
         }
         if self.changes.is_empty() {
             let layout = if self.from.digest == self.to.digest { "the same bytes" } else { "another layout" };
-            let _ = writeln!(out, "the same members, {layout}");
+            let _ = writeln!(out, "{}", lang.say(&format!("the same members, {layout}")));
         }
         out
     }
