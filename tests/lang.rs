@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mitigator_vpn::lang::{self, Lang};
 use mitigator_vpn::preflight;
+use mitigator_vpn::report::{Cell, ClusterStatusDocument, Document, HostStatus, Outcome};
 use proptest::prelude::*;
 use support::Host;
 use support::tree::TreeHost;
@@ -329,6 +330,44 @@ fn columns_stay_aligned() {
         })
         .collect();
     assert_eq!(columns.len(), 1, "{ran}");
+}
+
+#[test]
+fn a_clusters_matrix_stays_aligned_whatever_the_causes_are_called() {
+    let hosts = [("msk-1", 1), ("spb-1", 2)].map(|(name, n)| HostStatus {
+        name: name.to_owned(),
+        vpn_address: [10, 8, 3, n].into(),
+        seen: true,
+        disk: None,
+        container: None,
+        live: None,
+        live_expected: None,
+        clock_offset: Some(1500),
+    });
+    let cell = |from: u8, to: u8, cause: Option<&str>| Cell {
+        from: [10, 8, 3, from].into(),
+        to: [10, 8, 3, to].into(),
+        handshake_age: Some(42),
+        verdict: if cause.is_some() { "no-answer" } else { "ok" }.to_owned(),
+        cause: cause.map(str::to_owned),
+        path_mtu: None,
+    };
+    let document = ClusterStatusDocument {
+        schema: 1,
+        digest: None,
+        hosts: hosts.into(),
+        cells: vec![cell(1, 2, Some("wrong-endpoint")), cell(2, 1, None)],
+        differences: vec!["msk-1 gets no answer from spb-1: wrong-endpoint".to_owned()],
+        outcome: Outcome::Fail,
+    };
+    for (lang, words) in [(Lang::En, ["wrong-endpoint", "42 s"]), (Lang::Ru, ["неверный эндпоинт", "42 с"])]
+    {
+        let out = document.human(lang);
+        let widths: BTreeSet<usize> = out.lines().take(3).map(|line| line.chars().count()).collect();
+        assert_eq!(widths.len(), 1, "{out}");
+        assert!(words.iter().all(|word| out.contains(word)), "{out}");
+    }
+    assert!(document.human(Lang::Ru).contains("расхождение: msk-1 не получает ответа от spb-1: неверный эндпоинт"));
 }
 
 proptest! {

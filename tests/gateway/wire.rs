@@ -194,6 +194,7 @@ impl Instance {
             .arg(self.dir.path())
             .args([BINARY, "gateway", "run"])
             .envs(address.map(|address| ("GATEWAY_ADDRESS", address)))
+            .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -216,6 +217,7 @@ impl Instance {
         let inner = self.gateway.as_ref().expect("the gateway runs").inner;
         let mut command = Command::new("nsenter");
         command.args(["--target", &inner.to_string(), "--net", "--mount", "--pid", "--", program]);
+        command.env("LC_ALL", "C.UTF-8");
         command
     }
 

@@ -117,7 +117,8 @@ impl Host for VagrantHost {
 
     fn command(&self, call: &Call) -> Command {
         let mut command = Command::new("ssh");
-        command.arg("-F").arg(&self.ssh_config).arg(&self.name);
+        // it passes a developer's locale on
+        command.arg("-F").arg(&self.ssh_config).arg(&self.name).env("LC_ALL", "C.UTF-8");
         // the shell at the far end takes them apart again
         command.args(call.words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))));
         command

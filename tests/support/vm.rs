@@ -78,7 +78,8 @@ impl Machine for VmHost {
 
     fn enter(&self, call: &Call) -> Command {
         let mut command = Command::new(MAKER.script);
-        command.args(["ssh", self.name()]);
+        // ssh passes a developer's locale on.
+        command.args(["ssh", self.name()]).env("LC_ALL", "C.UTF-8");
         if !call.env.is_empty() {
             command.arg("env").args(call.env.iter().map(|(name, value)| quoted(&format!("{name}={value}"))));
         }
