@@ -8,24 +8,31 @@ use mitigator_vpn::cli::{Cli, Command};
 use mitigator_vpn::commands;
 use mitigator_vpn::report::Output;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(commands::multicall(std::env::args_os()));
     // A container's log is where one looks after it; a person's terminal is not.
     let level = if matches!(cli.command, Command::Gateway(_)) { LevelFilter::INFO } else { LevelFilter::WARN };
     let filter = EnvFilter::builder().with_default_directive(level.into()).with_env_var("MITIGATOR_VPN_LOG");
+    let output = Output::new(&cli.global);
+    let lang = output.lang();
+    let fields = format::debug_fn(move |writer, field, value| match field.name() {
+        "message" => write!(writer, "{}", lang.say(&format!("{value:?}"))),
+        name => write!(writer, "{name}={value:?}"),
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter.from_env_lossy())
+        .fmt_fields(fields.delimited(" "))
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let output = Output::new(&cli.global);
     match commands::run(cli, &output) {
         Ok(code) => code,
         Err(error) => {
             let mut stderr = std::io::stderr().lock();
-            let lang = output.lang();
             let mark = console::style(lang.say("error:")).for_stderr().red().bold();
             // Nobody left to read it is no reason to fail differently.
             let _ = writeln!(stderr, "{mark} {}", lang.say_lines(&error.to_string()));

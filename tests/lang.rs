@@ -196,6 +196,10 @@ fn sentences_within_a_sentence_are_translated_and_names_are_not() {
             "mariadbd (pid 8) holds UDP 4567 on 0.0.0.0; garbd (pid 9) holds UDP 4568 on 0.0.0.0",
             "mariadbd (pid 8) держит UDP 4567 на 0.0.0.0; garbd (pid 9) держит UDP 4568 на 0.0.0.0",
         ),
+        (
+            "there is no os-release that names this host's release; the nearest supported one is Debian 13",
+            "нет os-release, из которого был бы виден выпуск этого хоста; ближайший поддерживаемый — Debian 13",
+        ),
         ("  not confirmed; nothing changed\n", "  не подтверждено; ничего не изменено\n"),
         (
             "install would install packages wireguard-tools, dkms (with 12 packages they need); mend it: mitigator-vpn install",

@@ -17,7 +17,7 @@ pub fn run(command: &GatewayCommand, output: &Output) -> Result<()> {
         }
         GatewayCommand::Status(place) => {
             let status = gateway::status(&host, place)?;
-            if output.is_json() { document(&status)? } else { output.lang().say_lines(&status.to_string()) }
+            if output.is_json() { document(&status)? } else { status.human(output.lang()) }
         }
     };
     output.bytes(text.as_bytes())

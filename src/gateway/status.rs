@@ -1,6 +1,6 @@
 //! What the VPN does now, for people and for the host's own status.
 
-use std::fmt;
+use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::SystemTime;
 
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Place, applied};
 use crate::error::Result;
 use crate::host::Host;
+use crate::lang::Lang;
 use crate::wireguard::PublicKey;
 use crate::wireguard::device::{self, Device, Implementation, LivePeer};
 
@@ -113,38 +114,42 @@ impl PeerStatus {
     }
 }
 
-impl fmt::Display for Status {
-    /// A line for the interface, and a table of the peers.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Status {
+    /// For people: a line for the interface, and a table of the peers.
+    pub fn human(&self, lang: Lang) -> String {
         let (Some(implementation), true) = (self.implementation, self.vpn) else {
-            return writeln!(f, "{}: no VPN", self.interface);
+            return lang.say(&format!("{}: no VPN\n", self.interface));
         };
         let key = self.public_key.map_or("no key".to_owned(), |key| format!("public key {key}"));
         let port = self.listen_port.map_or("no UDP port".to_owned(), |port| format!("UDP port {port}"));
-        writeln!(f, "{}: {}, {port}, {implementation} WireGuard, {key}", self.interface, self.addresses.join(", "))?;
-        if self.stale {
-            writeln!(f, "the public list was replaced on the host: only a restart of the gateway shows the new one")?;
+        let [port, kind, key] = [port, format!("{implementation} WireGuard"), key].map(|part| lang.say(&part));
+        let mut out = format!("{}: {}, {port}, {kind}, {key}\n", self.interface, self.addresses.join(", "));
+        let drift = if self.stale {
+            "the public list was replaced on the host: only a restart of the gateway shows the new one\n"
         } else if self.public_sha256 != self.applied_sha256 {
-            writeln!(f, "the public list has changed since it was applied: run reconfigure")?;
-        }
+            "the public list has changed since it was applied: run reconfigure\n"
+        } else {
+            ""
+        };
+        out.push_str(&lang.say(drift));
         let mut rows =
-            vec![["vpn address", "endpoint", "handshake", "received", "sent", "public key"].map(str::to_owned)];
+            vec![["vpn address", "endpoint", "handshake", "received", "sent", "public key"].map(|word| lang.say(word))];
         for peer in &self.peers {
             rows.push([
                 peer.allowed_ips.join(",").replace("/32", ""),
                 peer.endpoint.map_or("-".to_owned(), |endpoint| endpoint.to_string()),
-                peer.handshake_age.map_or("never".to_owned(), |age| format!("{age} s ago")),
-                format!("{} B", peer.rx_bytes),
-                format!("{} B", peer.tx_bytes),
+                lang.say(&peer.handshake_age.map_or("never".to_owned(), |age| format!("{age} s ago"))),
+                lang.say(&format!("{} B", peer.rx_bytes)),
+                lang.say(&format!("{} B", peer.tx_bytes)),
                 peer.public_key.to_string(),
             ]);
         }
-        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: [usize; 6] = std::array::from_fn(width);
         for row in &rows {
             let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            writeln!(f, "{}", cells.join("  ").trim_end())?;
+            let _ = writeln!(out, "{}", cells.join("  ").trim_end());
         }
-        Ok(())
+        out
     }
 }

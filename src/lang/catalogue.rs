@@ -125,7 +125,8 @@ impl Entry {
     fn allows(&self, place: &Place, captured: &str) -> bool {
         match place.takes {
             Takes::Word => !is_several_words(captured),
-            Takes::Anything | Takes::Sentence => !captured.contains(JOINT) || self.reaches_on(&place.name),
+            Takes::Sentence => !captured.contains(JOINT),
+            Takes::Anything => !captured.contains(JOINT) || self.reaches_on(&place.name),
         }
     }
 
