@@ -62,31 +62,43 @@ pub fn words(size: u16) -> String {
     )
 }
 
+/// A packet to send: to whom, and its size in bytes, IP header included.
+type Packet = (Ipv4Addr, u16);
+
 fn measure(members: &[Ipv4Addr]) -> io::Result<BTreeMap<Ipv4Addr, u16>> {
     let mut echo = Echo::open()?;
-    let mut full = BTreeMap::new();
+    let mut full = BTreeSet::new();
     for member in members {
-        full.insert(*member, mtu_towards(*member)?);
+        full.insert((*member, mtu_towards(*member)?));
     }
-    let sound = echo.returned(&full)?;
-    full.retain(|member, _| !sound.contains(member));
+    let full: BTreeMap<Ipv4Addr, u16> = full.difference(&echo.returned(&full)?).copied().collect();
     let small = echo.returned(&full.keys().map(|member| (*member, SMALL)).collect())?;
 
     // In steps: the largest known to fit, and the smallest known not to.
     let mut bounds: BTreeMap<Ipv4Addr, (u16, u16)> =
-        small.into_iter().map(|member| (member, (SMALL / STEP, full[&member].div_ceil(STEP)))).collect();
+        small.into_iter().map(|(member, _)| (member, (SMALL / STEP, full[&member].div_ceil(STEP)))).collect();
     loop {
         let open = bounds.iter().filter(|(_, (fits, fails))| fails - fits > 1);
-        let middle: BTreeMap<Ipv4Addr, u16> = open.map(|(m, (fits, fails))| (*m, fits.midpoint(*fails))).collect();
+        let middle: BTreeSet<Packet> = open.map(|(m, (fits, fails))| (*m, fits.midpoint(*fails) * STEP)).collect();
         if middle.is_empty() {
-            return Ok(bounds.into_iter().map(|(member, (fits, _))| (member, fits * STEP)).collect());
+            break;
         }
-        let back = echo.returned(&middle.iter().map(|(member, steps)| (*member, steps * STEP)).collect())?;
-        for (member, steps) in middle {
-            let (fits, fails) = bounds.get_mut(&member).expect("it is one of them");
-            *(if back.contains(&member) { fits } else { fails }) = steps;
+        let back = echo.returned(&middle)?;
+        for packet in middle {
+            let (fits, fails) = bounds.get_mut(&packet.0).expect("it is one of them");
+            *(if back.contains(&packet) { fits } else { fails }) = packet.1 / STEP;
         }
     }
+
+    // A busy host is late with packets of any size. It is the size only if the large one stays away where the smaller
+    // one, sent in the same moment, comes back.
+    echo.patience = PATIENCE;
+    let found: BTreeMap<Ipv4Addr, u16> = bounds.into_iter().map(|(member, (fits, _))| (member, fits * STEP)).collect();
+    let both = found.iter().flat_map(|(member, size)| [(*member, *size), (*member, full[member])]).collect();
+    let back = echo.returned(&both)?;
+    let by_size =
+        |(member, size): &Packet| back.contains(&(*member, *size)) && !back.contains(&(*member, full[member]));
+    Ok(found.into_iter().filter(by_size).collect())
 }
 
 /// The MTU of the interface that packets to this address leave by.
@@ -114,34 +126,35 @@ impl Echo {
         Ok(Echo { socket: raw.into(), identifier: std::process::id() as u16, sequence: 0, patience: PATIENCE })
     }
 
-    /// Sends each a packet of this size, IP header included; says whose came back.
-    fn returned(&mut self, sizes: &BTreeMap<Ipv4Addr, u16>) -> io::Result<BTreeSet<Ipv4Addr>> {
+    /// Sends these packets, some of them more than once; says which came back.
+    fn returned(&mut self, packets: &BTreeSet<Packet>) -> io::Result<BTreeSet<Packet>> {
         let mut back = BTreeSet::new();
         let mut sent = BTreeMap::new();
         for _ in 0..TRIES {
-            for (member, size) in sizes.iter().filter(|(member, _)| !back.contains(*member)) {
+            for packet in packets.difference(&back) {
+                let (member, size) = *packet;
                 self.sequence = self.sequence.wrapping_add(1);
-                sent.insert(self.sequence, *member);
+                sent.insert(self.sequence, *packet);
                 // Up to the interface's MTU the kernel sends it whole, and forbids others to fragment it. One that can't
                 // be sent is one that doesn't come back.
-                let _ = self.socket.send_to(&request(self.identifier, self.sequence, *size), (*member, 0));
+                let _ = self.socket.send_to(&request(self.identifier, self.sequence, size), (member, 0));
             }
             let start = Instant::now();
-            while back.len() < sizes.len() {
+            while back.len() < packets.len() {
                 let Some(left) = self.patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
                     break;
                 };
                 self.socket.set_read_timeout(Some(left))?;
                 match self.hear() {
-                    Ok(Some((from, sequence))) if sent.get(&sequence) == Some(&from) => {
-                        back.insert(from);
+                    Ok(Some((from, sequence))) => {
+                        back.extend(sent.get(&sequence).filter(|(member, _)| *member == from));
                     }
-                    Ok(_) => {}
+                    Ok(None) => {}
                     Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                     Err(e) => return Err(e),
                 }
             }
-            if back.len() == sizes.len() {
+            if back.len() == packets.len() {
                 self.patience = (start.elapsed() * 4).clamp(PATIENCE / 5, PATIENCE);
                 break;
             }
