@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use mitigator_vpn::lang::{self, Lang};
 use mitigator_vpn::preflight;
 use mitigator_vpn::report::{Cell, ClusterStatusDocument, Document, HostStatus, Outcome};
+use mitigator_vpn::tunnel::mtu;
 use proptest::prelude::*;
 use support::Host;
 use support::tree::TreeHost;
@@ -156,6 +157,17 @@ fn every_check_has_a_title_and_an_explanation() {
         for command in commands.map(|command| command.replace('\n', " ")) {
             assert!(russian.text.contains(&command), "{}: `{command}` is missing", check.id);
         }
+    }
+}
+
+#[test]
+fn nothing_is_explained_that_nobody_asks_for_and_the_tunnels_own_topic_keeps_its_commands() {
+    let ids: BTreeSet<&str> = preflight::checks().map(|check| check.id).chain([mtu::ID]).collect();
+    let explained: toml::Table = read(&project().join("src/lang/explain.ru.toml")).parse().expect("a table");
+    assert_eq!(explained.keys().map(String::as_str).collect::<BTreeSet<_>>(), ids);
+    let russian = Lang::Ru.explanation(mtu::ID).expect("it is one of them");
+    for command in mtu::EXPLAIN.lines().filter(|line| line.starts_with("  ")) {
+        assert!(russian.text.contains(command), "{command}");
     }
 }
 
