@@ -1,5 +1,7 @@
 //! The command line as types: what can be typed, and nothing else. No IO.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "[ADDR] is what a person types")]
+
 pub mod cluster;
 pub mod gateway;
 pub mod peers;

@@ -1,7 +1,7 @@
 //! A release as data: which packages, which suite, until when supported. Never how; that is the program's part.
 //!
 //! Each file of `distros/` is one release, or what the releases of a family share. A new release of a known family is
-//! one new file and its line in [`FILES`].
+//! one new file and its line in `FILES` below.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

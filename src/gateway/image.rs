@@ -112,7 +112,7 @@ impl Image {
         Ok(Image { reference, layer, diff_id, config: config.to_string().into_bytes() })
     }
 
-    /// Name and tag, as [`reference`] gives them.
+    /// Name and tag, as [`reference()`] gives them.
     pub fn reference(&self) -> &str {
         &self.reference
     }
