@@ -1,9 +1,9 @@
 //! How large a packet gets through the tunnel (FN-27).
 //!
 //! WireGuard's usual MTU of 1420 supposes that the whole way carries 1500. Where a cloud or a line carries less and says
-//! nothing of it, small packets pass, the handshake among them, and large ones vanish. So members are sent echo requests:
-//! one of the tunnel's full size, and on a sound way that is all. Where it doesn't come back and a small one does, ever
-//! closer sizes tell the largest that gets there and back.
+//! nothing of it, small packets pass, the handshake among them, and large ones vanish. So members are sent two echo
+//! requests, a small one and one of the tunnel's full size, and on a sound way that is all. Where only the small one comes
+//! back, ever closer sizes tell the largest that gets there and back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -67,16 +67,14 @@ type Packet = (Ipv4Addr, u16);
 
 fn measure(members: &[Ipv4Addr]) -> io::Result<BTreeMap<Ipv4Addr, u16>> {
     let mut echo = Echo::open()?;
-    let mut full = BTreeSet::new();
-    for member in members {
-        full.insert((*member, mtu_towards(*member)?));
-    }
-    let full: BTreeMap<Ipv4Addr, u16> = full.difference(&echo.returned(&full)?).copied().collect();
-    let small = echo.returned(&full.keys().map(|member| (*member, SMALL)).collect())?;
+    let full =
+        members.iter().map(|member| Ok((*member, mtu_towards(*member)?))).collect::<io::Result<BTreeMap<_, _>>>()?;
+    let back = echo.returned(&full.iter().flat_map(|(member, size)| [(*member, *size), (*member, SMALL)]).collect())?;
+    let narrow = full.iter().filter(|(m, size)| back.contains(&(**m, SMALL)) && !back.contains(&(**m, **size)));
 
     // In steps: the largest known to fit, and the smallest known not to.
     let mut bounds: BTreeMap<Ipv4Addr, (u16, u16)> =
-        small.into_iter().map(|(member, _)| (member, (SMALL / STEP, full[&member].div_ceil(STEP)))).collect();
+        narrow.map(|(member, size)| (*member, (SMALL / STEP, size.div_ceil(STEP)))).collect();
     loop {
         let open = bounds.iter().filter(|(_, (fits, fails))| fails - fits > 1);
         let middle: BTreeSet<Packet> = open.map(|(m, (fits, fails))| (*m, fits.midpoint(*fails) * STEP)).collect();
