@@ -260,8 +260,7 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
             )),
             Some(_) => {}
         }
-        let narrow = members.iter().filter_map(|m| Some((m.vpn_address, m.path_mtu?)));
-        let narrow: Vec<String> = narrow.map(|(member, size)| format!("{member}: {}", mtu::words(size))).collect();
+        let narrow = mtu::narrow_members(&members);
         if !narrow.is_empty() && document.outcome == Outcome::Pass {
             document.outcome = Outcome::Warn;
         }

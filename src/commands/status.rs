@@ -56,9 +56,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
                         m.vpn_address, m.endpoint
                     )
                 }));
-                differences.extend(
-                    members.iter().filter_map(|m| Some(format!("{}: {}", m.vpn_address, mtu::words(m.path_mtu?)))),
-                );
+                differences.extend(mtu::narrow_members(&members));
                 instance.implementation = live.map(|live| live.implementation.to_string());
                 instance.members = members;
             }

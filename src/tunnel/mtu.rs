@@ -15,6 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, getsocko
 use super::DISCARD;
 use crate::facts::Container;
 use crate::host::Host;
+use crate::report::MemberDocument;
 
 /// What to call it, and `explain` by.
 pub const ID: &str = "path-mtu";
@@ -60,6 +61,12 @@ pub fn words(size: u16) -> String {
         "packets of more than {size} bytes get lost on the way (path MTU); mend it: set the tunnel's MTU to {size} on all \
          instances, see: mitigator-vpn explain {ID}"
     )
+}
+
+/// The same for each member that it is true of.
+pub fn narrow_members(members: &[MemberDocument]) -> Vec<String> {
+    let narrow = members.iter().filter_map(|member| Some((member.vpn_address, member.path_mtu?)));
+    narrow.map(|(member, size)| format!("{member}: {}", words(size))).collect()
 }
 
 /// A packet to send: to whom, and its size in bytes, IP header included.
