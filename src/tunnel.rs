@@ -3,15 +3,18 @@
 //! The device is read from inside the gateway's namespaces: over netlink where the kernel drives it, by its socket where
 //! wireguard-go does. Neither needs anything in the gateway's image, nor Docker.
 
+mod echo;
 pub mod mtu;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use self::echo::Echo;
 use crate::error::{Context, Result};
 use crate::facts::Container;
 use crate::gateway::INTERFACE;
@@ -23,7 +26,14 @@ use crate::wireguard::{PeerList, PublicKey};
 /// A session older than this is dead: WireGuard makes a new one every two minutes while there is traffic, and rejects
 /// packets under one older than three.
 pub const SESSION: u64 = 180;
-/// Where packets that only provoke a handshake go: the discard service.
+/// For a member that is there and has a session: WireGuard gives one up after 15 s without an answer, and makes a new one.
+/// Who has nothing to say to what it is sent answers by a keepalive after 10 s.
+pub const SESSION_PATIENCE: Duration = Duration::from_secs(18);
+/// For one that has none: WireGuard tries a handshake every 5 s, and this is time for three.
+pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(12);
+/// Seconds after which who sends something makes a new session first.
+const REKEY: u64 = 120;
+/// Where a socket is directed that only shall tell of the way: the discard service.
 const DISCARD: u16 = 9;
 
 /// The tunnel as it stands.
@@ -99,17 +109,52 @@ pub fn digest(members: impl Iterator<Item = (Ipv4Addr, PublicKey)>) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Sends one packet to each address through the tunnel: without traffic WireGuard makes no handshake.
-pub fn provoke(host: &Host, gateway: &Container, addresses: &[Ipv4Addr]) -> Result<()> {
-    host.inside(gateway.pid, || {
-        if let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) {
-            for address in addresses {
-                // A packet that can't be sent shows as a handshake that doesn't come.
-                let _ = socket.send_to(&[0], (*address, DISCARD));
-            }
+/// Sends echo requests through the tunnel: without traffic WireGuard makes no handshake. A member that answers none of
+/// them answers all the same, by a keepalive of WireGuard's own.
+pub struct Provocation {
+    every: Duration,
+    last: Option<Instant>,
+}
+
+impl Provocation {
+    /// One that is repeated.
+    pub fn new(every: Duration) -> Provocation {
+        Provocation { every, last: None }
+    }
+
+    /// Sends one to each of these, if it is time. Of two without a session the one with the lower address begins, and the
+    /// other only where nothing has come of it: handshakes that cross end in a session that either end has other keys
+    /// for, and it stays dead until WireGuard gives it up.
+    pub fn send(&mut self, host: &Host, gateway: &Container, live: Option<&Live>, to: &[Ipv4Addr]) -> Result<()> {
+        if self.last.is_some_and(|at| at.elapsed() < self.every) {
+            return Ok(());
         }
-    })
-    .context("sending through the tunnel")
+        let first = self.last.replace(Instant::now()).is_none();
+        let session = |address: Ipv4Addr| {
+            let peer = live.and_then(|live| live.peers.iter().find(|peer| peer.address == Some(address)));
+            peer.and_then(|peer| peer.handshake_age).is_some_and(|age| age < REKEY)
+        };
+        let provoke = || {
+            let mut echo = Echo::open()?;
+            for address in to {
+                if !first || session(*address) || own_address_towards(*address).is_ok_and(|own| own < *address) {
+                    echo.send((*address, echo::HEADERS));
+                }
+            }
+            Ok(())
+        };
+        host.inside(gateway.pid, provoke).and_then(|sent| sent).context("sending through the tunnel")
+    }
+}
+
+/// The address that packets to this one are sent from.
+fn own_address_towards(address: Ipv4Addr) -> io::Result<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect((address, DISCARD))?;
+    match socket.local_addr()?.ip() {
+        IpAddr::V4(own) => Ok(own),
+        IpAddr::V6(_) => Ok(Ipv4Addr::UNSPECIFIED),
+    }
 }
 
 /// The other members as seen through the tunnel, after provoking handshakes and waiting for those that don't come; of
@@ -122,7 +167,7 @@ pub fn members(
     patience: Duration,
 ) -> Result<(Option<Live>, Vec<MemberDocument>)> {
     let deadline = Instant::now() + patience;
-    let mut provoked: Option<Instant> = None;
+    let mut provocation = Provocation::new(Duration::from_secs(2));
     loop {
         let live = gateway.map(|gateway| observe(host, gateway)).transpose()?.flatten();
         let mut members = seen(live.as_ref(), list, own);
@@ -134,10 +179,7 @@ pub fn members(
             members.iter_mut().for_each(|m| m.path_mtu = narrow.get(&m.vpn_address).copied());
             return Ok((live, members));
         };
-        if provoked.is_none_or(|at| at.elapsed() > Duration::from_secs(2)) {
-            provoke(host, gateway, &missing)?;
-            provoked = Some(Instant::now());
-        }
+        provocation.send(host, gateway, live.as_ref(), &missing)?;
         thread::sleep(Duration::from_millis(200));
     }
 }

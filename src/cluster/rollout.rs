@@ -27,8 +27,6 @@ use crate::wireguard::PeerList;
 pub(super) const APPLY: Duration = Duration::from_secs(1800);
 /// A member that is there answers at once, even if it has to make a session first.
 pub(super) const ANSWER: Duration = Duration::from_secs(3);
-/// WireGuard tries again after 5 s, and sends a keepalive of its own after 10.
-pub(super) const GATE: Duration = Duration::from_secs(16);
 /// Other operators can be faster this many times.
 const ROUNDS: usize = 40;
 /// How long to wait, each time, for a host that another operator has declared and not finished with.

@@ -11,10 +11,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::fleet::{Fleet, Node, unasked};
-use super::rollout::{ANSWER, APPLY, GATE, Rollout, answering, probe};
+use super::rollout::{ANSWER, APPLY, Rollout, answering, probe};
 use super::wire::{Reply, Request};
 use crate::error::{Class, Error, Result};
 use crate::settings::Settings;
+use crate::tunnel::SESSION_PATIENCE;
 use crate::wireguard::{PeerList, PublicKey};
 
 /// A host that needs longer for a list keeps the rotating one waiting for nobody else's sake: it is told later.
@@ -75,7 +76,7 @@ pub fn rotate(
     };
     let outcome = applied(node, &request, APPLY).and_then(|steps| {
         let members: Vec<Ipv4Addr> = answered.into_iter().filter(|other| knowing.contains(other)).collect();
-        Ok((steps, probe(node, &members, GATE)?))
+        Ok((steps, probe(node, &members, SESSION_PATIENCE)?))
     });
     match outcome {
         Ok((steps, probed)) if probed.iter().all(|probed| probed.answers) => {

@@ -31,7 +31,7 @@ use crate::preflight::{self, Finding, Verdict};
 use crate::progress::Progress;
 use crate::resource::{Resource, State, Tunnel as LiveTunnel};
 use crate::settings::{Restart, Settings, StackKind};
-use crate::tunnel::{self, Live, mtu};
+use crate::tunnel::{self, Live, Provocation, mtu};
 use crate::undo::{self, Fate};
 use crate::wireguard::{PeerList, PrivateKey, PublicKey};
 
@@ -208,21 +208,22 @@ impl Session<'_> {
     /// Speaks to the members until all have answered, or patience is at its end. One that answers has proven both
     /// directions: what comes from it is counted only if its key was right (FN-25).
     fn probe(&mut self, dir: &Path, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Probed>> {
-        let deadline = Instant::now() + patience;
-        let mut provoked: Option<Instant> = None;
+        let start = Instant::now();
+        let mut provocation = Provocation::new(PROVOKE_EVERY);
         loop {
             let gateway = stack::containers(self.host, dir).0;
             let live = gateway.as_ref().map(|gateway| tunnel::observe(self.host, gateway)).transpose()?.flatten();
             let before = self.received.get_or_insert_with(|| received(live.as_ref()));
             let probed = probed(live.as_ref(), members, before);
-            let silent: Vec<Ipv4Addr> = probed.iter().filter(|p| !p.answers).map(|p| p.address).collect();
-            let (Some(gateway), false) = (gateway, silent.is_empty() || Instant::now() >= deadline) else {
+            let mut silent: Vec<&Probed> = probed.iter().filter(|p| !p.answers).collect();
+            if start.elapsed() >= tunnel::HANDSHAKE_PATIENCE {
+                silent.retain(|p| p.handshake_age.is_some_and(|age| age <= tunnel::SESSION));
+            }
+            let silent: Vec<Ipv4Addr> = silent.into_iter().map(|p| p.address).collect();
+            let (Some(gateway), false) = (gateway, silent.is_empty() || start.elapsed() >= patience) else {
                 return Ok(probed);
             };
-            if provoked.is_none_or(|at| at.elapsed() >= PROVOKE_EVERY) {
-                tunnel::provoke(self.host, &gateway, &silent)?;
-                provoked = Some(Instant::now());
-            }
+            provocation.send(self.host, &gateway, live.as_ref(), &silent)?;
             thread::sleep(Duration::from_millis(100));
         }
     }
@@ -328,8 +329,10 @@ fn probed(live: Option<&Live>, members: &[Ipv4Addr], before: &HashMap<PublicKey,
             handshake_age: peer.handshake_age,
             received: peer.received,
             sent: peer.sent,
-            // A device that was made anew counts from zero again.
-            answers: peer.received != before.get(&peer.public_key).copied().unwrap_or(0),
+            // A device that was made anew counts from zero again. A first handshake of which only one half has come is
+            // counted, and is no session yet.
+            answers: peer.handshake_age.is_some_and(|age| age <= tunnel::SESSION)
+                && peer.received != before.get(&peer.public_key).copied().unwrap_or(0),
             path_mtu: None,
         },
     });

@@ -26,10 +26,8 @@ use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Mode};
 use crate::report::{ClusterList, ClusterPlanDocument, ClusterStatusDocument, Outcome, Output, PlannedHost, SCHEMA};
 use crate::settings::Settings;
+use crate::tunnel::SESSION_PATIENCE;
 use crate::wireguard::PeerList;
-
-/// One round of WireGuard's own handshake retries.
-const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Runs one of them.
 pub fn run(command: ClusterCommand, global: &Global, output: &Output) -> Result<ExitCode> {
@@ -316,8 +314,8 @@ fn listen(fleet: &mut Fleet, list: &PeerList) -> Heard {
             let address = node.instance.address;
             let others = members.iter().copied().filter(|other| *other != address).collect();
             let settings = node.settings.clone();
-            let request = Request::Probe { settings, members: others, patience: PATIENCE, sizes: true };
-            match node.ask(&request, PATIENCE + Duration::from_secs(60)) {
+            let request = Request::Probe { settings, members: others, patience: SESSION_PATIENCE, sizes: true };
+            match node.ask(&request, SESSION_PATIENCE + Duration::from_secs(60)) {
                 Ok(Reply::Probed(probed)) => Some((address, probed)),
                 _ => None,
             }

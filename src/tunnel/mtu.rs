@@ -7,12 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, getsockopt, setsockopt, socket, sockopt};
+use nix::sys::socket::{getsockopt, sockopt};
 
 use super::DISCARD;
+use super::echo::{Echo, Packet};
 use crate::facts::Container;
 use crate::host::Host;
 use crate::report::MemberDocument;
@@ -41,8 +42,8 @@ const STEP: u16 = 16;
 const TRIES: u32 = 3;
 /// The longest that a packet may take there and back.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The IPv4 header and that of the echo request.
-const HEADERS: u16 = 20 + 8;
+/// How often a size that was found is tried beside the full one.
+const PAIRS: u32 = 6;
 
 /// The members to which the way is too narrow for the tunnel's own MTU, with the size in bytes of the largest packet that
 /// gets there and back. One that answers no echo request at all is not among them: nothing is known of it. Nor is anything
@@ -69,14 +70,12 @@ pub fn narrow_members(members: &[MemberDocument]) -> Vec<String> {
     narrow.map(|(member, size)| format!("{member}: {}", words(size))).collect()
 }
 
-/// A packet to send: to whom, and its size in bytes, IP header included.
-type Packet = (Ipv4Addr, u16);
-
 fn measure(members: &[Ipv4Addr]) -> io::Result<BTreeMap<Ipv4Addr, u16>> {
-    let mut echo = Echo::open()?;
+    let mut probe = Probe { echo: Echo::open()?, patience: PATIENCE };
     let full =
         members.iter().map(|member| Ok((*member, mtu_towards(*member)?))).collect::<io::Result<BTreeMap<_, _>>>()?;
-    let back = echo.returned(&full.iter().flat_map(|(member, size)| [(*member, *size), (*member, SMALL)]).collect())?;
+    let back =
+        probe.returned(&full.iter().flat_map(|(member, size)| [(*member, *size), (*member, SMALL)]).collect())?;
     let narrow = full.iter().filter(|(m, size)| back.contains(&(**m, SMALL)) && !back.contains(&(**m, **size)));
 
     // In steps: the largest known to fit, and the smallest known not to.
@@ -88,22 +87,14 @@ fn measure(members: &[Ipv4Addr]) -> io::Result<BTreeMap<Ipv4Addr, u16>> {
         if middle.is_empty() {
             break;
         }
-        let back = echo.returned(&middle)?;
+        let back = probe.returned(&middle)?;
         for packet in middle {
             let (fits, fails) = bounds.get_mut(&packet.0).expect("it is one of them");
             *(if back.contains(&packet) { fits } else { fails }) = packet.1 / STEP;
         }
     }
-
-    // A busy host is late with packets of any size. It is the size only if the large one stays away where the smaller
-    // one, sent in the same moment, comes back.
-    echo.patience = PATIENCE;
     let found: BTreeMap<Ipv4Addr, u16> = bounds.into_iter().map(|(member, (fits, _))| (member, fits * STEP)).collect();
-    let both = found.iter().flat_map(|(member, size)| [(*member, *size), (*member, full[member])]).collect();
-    let back = echo.returned(&both)?;
-    let by_size =
-        |(member, size): &Packet| back.contains(&(*member, *size)) && !back.contains(&(*member, full[member]));
-    Ok(found.into_iter().filter(by_size).collect())
+    probe.confirmed(found, &full)
 }
 
 /// The MTU of the interface that packets to this address leave by.
@@ -113,51 +104,21 @@ fn mtu_towards(address: Ipv4Addr) -> io::Result<u16> {
     Ok(getsockopt(&socket, sockopt::IpMtu)?.try_into().unwrap_or(u16::MAX))
 }
 
-/// Echo requests of any size, and who answers them.
-struct Echo {
-    /// A raw ICMP socket: sendto(2) and recvfrom(2) are the same for all.
-    socket: UdpSocket,
-    identifier: u16,
-    sequence: u16,
+struct Probe {
+    echo: Echo,
     /// How long an answer is waited for, once it is known how long they take.
     patience: Duration,
 }
 
-impl Echo {
-    fn open() -> io::Result<Echo> {
-        let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
-        // The answers of hundreds come at once; a smaller buffer makes some of them late.
-        let _ = setsockopt(&raw, sockopt::RcvBufForce, &(4 << 20));
-        Ok(Echo { socket: raw.into(), identifier: std::process::id() as u16, sequence: 0, patience: PATIENCE })
-    }
-
+impl Probe {
     /// Sends these packets, some of them more than once; says which came back.
     fn returned(&mut self, packets: &BTreeSet<Packet>) -> io::Result<BTreeSet<Packet>> {
         let mut back = BTreeSet::new();
-        let mut sent = BTreeMap::new();
         for _ in 0..TRIES {
-            for packet in packets.difference(&back) {
-                let (member, size) = *packet;
-                self.sequence = self.sequence.wrapping_add(1);
-                sent.insert(self.sequence, *packet);
-                // Up to the interface's MTU the kernel sends it whole, and forbids others to fragment it. One that can't
-                // be sent is one that doesn't come back.
-                let _ = self.socket.send_to(&request(self.identifier, self.sequence, size), (member, 0));
-            }
+            packets.difference(&back).for_each(|packet| self.echo.send(*packet));
             let start = Instant::now();
-            while back.len() < packets.len() {
-                let Some(left) = self.patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
-                    break;
-                };
-                self.socket.set_read_timeout(Some(left))?;
-                match self.hear() {
-                    Ok(Some((from, sequence))) => {
-                        back.extend(sent.get(&sequence).filter(|(member, _)| *member == from));
-                    }
-                    Ok(None) => {}
-                    Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                    Err(e) => return Err(e),
-                }
+            while let Some(left) = self.patience.checked_sub(start.elapsed()).filter(|_| back.len() < packets.len()) {
+                back.extend(self.echo.hear(left)?.filter(|packet| packets.contains(packet)));
             }
             if back.len() == packets.len() {
                 self.patience = (start.elapsed() * 4).clamp(PATIENCE / 5, PATIENCE);
@@ -167,71 +128,32 @@ impl Echo {
         Ok(back)
     }
 
-    /// The next answer to one of our requests, if it is one.
-    fn hear(&self) -> io::Result<Option<(Ipv4Addr, u16)>> {
-        let mut packet = [0; 64];
-        let (length, from) = self.socket.recv_from(&mut packet)?;
-        let IpAddr::V4(from) = from.ip() else { return Ok(None) };
-        Ok(reply(&packet[..length], self.identifier).map(|sequence| (from, sequence)))
-    }
-}
-
-/// An ICMP echo request that makes an IPv4 packet of this size.
-fn request(identifier: u16, sequence: u16, size: u16) -> Vec<u8> {
-    let mut packet = vec![8, 0, 0, 0];
-    packet.extend(identifier.to_be_bytes());
-    packet.extend(sequence.to_be_bytes());
-    packet.resize(packet.len() + usize::from(size.saturating_sub(HEADERS)), 0);
-    let checksum = checksum(&packet).to_be_bytes();
-    packet[2..4].copy_from_slice(&checksum);
-    packet
-}
-
-/// The sequence number of an IPv4 packet that answers a request with this identifier.
-fn reply(packet: &[u8], identifier: u16) -> Option<u16> {
-    let header = usize::from(packet.first()? & 0x0f) * 4;
-    match packet.get(header..header + 8)? {
-        [0, 0, _, _, a, b, c, d] if u16::from_be_bytes([*a, *b]) == identifier => Some(u16::from_be_bytes([*c, *d])),
-        _ => None,
-    }
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(packet: &[u8]) -> u16 {
-    let words = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)])));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !(((folded & 0xffff) + (folded >> 16)) as u16)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_is_one_whose_checksum_comes_out_even() {
-        for size in [HEADERS, 29, SMALL, 1420] {
-            let packet = request(0xbeef, 7, size);
-            assert_eq!(packet.len() + 20, usize::from(size));
-            assert_eq!(checksum(&packet), 0, "{size}");
+    /// Which of them it really is the size of. Busy hosts and lines lose packets of any size, the larger ones a little
+    /// sooner, so both sizes are sent together, again and again: never may the full one come back, the one that was found
+    /// nearly always.
+    fn confirmed(
+        &mut self,
+        mut found: BTreeMap<Ipv4Addr, u16>,
+        full: &BTreeMap<Ipv4Addr, u16>,
+    ) -> io::Result<BTreeMap<Ipv4Addr, u16>> {
+        let mut returned: BTreeMap<Ipv4Addr, u32> = BTreeMap::new();
+        for pair in 1..=PAIRS {
+            for (member, size) in &found {
+                self.echo.send((*member, *size));
+                self.echo.send((*member, full[member]));
+            }
+            let start = Instant::now();
+            let time = if pair == PAIRS { PATIENCE } else { PATIENCE / 4 };
+            while let Some(left) = time.checked_sub(start.elapsed()).filter(|_| !found.is_empty()) {
+                let Some((member, size)) = self.echo.hear(left)? else { break };
+                if size == full[&member] {
+                    found.remove(&member);
+                } else if found.get(&member) == Some(&size) {
+                    *returned.entry(member).or_default() += 1;
+                }
+            }
         }
-        // RFC 1071's own example.
-        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
-    }
-
-    #[test]
-    fn only_an_answer_to_our_own_request_counts() {
-        let packet = |icmp: u8, identifier: u16| {
-            let mut packet = vec![0x46; 24];
-            packet.extend([icmp, 0, 0, 0]);
-            packet.extend(identifier.to_be_bytes());
-            packet.extend([1, 2]);
-            packet
-        };
-        assert_eq!(reply(&packet(0, 7), 7), Some(0x0102), "behind a header with options");
-        assert_eq!(reply(&packet(0, 8), 7), None);
-        assert_eq!(reply(&packet(8, 7), 7), None, "a request of somebody else's");
-        assert_eq!(reply(&packet(0, 7)[..30], 7), None, "cut short");
-        assert_eq!(reply(&[], 7), None);
+        found.retain(|member, _| returned.get(member).is_some_and(|times| *times >= PAIRS - 1));
+        Ok(found)
     }
 }

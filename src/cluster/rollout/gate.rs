@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{APPLY, GATE, Rollout, Run};
+use super::{APPLY, Rollout, Run};
 use crate::cluster::fleet::{Fleet, Node, unasked};
 use crate::cluster::needs::Need;
 use crate::cluster::wire::{Probed, Reply, Request};
 use crate::error::Result;
 use crate::settings::Restart;
+use crate::tunnel::SESSION_PATIENCE;
 use crate::wireguard::PeerList;
 
 /// So many members of those that have always answered are asked whether they still do.
@@ -35,7 +36,7 @@ impl Run<'_> {
             |node| new.contains_key(&node.instance.address),
             |node| {
                 let address = node.instance.address;
-                (address, probe(node, &new[&address], GATE))
+                (address, probe(node, &new[&address], SESSION_PATIENCE))
             },
         );
         for (address, probed) in proven {
@@ -64,7 +65,7 @@ impl Run<'_> {
             |node| {
                 let address = node.instance.address;
                 let members: Vec<Ipv4Addr> = gated[&address].iter().copied().filter(|a| !wave.contains(a)).collect();
-                (address, probe(node, &members, GATE))
+                (address, probe(node, &members, SESSION_PATIENCE))
             },
         );
         let mut failed = Vec::new();
