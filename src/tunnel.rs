@@ -33,7 +33,7 @@ pub const SESSION_PATIENCE: Duration = Duration::from_secs(18);
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(12);
 /// Seconds after which who sends something makes a new session first.
 const REKEY: u64 = 120;
-/// Where a socket is directed that only shall tell of the way: the discard service.
+/// A port like any other: the discard service.
 const DISCARD: u16 = 9;
 
 /// The tunnel as it stands.
@@ -134,10 +134,13 @@ impl Provocation {
             let peer = live.and_then(|live| live.peers.iter().find(|peer| peer.address == Some(address)));
             peer.and_then(|peer| peer.handshake_age).is_some_and(|age| age < REKEY)
         };
+        let begins = |address: Ipv4Addr| {
+            way_to(address).and_then(|way| way.local_addr()).is_ok_and(|own| own.ip() < IpAddr::V4(address))
+        };
         let provoke = || {
             let mut echo = Echo::open()?;
             for address in to {
-                if !first || session(*address) || own_address_towards(*address).is_ok_and(|own| own < *address) {
+                if !first || session(*address) || begins(*address) {
                     echo.send((*address, echo::HEADERS));
                 }
             }
@@ -147,14 +150,11 @@ impl Provocation {
     }
 }
 
-/// The address that packets to this one are sent from.
-fn own_address_towards(address: Ipv4Addr) -> io::Result<Ipv4Addr> {
+/// A socket that tells of the way to an address; nothing is sent.
+fn way_to(address: Ipv4Addr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect((address, DISCARD))?;
-    match socket.local_addr()?.ip() {
-        IpAddr::V4(own) => Ok(own),
-        IpAddr::V6(_) => Ok(Ipv4Addr::UNSPECIFIED),
-    }
+    Ok(socket)
 }
 
 /// The other members as seen through the tunnel, after provoking handshakes and waiting for those that don't come; of

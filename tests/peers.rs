@@ -83,6 +83,7 @@ fn commands(file: &str, good: &str) -> Vec<String> {
         format!("peers check {file}"),
         format!("{} {file}", add(7)),
         format!("peers remove 10.8.3.1 {file}"),
+        format!("peers import {file}"),
         format!("peers diff {file} {good}"),
         format!("peers diff {good} {file}"),
     ]
@@ -186,6 +187,18 @@ fn a_list_is_shown_with_its_digest() {
     let sum = tree.call("sha256sum").arg(tree.at(LIST).display().to_string()).run().exits(0);
     assert_eq!(Some(document["digest"].as_str().expect("a digest")), sum.out().split(' ').next());
     tree.vpn("peers list -").stdin(two()).run().exits(0).says("standard input: 2 members");
+}
+
+#[test]
+fn a_cluster_file_is_made_of_a_list() {
+    let tree = TreeHost::bare().file(LIST, two());
+    for ran in [tree.vpn("peers import").run(), tree.vpn("peers import -").stdin(two()).run()] {
+        let ran = ran.exits(0);
+        let file = ran.out();
+        for line in ["vpn-address = \"10.8.3.2\"", "endpoint = \"192.0.2.2:4567\"", "ssh = \"root@192.0.2.2\""] {
+            assert_eq!(file.lines().filter(|l| *l == line).count(), 1, "{file}");
+        }
+    }
 }
 
 #[test]

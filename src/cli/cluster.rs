@@ -74,11 +74,6 @@ pub enum ClusterCommand {
         #[command(flatten)]
         guarding: Guarding,
     },
-    /// Print a cluster.toml made from an existing vpn-public.conf
-    Import {
-        /// The list
-        list: PathBuf,
-    },
 }
 
 /// Which cluster, and how to reach it.

@@ -57,6 +57,12 @@ pub enum PeersCommand {
         #[command(flatten)]
         expected: ExpectedList,
     },
+    /// Print a cluster.toml of a list's members, for those who have a cluster already
+    Import {
+        /// Which list.
+        #[command(flatten)]
+        file: ReadFile,
+    },
     /// Show what differs between two lists, by members and not by layout (exit 5 if anything does)
     Diff {
         /// The two lists, - for standard input; of a single one the difference to this instance's own is shown

@@ -64,7 +64,6 @@ pub fn run(command: ClusterCommand, global: &Global, output: &Output) -> Result<
         ClusterCommand::Rotate { name, target, guarding } => {
             rotate(&Cluster::open(global, target, output)?, name.as_deref(), guarding)
         }
-        ClusterCommand::Import { list } => import(&list, output),
     }
 }
 
@@ -88,7 +87,7 @@ impl<'g> Cluster<'g> {
     fn open(global: &'g Global, target: Target, output: &'g Output) -> Result<Self> {
         let text = read(&Host::live(), &target.file)?.ok_or_else(|| {
             Error::input(format!("{}: no such file", target.file.display()))
-                .hint("name it with -f; one is made from a list by: mitigator-vpn cluster import vpn-public.conf")
+                .hint("name it with -f; one is made from a list by: mitigator-vpn peers import vpn-public.conf")
         })?;
         Self::with(global, target, output, text)
     }
@@ -322,14 +321,4 @@ fn listen(fleet: &mut Fleet, list: &PeerList) -> Heard {
         },
     );
     heard.into_iter().flatten().collect()
-}
-
-fn import(path: &Path, output: &Output) -> Result<ExitCode> {
-    let name = path.display().to_string();
-    let text = read(&Host::live(), path)?.ok_or_else(|| {
-        Error::input(format!("{name}: no such file"))
-            .hint("take it from any member: scp root@MEMBER:/srv/mitigator/vpn-public.conf .")
-    })?;
-    let list = PeerList::parse_named(&name, &text)?;
-    output.bytes(edit::import(&list).as_bytes()).map(|()| ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use super::recover;
 use crate::cli::peers::{ExpectedList, PeersCommand};
+use crate::cluster;
 use crate::compose::dotenv::Dotenv;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Lock, MAX_FILE, Mode};
@@ -38,6 +39,10 @@ pub fn run(command: PeersCommand, host: &mut Host, dir: &Path, output: &Output) 
         PeersCommand::Remove { member, file, expected } => {
             let (member, file) = Member::and_file(member, file)?;
             edit(host, dir, file, &expected, output, |list, _| member.remove_from(list))
+        }
+        PeersCommand::Import { file } => {
+            let (_, list) = Source::new(host, dir, file.file)?.list()?;
+            output.bytes(cluster::edit::import(&list).as_bytes()).map(|()| ExitCode::SUCCESS)
         }
         PeersCommand::Diff { files } => diff(host, dir, files, output),
     }

@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::DISCARD;
 use super::echo::{Echo, Packet};
+use super::way_to;
 use crate::facts::Container;
 use crate::host::Host;
 use crate::report::MemberDocument;
@@ -72,8 +72,10 @@ pub fn narrow_members(members: &[MemberDocument]) -> Vec<String> {
 
 fn measure(members: &[Ipv4Addr]) -> io::Result<BTreeMap<Ipv4Addr, u16>> {
     let mut probe = Probe { echo: Echo::open()?, patience: PATIENCE };
-    let full =
-        members.iter().map(|member| Ok((*member, mtu_towards(*member)?))).collect::<io::Result<BTreeMap<_, _>>>()?;
+    let mtu = |member| -> io::Result<u16> {
+        Ok(getsockopt(&way_to(member)?, sockopt::IpMtu)?.try_into().unwrap_or(u16::MAX))
+    };
+    let full = members.iter().map(|member| Ok((*member, mtu(*member)?))).collect::<io::Result<BTreeMap<_, u16>>>()?;
     let back =
         probe.returned(&full.iter().flat_map(|(member, size)| [(*member, *size), (*member, SMALL)]).collect())?;
     let narrow = full.iter().filter(|(m, size)| back.contains(&(**m, SMALL)) && !back.contains(&(**m, **size)));
@@ -95,13 +97,6 @@ fn measure(members: &[Ipv4Addr]) -> io::Result<BTreeMap<Ipv4Addr, u16>> {
     }
     let found: BTreeMap<Ipv4Addr, u16> = bounds.into_iter().map(|(member, (fits, _))| (member, fits * STEP)).collect();
     probe.confirmed(found, &full)
-}
-
-/// The MTU of the interface that packets to this address leave by.
-fn mtu_towards(address: Ipv4Addr) -> io::Result<u16> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect((address, DISCARD))?;
-    Ok(getsockopt(&socket, sockopt::IpMtu)?.try_into().unwrap_or(u16::MAX))
 }
 
 struct Probe {
