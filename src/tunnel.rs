@@ -33,6 +33,8 @@ pub const SESSION_PATIENCE: Duration = Duration::from_secs(18);
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(12);
 /// Seconds after which who sends something makes a new session first.
 const REKEY: u64 = 120;
+/// What the one that begins a handshake is ahead of the other: longer than a packet takes there and back.
+const HEAD_START: Duration = Duration::from_millis(500);
 /// A port like any other: the discard service.
 const DISCARD: u16 = 9;
 
@@ -113,23 +115,25 @@ pub fn digest(members: impl Iterator<Item = (Ipv4Addr, PublicKey)>) -> String {
 /// them answers all the same, by a keepalive of WireGuard's own.
 pub struct Provocation {
     every: Duration,
-    last: Option<Instant>,
+    begun: bool,
+    due: Instant,
 }
 
 impl Provocation {
     /// One that is repeated.
     pub fn new(every: Duration) -> Provocation {
-        Provocation { every, last: None }
+        Provocation { every, begun: false, due: Instant::now() }
     }
 
     /// Sends one to each of these, if it is time. Of two without a session the one with the lower address begins, and the
     /// other only where nothing has come of it: handshakes that cross end in a session that either end has other keys
     /// for, and it stays dead until WireGuard gives it up.
     pub fn send(&mut self, host: &Host, gateway: &Container, live: Option<&Live>, to: &[Ipv4Addr]) -> Result<()> {
-        if self.last.is_some_and(|at| at.elapsed() < self.every) {
+        if Instant::now() < self.due {
             return Ok(());
         }
-        let first = self.last.replace(Instant::now()).is_none();
+        let first = !std::mem::replace(&mut self.begun, true);
+        self.due = Instant::now() + if first { HEAD_START } else { self.every };
         let session = |address: Ipv4Addr| {
             let peer = live.and_then(|live| live.peers.iter().find(|peer| peer.address == Some(address)));
             peer.and_then(|peer| peer.handshake_age).is_some_and(|age| age < REKEY)
