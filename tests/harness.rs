@@ -123,3 +123,15 @@ fn a_trace_sees_arguments_and_changes_of_all_processes() {
     let allowed = trace("echo x >/dev/null; echo x >$0/new");
     assert_eq!(allowed.changes(&[("/dev/null", "it swallows all"), (&root, "this time")]), Vec::<&str>::new());
 }
+
+#[test]
+fn a_failed_call_shows_a_long_output_by_its_beginning_and_its_end() {
+    let tree = TreeHost::bare();
+    let long = tree.call("seq 1000").run().to_string();
+    assert_eq!(long.matches("stdout: ").count(), 141, "{long}");
+    for line in ["stdout: 40\n", "stdout: … 860 lines …\n", "stdout: 901\n", "stdout: 1000\n"] {
+        assert!(long.contains(line), "{line}{long}");
+    }
+    let short = tree.call("seq 200").run().to_string();
+    assert_eq!(short.matches("stdout: ").count(), 200, "{short}");
+}

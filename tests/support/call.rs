@@ -227,9 +227,14 @@ impl std::fmt::Display for Ran {
         let end = code.map_or_else(|| format!("signal {}", signal.unwrap_or(0)), |code| format!("exit code {code}"));
         writeln!(f, "$ {line}\n  {end} after {:.2} s", took.as_secs_f32())?;
         for (name, text) in [("stdout", self.out()), ("stderr", self.err())] {
-            for line in text.lines() {
-                writeln!(f, "  {name}: {line}")?;
+            // A cluster's document has thousands of lines, and says at its end what is wrong.
+            let lines: Vec<&str> = text.lines().collect();
+            let (head, tail) = if lines.len() > 200 { (40, lines.len() - 100) } else { (lines.len(), lines.len()) };
+            lines[..head].iter().try_for_each(|line| writeln!(f, "  {name}: {line}"))?;
+            if head < tail {
+                writeln!(f, "  {name}: … {} lines …", tail - head)?;
             }
+            lines[tail..].iter().try_for_each(|line| writeln!(f, "  {name}: {line}"))?;
         }
         Ok(())
     }
