@@ -8,14 +8,11 @@
 //!
 //! Nothing is remembered here between runs: what hosts have is the state, cluster.toml is the wish.
 
-pub mod edit;
-pub mod file;
-pub mod fleet;
-pub mod members;
-pub mod needs;
+pub mod action;
+pub mod hosts;
+pub mod inventory;
+pub mod merge;
+pub mod remote;
 pub mod rollout;
 pub mod rotate;
-pub mod session;
-pub mod ssh;
 pub mod status;
-pub mod wire;

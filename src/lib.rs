@@ -20,10 +20,10 @@
 //!   bottom. Pure.
 //! - [`resource`] has the kinds: each is `observe(&Host) -> State` and `set(&mut Host, &State)`, with one law: after
 //!   `set(s)`, `observe()` meets `s`. Apply is `set(desired)`, undo is `set(before)`; there is no code that reverts.
-//! - [`plan`] is the difference. What is already right never enters it, so undo can't touch what we didn't make.
-//! - [`apply`] announces each step in the [`journal`], fsynced, before it sets it, and observes it afterwards. The
-//!   journal is the receipt: [`undo`] walks it backwards, and keeps what somebody else has changed since.
-//! - [`resume`] has a run that needs a reboot go on after it.
+//! - [`converge::plan`] is the difference. What is already right never enters it, so undo can't touch what we didn't make.
+//! - [`converge::apply`] announces each step in the [`converge::journal`], fsynced, before it sets it, and observes it afterwards. The
+//!   journal is the receipt: [`converge::undo`] walks it backwards, and keeps what somebody else has changed since.
+//! - [`converge::resume`] has a run that needs a reboot go on after it.
 //! - [`tunnel`] looks at the live device from the host and proves it by handshakes; [`gateway`] is the other side, what
 //!   runs inside the container, and the image made from this very executable.
 //! - [`cluster`] is many hosts at once: over ssh it speaks to this same executable on each of them, which runs the
@@ -50,26 +50,22 @@
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests set up their own files"))]
 
-pub mod apply;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod compose;
+pub mod converge;
 pub mod desired;
 pub mod distro;
 pub mod error;
 pub mod facts;
 pub mod gateway;
 pub mod host;
-pub mod journal;
 pub mod lang;
-pub mod plan;
 pub mod preflight;
 pub mod progress;
 pub mod report;
 pub mod resource;
-pub mod resume;
 pub mod settings;
 pub mod tunnel;
-pub mod undo;
 pub mod wireguard;

@@ -18,13 +18,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use mitigator_vpn::converge::plan::Plan;
 use mitigator_vpn::desired::Wanted;
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
 use mitigator_vpn::facts::packages::dpkg::Status;
 use mitigator_vpn::facts::{self, packages::lock_holder};
 use mitigator_vpn::host::{Advance, Host};
-use mitigator_vpn::plan::Plan;
 use mitigator_vpn::resource::{AptSource, Packages, Resource, State};
 
 /// Where `scripts/test` says its root is.

@@ -15,9 +15,9 @@ use std::time::Duration;
 use self::gate::changed;
 pub(super) use self::gate::{answering, probe, witnesses};
 use self::waves::waves;
-use super::fleet::{Fleet, Node, State, unasked};
-use super::needs::{Need, text};
-use super::wire::{Reply, Request};
+use super::action::{Need, text};
+use super::hosts::{Fleet, Node, State, unasked};
+use super::remote::protocol::{Reply, Request};
 use crate::error::{Class, Error, Result};
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -77,7 +77,7 @@ impl Run<'_> {
     pub fn carry_out(
         &mut self,
         mut needs: BTreeMap<Ipv4Addr, Need>,
-        mut refresh: impl FnMut(&mut Fleet) -> Result<super::members::Union>,
+        mut refresh: impl FnMut(&mut Fleet) -> Result<super::merge::Union>,
     ) -> Result<Rollout> {
         let mut rollout = Rollout::default();
         self.make_keys(&needs, &mut rollout)?;

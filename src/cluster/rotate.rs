@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::fleet::{Fleet, Node, unasked};
+use super::hosts::{Fleet, Node, unasked};
+use super::remote::protocol::{Reply, Request};
 use super::rollout::{ANSWER, APPLY, Rollout, answering, probe};
-use super::wire::{Reply, Request};
 use crate::error::{Class, Error, Result};
 use crate::settings::Settings;
 use crate::tunnel::SESSION_PATIENCE;

@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::fleet::{Fleet, Node, State};
+use super::hosts::{Fleet, Node, State};
+use super::remote::protocol::Probed;
 use super::rollout::told;
-use super::wire::Probed;
 use crate::report::{Cell, HostStatus};
 use crate::tunnel::{self, mtu};
 use crate::wireguard::PeerList;

@@ -13,15 +13,17 @@ use self::outcome::{applied, changes, exit_code, planned};
 use super::confirm;
 use crate::cli::Global;
 use crate::cli::cluster::{ClusterCommand, Guarding, Policy, Target};
-use crate::cluster::file::{ClusterFile, Instance, Removed};
-use crate::cluster::fleet::{Fleet, Node, State};
-use crate::cluster::members::Union;
-use crate::cluster::needs::{self, Need};
+use crate::cluster::action::{self, Need};
+use crate::cluster::hosts::{Fleet, Node, State};
+use crate::cluster::inventory::edit;
+use crate::cluster::inventory::{ClusterFile, Instance, Removed};
+use crate::cluster::merge::Union;
+use crate::cluster::remote::agent as session;
+use crate::cluster::remote::protocol::{Reply, Request};
+use crate::cluster::remote::ssh::{Program, Ssh};
 use crate::cluster::rollout::{Rollout, Run, told};
-use crate::cluster::ssh::{Program, Ssh};
+use crate::cluster::rotate;
 use crate::cluster::status::{Heard, Picture};
-use crate::cluster::wire::{Reply, Request};
-use crate::cluster::{edit, rotate, session};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Mode};
 use crate::report::{ClusterList, ClusterPlanDocument, ClusterStatusDocument, Outcome, Output, PlannedHost, SCHEMA};
@@ -167,7 +169,7 @@ impl<'g> Cluster<'g> {
     fn plan(&self, fleet: &mut Fleet) -> Result<(ClusterPlanDocument, BTreeMap<Ipv4Addr, Need>)> {
         let Union { list, keyless } = fleet.unite(&self.file, &self.target.accept_key)?;
         let task = self.output.progress().start("see what has to be done".to_owned());
-        let needs = needs::needs(fleet, &list, keyless.is_empty());
+        let needs = action::needs(fleet, &list, keyless.is_empty());
         task.done();
         let hosts: Vec<PlannedHost> =
             fleet.nodes.iter().map(|node| planned(node, &needs[&node.instance.address])).collect();

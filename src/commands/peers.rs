@@ -42,7 +42,7 @@ pub fn run(command: PeersCommand, host: &mut Host, dir: &Path, output: &Output) 
         }
         PeersCommand::Import { file } => {
             let (_, list) = Source::new(host, dir, file.file)?.list()?;
-            output.bytes(cluster::edit::import(&list).as_bytes()).map(|()| ExitCode::SUCCESS)
+            output.bytes(cluster::inventory::edit::import(&list).as_bytes()).map(|()| ExitCode::SUCCESS)
         }
         PeersCommand::Diff { files } => diff(host, dir, files, output),
     }

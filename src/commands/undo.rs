@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use super::{confirm, recover};
 use crate::cli::Global;
+use crate::converge::journal::{Journal, Receipt};
+use crate::converge::{resume, undo};
 use crate::error::{Class, Result};
 use crate::host::Host;
-use crate::journal::{Journal, Receipt};
 use crate::report::{Outcome, Output, UndoDocument};
-use crate::{resume, undo};
 
 /// Asks, takes back, reports.
 pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode> {

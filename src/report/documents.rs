@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::SCHEMA;
+use crate::converge::plan::{Plan, Step};
+use crate::converge::undo::Fate;
 use crate::facts::Facts;
 use crate::lang::Lang;
-use crate::plan::{Plan, Step};
 use crate::preflight::{Finding, Verdict};
 use crate::resource::Resource;
-use crate::undo::Fate;
 use crate::wireguard::PublicKey;
 
 /// A result that can be shown to people and to programs.

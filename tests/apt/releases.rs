@@ -7,19 +7,19 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
-use mitigator_vpn::apply;
+use mitigator_vpn::converge::apply;
+use mitigator_vpn::converge::journal::Receipt;
+use mitigator_vpn::converge::plan::{Plan, Step};
+use mitigator_vpn::converge::undo::{self, Fate};
 use mitigator_vpn::desired::{self, Supplies};
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
 use mitigator_vpn::facts::{self, Facts, Kernel, NextKernel};
 use mitigator_vpn::host::Host;
-use mitigator_vpn::journal::Receipt;
-use mitigator_vpn::plan::{Plan, Step};
 use mitigator_vpn::preflight;
 use mitigator_vpn::progress::Progress;
 use mitigator_vpn::resource::Resource;
 use mitigator_vpn::settings::Settings;
-use mitigator_vpn::undo::{self, Fate};
 use mitigator_vpn::wireguard::PrivateKey;
 
 use super::{apt_get, in_root, sh};

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{APPLY, Rollout, Run};
-use crate::cluster::fleet::{Fleet, Node, unasked};
-use crate::cluster::needs::Need;
-use crate::cluster::wire::{Probed, Reply, Request};
+use crate::cluster::action::Need;
+use crate::cluster::hosts::{Fleet, Node, unasked};
+use crate::cluster::remote::protocol::{Probed, Reply, Request};
 use crate::error::Result;
 use crate::settings::Restart;
 use crate::tunnel::SESSION_PATIENCE;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::Rollout;
-use crate::cluster::fleet::Fleet;
-use crate::cluster::needs::Need;
+use crate::cluster::action::Need;
+use crate::cluster::hosts::Fleet;
 
 /// The waves, in order. First those that are members already and only get a list: one alone, then twice as many each
 /// time. Then those whose stack has to be restarted, one by one: each of them is an outage. At last those that join, who

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
-use crate::cluster::fleet::{Fleet, Node, State};
-use crate::cluster::needs::Need;
+use crate::cluster::action::Need;
+use crate::cluster::hosts::{Fleet, Node, State};
 use crate::cluster::rollout::{Fate, Rollout, told};
 use crate::error::Class;
 use crate::preflight::Verdict;

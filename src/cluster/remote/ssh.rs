@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::wire::{Hello, PROTOCOL, Reply, Request};
+use super::protocol::{Hello, PROTOCOL, Reply, Request};
 use crate::error::{Class, Context, Error, Result};
 use crate::gateway::image;
 use crate::host::{Conversation, Heard, Host};

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::converge::plan::Plan;
 use crate::error::{Class, Error, Result};
 use crate::host::{Host, Mode};
-use crate::plan::Plan;
 use crate::resource::Resource;
 use crate::settings::Settings;
 use crate::wireguard::{Network, PrivateKey};
@@ -85,7 +85,7 @@ fn path(name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Step;
+    use crate::converge::plan::Step;
     use crate::resource::{File, State};
 
     fn host() -> (tempfile::TempDir, Host) {

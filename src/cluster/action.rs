@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::fleet::{Fleet, Node, State, unasked};
+use super::hosts::{Fleet, Node, State, unasked};
+use super::remote::protocol::{Reply, Request, Survey};
 use super::rollout::told;
-use super::wire::{Reply, Request, Survey};
 use crate::settings::{Restart, Settings};
 use crate::wireguard::PeerList;
 

@@ -3,9 +3,9 @@
 //! The stack and the tunnel live off the files, so they are special in one way: what did not run before stops first,
 //! while its files are still there; what did run is restarted last, when its files are back.
 
+use crate::converge::journal::{Change, Journal, Receipt};
 use crate::error::Result;
 use crate::host::Host;
-use crate::journal::{Change, Journal, Receipt};
 use crate::progress::Progress;
 use crate::resource::{Resource, State};
 

@@ -1,9 +1,9 @@
 //! Makes a plan true, so that it can be killed at any instant: announce in the journal, set, prove, note.
 
+use crate::converge::journal::Journal;
+use crate::converge::plan::{Plan, Step};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
-use crate::journal::Journal;
-use crate::plan::{Plan, Step};
 use crate::progress::Progress;
 use crate::resource::Resource;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::file::{Instance, Removed};
+use super::inventory::{Instance, Removed};
 use crate::error::{Class, Error, Result};
 use crate::wireguard::{Peer, PeerList, Problem, PublicKey};
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use super::file::{Instance, Removed};
+use super::{Instance, Removed};
 use crate::error::{Error, Result};
 use crate::wireguard::PeerList;
 
@@ -83,7 +83,7 @@ fn tables<'d>(document: &'d mut DocumentMut, key: &str) -> Option<&'d mut ArrayO
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::file::ClusterFile;
+    use crate::cluster::inventory::ClusterFile;
     use crate::wireguard::{Peer, PublicKey};
 
     const TEXT: &str = "# our cluster\n[defaults]\nport = 4567 # the usual\n\n[[instance]] # Moscow\nname = \"a\"\nssh = \

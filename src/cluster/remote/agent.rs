@@ -17,22 +17,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::guard::Guard;
 use self::look::{look, needs_whole_run, pending, plan_files};
-use super::wire::{Failure, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey};
-use crate::apply;
+use super::protocol::{Failure, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey};
+use crate::converge::apply;
+use crate::converge::journal::Receipt;
+use crate::converge::plan::{Plan, Step};
+use crate::converge::undo::{self, Fate};
 use crate::desired::{self, Supplies};
 use crate::distro::Distro;
 use crate::error::{Class, Context, Error, Result};
 use crate::facts::{Container, Facts, PrivateFile, stack};
 use crate::gateway::image;
 use crate::host::{Host, Lock};
-use crate::journal::Receipt;
-use crate::plan::{Plan, Step};
 use crate::preflight::{self, Finding, Verdict};
 use crate::progress::Progress;
 use crate::resource::{Resource, State, Tunnel as LiveTunnel};
 use crate::settings::{Restart, Settings, StackKind};
 use crate::tunnel::{self, Live, Provocation, mtu};
-use crate::undo::{self, Fate};
 use crate::wireguard::{PeerList, PrivateKey, PublicKey};
 
 /// How long another run on the host is waited for.

@@ -3,10 +3,10 @@
 //! Both are files beside vpn-private.conf, as secret as that. Whatever instant a rotation is cut off in, one of the two
 //! is the key that others know this host by, so it can go on, or be taken back.
 
+use crate::converge::journal::{Change, Journal, Receipt};
+use crate::converge::plan::{Plan, Step};
 use crate::error::{Class, Error, Result};
 use crate::host::{Host, Mode};
-use crate::journal::{Change, Journal, Receipt};
-use crate::plan::{Plan, Step};
 use crate::resource::{File, PrivateFile, Resource, State};
 use crate::settings::Settings;
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey, PublicKey};
@@ -85,9 +85,9 @@ fn no_key() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply;
+    use crate::converge::apply;
+    use crate::converge::undo::{self, Fate};
     use crate::progress::Progress;
-    use crate::undo::{self, Fate};
     use crate::wireguard::Peer;
 
     struct Member {

@@ -5,13 +5,13 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::keys;
-use crate::cluster::wire::{Gateway, Look, Tunnel};
+use crate::cluster::remote::protocol::{Gateway, Look, Tunnel};
 use crate::compose;
+use crate::converge::plan::{Plan, Step};
 use crate::desired::{self, Supplies};
 use crate::error::Result;
 use crate::facts::{Container, Facts, PrivateFile, stack};
 use crate::host::Host;
-use crate::plan::{Plan, Step};
 use crate::settings::{Restart, Settings};
 use crate::tunnel;
 use crate::wireguard::{PeerList, PrivateKey};

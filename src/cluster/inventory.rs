@@ -1,5 +1,7 @@
 //! cluster.toml: which instances there are, and how to reach them.
 
+pub mod edit;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;

@@ -43,7 +43,7 @@ pub enum Request {
         /// How long the way in may stay unproven, if the change could cut it off.
         guard: Duration,
     },
-    /// The key that comes next, made now and kept beside the one in use (see [`super::rotate`]).
+    /// The key that comes next, made now and kept beside the one in use (see [`crate::cluster::rotate`]).
     StageKey(Settings),
     /// As `Apply`, with the staged key taken into use together with the list that has it.
     SwitchKey {

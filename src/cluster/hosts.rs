@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::file::{ClusterFile, Instance};
-use super::members::{Known, Union, unite};
-use super::ssh::{Session, Ssh};
-use super::wire::{Look, Reply, Request};
+use super::inventory::{ClusterFile, Instance};
+use super::merge::{Known, Union, unite};
+use super::remote::protocol::{Look, Reply, Request};
+use super::remote::ssh::{Session, Ssh};
 use crate::error::{Class, Error, Result};
 use crate::host::Host;
 use crate::settings::Settings;

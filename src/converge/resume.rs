@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use crate::converge::journal::STATE_DIR;
 use crate::error::{Context, Result};
 use crate::host::{Cmd, Host, Mode};
-use crate::journal::STATE_DIR;
 use crate::settings::Settings;
 
 /// The unit's name, for `systemctl` and `journalctl -u`.
