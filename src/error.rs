@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use crate::message;
+use crate::message::{Argument, Message};
+
 /// A result whose error already knows its exit code.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -52,24 +55,25 @@ impl From<Class> for std::process::ExitCode {
 #[derive(Debug)]
 pub struct Error {
     class: Class,
-    message: String,
-    hint: Option<String>,
+    message: Message,
+    /// One a line.
+    hints: Vec<Message>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// A failure of the given class.
-    pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Error { class, message: message.into(), hint: None, source: None }
+    pub fn new(class: Class, message: impl Into<Message>) -> Self {
+        Error { class, message: message.into(), hints: Vec::new(), source: None }
     }
 
     /// Bad input: exit code 2.
-    pub fn input(message: impl Into<String>) -> Self {
+    pub fn input(message: impl Into<Message>) -> Self {
         Error::new(Class::Input, message)
     }
 
     /// An unforeseen failure: exit code 1.
-    pub fn unexpected(message: impl Into<String>) -> Self {
+    pub fn unexpected(message: impl Into<Message>) -> Self {
         Error::new(Class::Unexpected, message)
     }
 
@@ -80,14 +84,16 @@ impl Error {
     }
 
     /// What the reader can type or do about it. The innermost hint wins: it knows most.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint.get_or_insert(hint.into());
+    pub fn hint(mut self, hint: impl Into<Message>) -> Self {
+        if self.hints.is_empty() {
+            self.hints.push(hint.into());
+        }
         self
     }
 
     /// What to do after that, a line of its own.
-    pub fn then(mut self, hint: &str) -> Self {
-        self.hint = Some(self.hint.map_or_else(|| hint.to_owned(), |first| format!("{first}\n{hint}")));
+    pub fn then(mut self, hint: impl Into<Message>) -> Self {
+        self.hints.push(hint.into());
         self
     }
 
@@ -96,24 +102,45 @@ impl Error {
         self.class
     }
 
-    /// The way out, if one is known.
-    pub fn way_out(&self) -> Option<&str> {
-        self.hint.as_deref()
+    /// The way out, if one is known: what to type or do, one thing after the other.
+    pub fn hints(&self) -> &[Message] {
+        &self.hints
+    }
+
+    /// The way out in English, one hint a line.
+    pub fn way_out(&self) -> Option<String> {
+        (!self.hints.is_empty()).then(|| self.hints.iter().map(Message::to_string).collect::<Vec<_>>().join("\n"))
     }
 }
 
 impl fmt::Display for Error {
     /// The whole chain on one line, outermost first, joined by colons.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        let mut next = self.source.as_deref().map(|s| s as &dyn std::error::Error);
-        while let Some(error) = next {
-            write!(f, ": {error}")?;
-            // One of ours prints its own chain already.
-            next = if error.is::<Error>() { None } else { error.source() };
-        }
-        Ok(())
+        Message::from(self).fmt(f)
     }
+}
+
+/// The whole chain, outermost first.
+impl From<&Error> for Message {
+    fn from(error: &Error) -> Self {
+        let Some(source) = &error.source else { return error.message.clone() };
+        let cause = match source.downcast_ref::<Error>() {
+            Some(ours) => Message::from(ours),
+            None => Message::foreign(whole_chain(source.as_ref())),
+        };
+        message!("{context}: {cause}", context = &error.message, cause)
+    }
+}
+
+impl From<&Error> for Argument {
+    fn from(error: &Error) -> Self {
+        Argument::Message(error.into())
+    }
+}
+
+fn whole_chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl std::error::Error for Error {
@@ -125,24 +152,24 @@ impl std::error::Error for Error {
 /// Says what was being done when something failed.
 pub trait Context<T> {
     /// Puts `what` in front of the error's chain; class and hint of an inner [`Error`] stay.
-    fn context(self, what: impl Into<String>) -> Result<T>;
+    fn context(self, what: impl Into<Message>) -> Result<T>;
     /// As [`Context::context`], built only when it is needed.
-    fn with_context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
+    fn with_context<S: Into<Message>>(self, what: impl FnOnce() -> S) -> Result<T>;
 }
 
 impl<T, E: std::error::Error + Send + Sync + 'static> Context<T> for std::result::Result<T, E> {
-    fn context(self, what: impl Into<String>) -> Result<T> {
+    fn context(self, what: impl Into<Message>) -> Result<T> {
         self.with_context(|| what)
     }
 
-    fn with_context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+    fn with_context<S: Into<Message>>(self, what: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|source| {
             let source: Box<dyn std::error::Error + Send + Sync> = Box::new(source);
-            let (class, hint) = match source.downcast_ref::<Error>() {
-                Some(inner) => (inner.class, inner.hint.clone()),
-                None => (Class::Unexpected, None),
+            let (class, hints) = match source.downcast_ref::<Error>() {
+                Some(inner) => (inner.class, inner.hints.clone()),
+                None => (Class::Unexpected, Vec::new()),
             };
-            Error { class, message: what().into(), hint, source: Some(source) }
+            Error { class, message: what().into(), hints, source: Some(source) }
         })
     }
 }
@@ -157,14 +184,14 @@ mod tests {
         let error = inner.context("line 3").context("vpn-public.conf").unwrap_err();
         assert_eq!(error.to_string(), "vpn-public.conf: line 3: port 0");
         assert_eq!(error.class(), Class::Input);
-        assert_eq!(error.way_out(), Some("use 1 to 65535"));
+        assert_eq!(error.way_out().as_deref(), Some("use 1 to 65535"));
     }
 
     #[test]
     fn what_to_do_next_comes_after_the_way_out() {
         let error = || Error::unexpected("no");
-        assert_eq!(error().hint("mend it").then("go on").way_out(), Some("mend it\ngo on"));
-        assert_eq!(error().then("go on").way_out(), Some("go on"));
+        assert_eq!(error().hint("mend it").then("go on").way_out().as_deref(), Some("mend it\ngo on"));
+        assert_eq!(error().then("go on").way_out().as_deref(), Some("go on"));
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub mod facts;
 pub mod gateway;
 pub mod host;
 pub mod lang;
+pub mod message;
 pub mod preflight;
 pub mod progress;
 pub mod report;

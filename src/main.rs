@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mitigator_vpn::cli::{Cli, Command};
 use mitigator_vpn::commands;
+use mitigator_vpn::lang;
 use mitigator_vpn::report::Output;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::builder().with_default_directive(level.into()).with_env_var("MITIGATOR_VPN_LOG");
     let output = Output::new(&cli.global);
     let lang = output.lang();
+    lang::set_for_log(lang);
     let fields = format::debug_fn(move |writer, field, value| match field.name() {
         "message" => write!(writer, "{}", lang.say(&format!("{value:?}"))),
         name => write!(writer, "{name}={value:?}"),
@@ -35,9 +37,9 @@ fn main() -> ExitCode {
             let mut stderr = std::io::stderr().lock();
             let mark = console::style(lang.say("error:")).for_stderr().red().bold();
             // Nobody left to read it is no reason to fail differently.
-            let _ = writeln!(stderr, "{mark} {}", lang.say_lines(&error.to_string()));
-            if let Some(hint) = error.way_out() {
-                for line in lang.say_lines(hint).lines() {
+            let _ = writeln!(stderr, "{mark} {}", lang.render(&(&error).into()));
+            for hint in error.hints() {
+                for line in lang.render(hint).lines() {
                     let _ = writeln!(stderr, "  {} {line}", console::style("→").for_stderr().cyan());
                 }
             }

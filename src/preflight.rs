@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::distro::Distro;
 use crate::facts::Facts;
+use crate::message::Message;
 use crate::settings::Settings;
 
 /// What a check may look at: everything known, nothing more.
@@ -48,40 +49,40 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// As it should be; the detail says what was seen.
-    Pass(String),
+    Pass(Message),
     /// Works, with a reservation.
     Warn {
         /// What was seen.
-        detail: String,
+        detail: Message,
         /// What to type.
-        hint: String,
+        hint: Message,
     },
     /// Would go wrong.
     Fail {
         /// What was seen.
-        detail: String,
+        detail: Message,
         /// What to type.
-        hint: String,
+        hint: Message,
     },
     /// Can't be known here; the detail says why.
-    Unknown(String),
+    Unknown(Message),
 }
 
 impl Outcome {
     /// Passes, with what was seen.
-    pub fn pass(detail: impl Into<String>) -> Self {
+    pub fn pass(detail: impl Into<Message>) -> Self {
         Outcome::Pass(detail.into())
     }
     /// Warns.
-    pub fn warn(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn warn(detail: impl Into<Message>, hint: impl Into<Message>) -> Self {
         Outcome::Warn { detail: detail.into(), hint: hint.into() }
     }
     /// Fails.
-    pub fn fail(detail: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn fail(detail: impl Into<Message>, hint: impl Into<Message>) -> Self {
         Outcome::Fail { detail: detail.into(), hint: hint.into() }
     }
     /// Can't tell.
-    pub fn unknown(detail: impl Into<String>) -> Self {
+    pub fn unknown(detail: impl Into<Message>) -> Self {
         Outcome::Unknown(detail.into())
     }
 }
@@ -100,25 +101,32 @@ pub enum Verdict {
     Fail,
 }
 
-/// The result of one check, ready to print.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The check's id.
     pub id: String,
     /// The verdict, after `--ignore`.
     pub outcome: Verdict,
     /// The promise that was checked.
-    pub title: String,
+    pub title: Message,
     /// What was seen.
-    pub detail: String,
-    /// What to type; empty when it passed.
-    pub hint: String,
+    pub detail: Message,
+    /// What to type, unless it passed.
+    pub hint: Option<Message>,
     /// The field note.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
     /// Whether this was a failure that `--ignore` turned into a warning.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub ignored: bool,
+}
+
+impl Finding {
+    /// What to type, in English; empty if it passed.
+    pub fn way_out(&self) -> String {
+        self.hint.as_ref().map(Message::to_string).unwrap_or_default()
+    }
 }
 
 /// Every check, in the order it is reported: the machine first, the instance last.
@@ -151,16 +159,16 @@ pub fn run(context: &Context) -> Vec<Finding> {
             let outcome =
                 if judged { (check.run)(context) } else { Outcome::unknown("only the running host can tell") };
             let (outcome, detail, hint) = match outcome {
-                Outcome::Pass(detail) => (Verdict::Pass, detail, String::new()),
-                Outcome::Unknown(detail) => (Verdict::Unknown, detail, String::new()),
-                Outcome::Warn { detail, hint } => (Verdict::Warn, detail, hint),
-                Outcome::Fail { detail, hint } => (Verdict::Fail, detail, hint),
+                Outcome::Pass(detail) => (Verdict::Pass, detail, None),
+                Outcome::Unknown(detail) => (Verdict::Unknown, detail, None),
+                Outcome::Warn { detail, hint } => (Verdict::Warn, detail, Some(hint)),
+                Outcome::Fail { detail, hint } => (Verdict::Fail, detail, Some(hint)),
             };
             let ignored = outcome == Verdict::Fail && context.settings.ignore.iter().any(|id| id == check.id);
             Finding {
                 id: check.id.to_owned(),
                 outcome: if ignored { Verdict::Warn } else { outcome },
-                title: check.title.to_owned(),
+                title: Message::fixed(check.title),
                 detail,
                 hint,
                 note: check.note.map(str::to_owned),
@@ -186,7 +194,8 @@ mod tests {
         let distro = Distro::detect(&facts.os);
         let context = Context { facts, distro: distro.as_ref().map_err(String::as_str), settings };
         let finding = run(&context).into_iter().find(|f| f.id == id).expect("a check of this id");
-        (finding.outcome, format!("{} [{}]", finding.detail, finding.hint))
+        let hint = finding.hint.map(|hint| hint.to_string()).unwrap_or_default();
+        (finding.outcome, format!("{} [{hint}]", finding.detail))
     }
 
     #[test]

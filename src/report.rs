@@ -17,8 +17,8 @@ pub use cluster::{
     PlannedHost,
 };
 pub use documents::{
-    Counts, Document, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome, PlanDocument,
-    PreflightDocument, StatusDocument, StepDocument, UndoDocument, UndoneDocument,
+    Counts, Document, FindingDocument, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome,
+    PlanDocument, PreflightDocument, StatusDocument, StepDocument, Text, UndoDocument, UndoneDocument,
 };
 pub use human::{age, bytes};
 pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument};

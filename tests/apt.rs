@@ -296,7 +296,7 @@ fn a_dead_mirror_is_noticed_although_apt_says_0() {
             error.to_string().contains("no package wireguard-tools: Failed to fetch http://127.0.0.1:9"),
             "{error}"
         );
-        assert_eq!(error.way_out(), Some("apt-get update; apt-cache policy wireguard-tools"));
+        assert_eq!(error.way_out().as_deref(), Some("apt-get update; apt-cache policy wireguard-tools"));
     });
 }
 
@@ -348,7 +348,7 @@ fn a_failed_build_is_one_cause_and_the_next_run_mends_it() {
             "apt-get install wireguard-dkms: the module doesn't build: main.c:7:1: error: unknown type name 'toy'; \
              half done: wireguard-dkms (iF)"
         );
-        assert_eq!(error.way_out(), Some("less /var/lib/dkms/wireguard/1.0/build/make.log"));
+        assert_eq!(error.way_out().as_deref(), Some("less /var/lib/dkms/wireguard/1.0/build/make.log"));
         let dkms = packages(&["wireguard-dkms"]);
         assert!(!dkms.wanted().is_met_by(&dkms.observe(host).unwrap()));
 

@@ -160,7 +160,7 @@ fn remove(value: &mut Value, pointer: &str) -> bool {
 /// A finding as one line: verdict, id, what was seen, what to type.
 fn line(finding: &Finding) -> String {
     let verdict = format!("{:?}", finding.outcome).to_lowercase();
-    let hint = finding.hint.lines().map(|hint| format!(" → {hint}")).collect::<String>();
+    let hint = finding.way_out().lines().map(|hint| format!(" → {hint}")).collect::<String>();
     format!("{verdict:<8}{}: {}{hint}\n", finding.id, finding.detail)
 }
 
@@ -196,7 +196,7 @@ fn every_warning_and_failure_on_a_recorded_host_says_what_to_type() {
     for host in Recorded::all() {
         for finding in host.findings() {
             let silent = matches!(finding.outcome, Verdict::Pass | Verdict::Unknown);
-            assert!(silent || !finding.hint.trim().is_empty(), "{}: {finding:?}", host.name);
+            assert!(silent || !finding.way_out().trim().is_empty(), "{}: {finding:?}", host.name);
         }
     }
 }

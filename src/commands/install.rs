@@ -16,7 +16,9 @@ use crate::error::{Class, Context, Error, Result};
 use crate::facts::{Facts, stack};
 use crate::gateway::image;
 use crate::host::Host;
-use crate::preflight::{self, Verdict};
+use crate::message;
+use crate::message::Message;
+use crate::preflight::{self, Finding, Verdict};
 use crate::report::{InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA};
 use crate::resource::{FirewallRule, Resource, State};
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
@@ -33,6 +35,7 @@ pub(super) struct Ground {
     pub facts: Facts,
     pub distro: Result<Distro, String>,
     pub settings: Settings,
+    pub findings: Vec<Finding>,
     pub preflight: PreflightDocument,
     /// The key the instance gets if it has none.
     key: PrivateKey,
@@ -47,8 +50,9 @@ impl Ground {
         let settings = resolve::complete(typed, &facts.instance, options);
         let context =
             preflight::Context { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
-        let preflight = PreflightDocument::new(&facts, preflight::run(&context));
-        Ok(Ground { facts, distro, settings, preflight, key: PrivateKey::generate() })
+        let findings = preflight::run(&context);
+        let preflight = PreflightDocument::new(&facts, &findings);
+        Ok(Ground { facts, distro, settings, findings, preflight, key: PrivateKey::generate() })
     }
 
     /// What has to change, if no check forbids it.
@@ -188,10 +192,13 @@ fn apply(
     apply::run_replanned(host, plan, &ignored, &output.progress(), |host, agreed| {
         let known = Ground::survey(host, global, options)?;
         *ground = Ground { key: ground.key.clone(), ..known };
-        if let Some(found) = ground.preflight.findings.iter().find(|finding| finding.outcome == Verdict::Fail) {
-            return Err(Error::new(Class::Step, format!("now that apt has the new source: {}", found.detail))
-                .hint(found.hint.clone())
-                .then("when that is mended, run it again; or take back what was done: mitigator-vpn undo"));
+        if let Some(found) = ground.findings.iter().find(|finding| finding.outcome == Verdict::Fail) {
+            return Err(Error::new(
+                Class::Step,
+                message!("now that apt has the new source: {detail}", detail = &found.detail),
+            )
+            .hint(found.hint.clone().unwrap_or(Message::fixed("mitigator-vpn preflight")))
+            .then("when that is mended, run it again; or take back what was done: mitigator-vpn undo"));
         }
         let rest = ground.plan(host)?;
         if rest.packages() != agreed.packages() && !global.yes {

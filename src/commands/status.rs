@@ -23,8 +23,8 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
 
     // A mount gone stale only warns before an install, which mends it; here it is what the gateway lives by (FN-40).
     let wrong = |f: &&Finding| f.outcome == Verdict::Fail || (f.id == "mount-fresh" && f.outcome == Verdict::Warn);
-    let wrong = ground.preflight.findings.iter().filter(wrong);
-    let mut differences: Vec<String> = wrong.map(|f| format!("{}; mend it: {}", f.detail, f.hint)).collect();
+    let wrong = ground.findings.iter().filter(wrong);
+    let mut differences: Vec<String> = wrong.map(|f| format!("{}; mend it: {}", f.detail, f.way_out())).collect();
     let public_key = match &facts.instance.private_conf {
         PrivateFile::Present { public, .. } => Some(*public),
         _ => None,

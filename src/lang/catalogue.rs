@@ -5,14 +5,45 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 
 use super::template::{Place, Takes, Template};
+use crate::message::Message;
 
 /// How deep sentences may stand within each other; the rest of a longer chain stays as it is.
 const DEPTH: usize = 8;
 /// Parts two sentences.
 const JOINT: &str = "; ";
 
+/// A sentence in another language, with the places of the English one.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Translation {
+    /// The same for every number.
+    One(String),
+    /// By the number in the message's first argument.
+    Plural(Plural),
+}
+
+/// The three forms of Russian: 1 and 21, 2 to 4 and 22, 5 to 20 and 0.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plural {
+    one: String,
+    few: String,
+    many: String,
+}
+
+impl Plural {
+    fn form(&self, count: u64) -> &str {
+        match (count % 10, count % 100) {
+            (1, hundred) if hundred != 11 => &self.one,
+            (2..=4, hundred) if !(12..=14).contains(&hundred) => &self.few,
+            (_, _) => &self.many,
+        }
+    }
+}
+
 /// English sentences and templates, each with its translation.
 pub(super) struct Catalogue {
+    exact: HashMap<String, Translation>,
     sentences: BTreeMap<String, String>,
     /// The most specific first.
     templates: Vec<Entry>,
@@ -31,15 +62,24 @@ struct Entry {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Section {
-    Sentence(String),
+    Sentence(Translation),
     Section(BTreeMap<String, Section>),
 }
 
 impl Catalogue {
     /// Reads one. An error says what is no TOML, or no table of sentences.
     pub fn parse(text: &str) -> Result<Catalogue, toml::de::Error> {
-        let mut sentences = BTreeMap::new();
-        flatten(toml::from_str(text)?, &mut sentences);
+        let mut exact = HashMap::new();
+        flatten(toml::from_str(text)?, &mut exact);
+        let sentences: BTreeMap<String, String> = exact
+            .iter()
+            .filter_map(|(english, translation)| match translation {
+                Translation::One(translation) => Some((english.clone(), translation.clone())),
+                Translation::Plural(_) => None,
+            })
+            .collect();
+        let plain = |english: String| english.replace("{=", "{").replace("{*", "{");
+        let exact = exact.into_iter().map(|(english, translation)| (plain(english), translation)).collect();
         let mut templates: Vec<Entry> = sentences
             .iter()
             .map(|(english, translation)| (Template::parse(english), Template::parse(translation)))
@@ -55,7 +95,15 @@ impl Catalogue {
                 None => anywhere.push(number),
             }
         }
-        Ok(Catalogue { sentences, templates, by_word, anywhere })
+        Ok(Catalogue { exact, sentences, templates, by_word, anywhere })
+    }
+
+    /// The sentence with places that a message has here.
+    pub fn sentence_of(&self, message: &Message) -> Option<&str> {
+        match (self.exact.get(message.key())?, message.count()) {
+            (Translation::One(sentence), _) => Some(sentence),
+            (Translation::Plural(plural), count) => Some(plural.form(count.unwrap_or_default())),
+        }
     }
 
     /// All sentences, with their translations.
@@ -144,7 +192,7 @@ fn is_several_words(text: &str) -> bool {
     text.contains(' ')
 }
 
-fn flatten(section: BTreeMap<String, Section>, into: &mut BTreeMap<String, String>) {
+fn flatten(section: BTreeMap<String, Section>, into: &mut HashMap<String, Translation>) {
     for (key, value) in section {
         match value {
             Section::Sentence(translation) => drop(into.insert(key, translation)),

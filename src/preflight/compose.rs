@@ -149,7 +149,7 @@ mod tests {
         let mut facts = Facts::healthy();
         change(&mut facts);
         let finding = find(id, &facts, &Settings::default());
-        (finding.outcome, format!("{} → {}", finding.detail, finding.hint))
+        (finding.outcome, format!("{} → {}", finding.detail, finding.way_out()))
     }
 
     fn assert_words((seen, words): (Verdict, String), verdict: Verdict, expected: &str) {

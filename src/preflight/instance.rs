@@ -4,6 +4,7 @@ mod files;
 mod member;
 
 use super::{Check, Outcome};
+use crate::message::Message;
 
 /// The rows, in the order they are reported.
 pub const CHECKS: &[Check] = &[
@@ -136,7 +137,7 @@ Every other instance needs the new list then. Another member's: the same, on tha
 ];
 
 /// One verdict of several findings: the worst counts, and what was found beside it is told as well.
-fn worst(findings: Vec<Outcome>, otherwise: impl Into<String>) -> Outcome {
+fn worst(findings: Vec<Outcome>, otherwise: impl Into<Message>) -> Outcome {
     let (mut details, mut hints, mut fails) = (Vec::new(), Vec::new(), false);
     for finding in findings {
         fails |= matches!(finding, Outcome::Fail { .. });
@@ -149,7 +150,7 @@ fn worst(findings: Vec<Outcome>, otherwise: impl Into<String>) -> Outcome {
     }
     match (details.is_empty(), fails) {
         (true, _) => Outcome::pass(otherwise),
-        (_, true) => Outcome::fail(details.join("; "), hints.join("\n")),
-        (_, false) => Outcome::warn(details.join("; "), hints.join("\n")),
+        (_, true) => Outcome::fail(Message::joined(details, "; "), Message::joined(hints, "\n")),
+        (_, false) => Outcome::warn(Message::joined(details, "; "), Message::joined(hints, "\n")),
     }
 }

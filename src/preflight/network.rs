@@ -7,6 +7,7 @@ mod subnet;
 
 use super::{Check, Context, Outcome};
 use crate::facts::{PrivateFile, TextFile};
+use crate::message::Message;
 use crate::wireguard::{Peer, PeerList};
 
 /// The rows, in the order they are reported.
@@ -113,7 +114,7 @@ fn other_members(context: &Context) -> Vec<Peer> {
 }
 
 /// Findings of one row as one outcome: all details, and the first way out; a failure outweighs warnings.
-fn sum_up(findings: Vec<Outcome>, pass: impl Into<String>) -> Outcome {
+fn sum_up(findings: Vec<Outcome>, pass: impl Into<Message>) -> Outcome {
     let mut details = Vec::new();
     let (mut fail, mut warn) = (None, None);
     for finding in findings {
@@ -130,8 +131,8 @@ fn sum_up(findings: Vec<Outcome>, pass: impl Into<String>) -> Outcome {
         }
     }
     match (fail, warn) {
-        (Some(hint), _) => Outcome::fail(details.join("; "), hint),
-        (None, Some(hint)) => Outcome::warn(details.join("; "), hint),
+        (Some(hint), _) => Outcome::fail(Message::joined(details, "; "), hint),
+        (None, Some(hint)) => Outcome::warn(Message::joined(details, "; "), hint),
         (None, None) => Outcome::pass(pass),
     }
 }

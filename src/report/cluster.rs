@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::documents::{Document, Outcome};
 use super::human::column;
 use crate::lang::Lang;
-use crate::preflight::Finding;
+
 use crate::wireguard::Change;
 
 // Writing to a String can't fail, so the results of write! are dropped throughout.
@@ -57,7 +57,7 @@ pub struct PlannedHost {
     /// The outage it means.
     pub outage: Option<String>,
     /// What forbids it, or worries.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<super::FindingDocument>,
     /// Why it can't be reached.
     pub reason: Option<String>,
     /// SHA-256 of the list it has.
@@ -114,9 +114,9 @@ impl ClusterPlanDocument {
         }
         if host.need == "refused" {
             for finding in &host.findings {
-                line!(out, "    {:<18} {}", finding.id, lang.say(&finding.detail));
-                finding.hint.lines().for_each(|hint| {
-                    line!(out, "        {} {}", style("→").cyan(), lang.say(hint));
+                line!(out, "    {:<18} {}", finding.id, lang.render(&finding.detail.0));
+                lang.render(&finding.hint.0).lines().for_each(|hint| {
+                    line!(out, "        {} {}", style("→").cyan(), hint);
                 });
             }
         }

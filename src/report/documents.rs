@@ -2,14 +2,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
 
 use super::SCHEMA;
 use crate::converge::plan::{Plan, Step};
 use crate::converge::undo::Fate;
 use crate::facts::Facts;
 use crate::lang::Lang;
+use crate::message::Message;
 use crate::preflight::{Finding, Verdict};
 use crate::resource::Resource;
 use crate::wireguard::PublicKey;
@@ -37,6 +40,67 @@ impl From<&Facts> for HostId {
     }
 }
 
+/// A message in a document: to programs it is the English string, to people the sentence in their language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(pub Message);
+
+impl<M: Into<Message>> From<M> for Text {
+    fn from(message: M) -> Self {
+        Text(message.into())
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl JsonSchema for Text {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        String::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
+/// The result of one check, ready to print.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Finding")]
+pub struct FindingDocument {
+    /// The check's id.
+    pub id: String,
+    /// The verdict, after `--ignore`.
+    pub outcome: Verdict,
+    /// The promise that was checked.
+    pub title: Text,
+    /// What was seen.
+    pub detail: Text,
+    /// What to type; empty when it passed.
+    pub hint: Text,
+    /// The field note.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+    /// Whether this was a failure that `--ignore` turned into a warning.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub ignored: bool,
+}
+
+impl From<&Finding> for FindingDocument {
+    fn from(finding: &Finding) -> Self {
+        let Finding { id, outcome, title, detail, hint, note, ignored } = finding.clone();
+        let hint = hint.unwrap_or(Message::fixed(""));
+        let (title, detail, hint) = (Text(title), Text(detail), Text(hint));
+        FindingDocument { id, outcome, title, detail, hint, note, ignored }
+    }
+}
+
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -57,14 +121,15 @@ pub struct PreflightDocument {
     /// Which host.
     pub host: HostId,
     /// One finding for each check.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingDocument>,
     /// The worst of them.
     pub outcome: Outcome,
 }
 
 impl PreflightDocument {
     /// From what the checks found.
-    pub fn new(facts: &Facts, findings: Vec<Finding>) -> Self {
+    pub fn new(facts: &Facts, findings: &[Finding]) -> Self {
+        let findings: Vec<FindingDocument> = findings.iter().map(FindingDocument::from).collect();
         let outcome = match findings.iter().map(|f| f.outcome).max() {
             Some(Verdict::Fail) => Outcome::Fail,
             Some(Verdict::Warn) => Outcome::Warn,
@@ -89,7 +154,7 @@ pub struct Counts {
 
 impl Counts {
     /// Of these findings.
-    pub fn of(findings: &[Finding]) -> Self {
+    pub fn of(findings: &[FindingDocument]) -> Self {
         let count = |verdict| findings.iter().filter(|f| f.outcome == verdict).count();
         Counts {
             fail: count(Verdict::Fail),
@@ -144,7 +209,7 @@ pub struct PlanDocument {
     /// What was left out and why, and what a person has to do.
     pub notes: Vec<String>,
     /// Checks that stand in the way or worry.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingDocument>,
     /// `pass`, or `fail` when a check forbids it.
     pub outcome: Outcome,
 }

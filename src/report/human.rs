@@ -5,11 +5,11 @@ use std::fmt::Write;
 use console::style;
 
 use super::documents::{
-    Counts, Document, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome, PlanDocument,
-    PreflightDocument, StatusDocument, StepDocument, UndoDocument,
+    Counts, Document, FindingDocument, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome,
+    PlanDocument, PreflightDocument, StatusDocument, StepDocument, UndoDocument,
 };
 use crate::lang::Lang;
-use crate::preflight::{Finding, Verdict};
+use crate::preflight::Verdict;
 
 // Writing to a String can't fail, so the results of write! are dropped throughout.
 macro_rules! line {
@@ -38,7 +38,7 @@ impl Document for PreflightDocument {
     }
 }
 
-fn finding(out: &mut String, finding: &Finding, lang: Lang) {
+fn finding(out: &mut String, finding: &FindingDocument, lang: Lang) {
     let [pass, unknown, warn, fail] = column(lang, ["pass", "unknown", "warn", "FAIL"]);
     let margin = " ".repeat(pass.chars().count() + 1);
     let mark = match finding.outcome {
@@ -47,7 +47,7 @@ fn finding(out: &mut String, finding: &Finding, lang: Lang) {
         Verdict::Warn => style(warn).yellow().bold(),
         Verdict::Fail => style(fail).red().bold(),
     };
-    let (id, detail) = (&finding.id, lang.say(&finding.detail));
+    let (id, detail) = (&finding.id, lang.render(&finding.detail.0));
     match finding.outcome {
         Verdict::Pass | Verdict::Unknown => {
             line!(out, "{mark} {id:<18} {detail}");
@@ -55,8 +55,8 @@ fn finding(out: &mut String, finding: &Finding, lang: Lang) {
         Verdict::Warn | Verdict::Fail => {
             let ignored = if finding.ignored { lang.say(" (a failure, ignored on request)") } else { String::new() };
             line!(out, "{mark} {} {detail}{ignored}", style(format!("{id:<18}")).bold());
-            for hint in finding.hint.lines() {
-                line!(out, "{margin}{} {}", style("→").cyan(), lang.say(hint));
+            for hint in lang.render(&finding.hint.0).lines() {
+                line!(out, "{margin}{} {hint}", style("→").cyan());
             }
         }
     }

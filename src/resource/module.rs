@@ -125,7 +125,7 @@ mod tests {
         for key in ["Required key not available", "Key was rejected by service"] {
             let error = refused(1, &format!("modprobe: ERROR: could not insert 'wireguard': {key}\n"), None);
             assert!(error.to_string().starts_with("Secure Boot refuses"), "{error}");
-            assert_eq!(error.way_out(), Some("mitigator-vpn explain secure-boot"));
+            assert_eq!(error.way_out().as_deref(), Some("mitigator-vpn explain secure-boot"));
         }
         let stderr = "modprobe: FATAL: Module wireguard not found in directory /lib/modules/4.19.0-21-amd64\n";
         assert_eq!(refused(1, stderr, None).class().exit_code(), 1);
@@ -138,7 +138,7 @@ mod tests {
     fn silence_without_a_module_is_no_success() {
         let error = refused(0, "", None);
         assert!(error.to_string().contains("exits with 0, and the kernel has not loaded it"), "{error}");
-        assert_eq!(error.way_out(), Some("modprobe -n -v wireguard"));
+        assert_eq!(error.way_out().as_deref(), Some("modprobe -n -v wireguard"));
     }
 
     #[test]

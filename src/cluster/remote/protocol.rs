@@ -186,7 +186,7 @@ pub struct Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let hint = error.way_out().map(str::to_owned);
+        let hint = error.way_out();
         Failure { exit: error.class().exit_code(), message: error.to_string(), hint }
     }
 }

@@ -9,7 +9,7 @@ use crate::cluster::hosts::{Fleet, Node, State};
 use crate::cluster::rollout::{Fate, Rollout, told};
 use crate::error::Class;
 use crate::preflight::Verdict;
-use crate::report::{AppliedHost, ClusterApplyDocument, Outcome, PlannedHost, SCHEMA};
+use crate::report::{AppliedHost, ClusterApplyDocument, FindingDocument, Outcome, PlannedHost, SCHEMA};
 use crate::wireguard::{Change, PeerList};
 
 /// What differs from the list that most hosts have.
@@ -40,7 +40,7 @@ pub(super) fn planned(node: &Node, need: &Need) -> PlannedHost {
             host.need = if survey.refused { "refused" } else { "install" }.to_owned();
             host.steps.clone_from(&survey.steps);
             host.outage.clone_from(&survey.outage);
-            host.findings.clone_from(&survey.findings);
+            host.findings = survey.findings.iter().map(FindingDocument::from).collect();
         }
     }
     host
@@ -66,7 +66,7 @@ pub(super) fn applied(fleet: &Fleet, needs: &BTreeMap<Ipv4Addr, Need>, rollout: 
             (_, Fate { taken_back: true, .. }, _) => ("taken-back", None),
             (_, _, Some(Need::Refused(survey))) => {
                 let failed = survey.findings.iter().find(|f| f.outcome == Verdict::Fail);
-                ("refused", failed.map(|f| format!("{}: {}; {}", f.id, f.detail, f.hint.replace('\n', "; "))))
+                ("refused", failed.map(|f| format!("{}: {}; {}", f.id, f.detail, f.way_out().replace('\n', "; "))))
             }
             _ if now != digest => ("behind", None),
             (_, fate, _) if fate.steps.is_empty() => ("unchanged", None),

@@ -219,7 +219,8 @@ fn the_way_out_of_windows_line_endings_keeps_the_inode() {
     let inode = std::fs::metadata(&file).unwrap().ino();
     let name = file.to_str().unwrap();
     let error = PeerList::parse_named(name, &std::fs::read_to_string(&file).unwrap()).unwrap_err();
-    let (_, command) = error.way_out().unwrap().split_once(": ").unwrap();
+    let hint = error.way_out().unwrap();
+    let (_, command) = hint.split_once(": ").unwrap();
     let mut host = Host::live();
     assert!(host.run(&crate::host::Cmd::new("sh").args(["-c", command])).unwrap().ok());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), TWO);
