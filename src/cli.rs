@@ -1,4 +1,4 @@
-//! The command line as types: what can be typed, and nothing else. No IO.
+//! The command line as types: what can be typed. No IO, no decisions.
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "[ADDR] is what a person types")]
 
@@ -22,7 +22,7 @@ use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 #[command(name = "mitigator-vpn", version, after_long_help = AFTER_HELP, max_term_width = 110)]
 #[command(propagate_version = true, disable_help_subcommand = true)]
 pub struct Cli {
-    /// What applies to every command.
+    /// Options of every command.
     #[command(flatten)]
     pub global: Global,
     /// The command.
@@ -35,22 +35,22 @@ Exit status:
   0  done, or nothing to do
   1  unexpected failure
   2  bad arguments or a bad input file; nothing changed
-  3  preflight (or a check) found a failure; nothing changed
-  4  stopped in order: a reboot is needed, the run goes on after it
-  5  applied, but the proof failed (no handshake, say); or status found a difference
-  6  an apply step failed; what was done is in the journal, run again or undo
+  3  a check failed, or the answer was no; nothing changed
+  4  a reboot is needed; the run continues by itself after it
+  5  applied, but not proven (a member gives no handshake); or status found a difference
+  6  a step failed; what was done is in the journal: run again, or undo
   7  another run holds the lock
 
 Files:
-  /srv/mitigator/vpn-private.conf     this instance's key; never leaves it
-  /srv/mitigator/vpn-public.conf      all instances; the same bytes on each
-  /var/lib/mitigator-vpn/             the journal of what was done, for undo
+  /srv/mitigator/vpn-private.conf     this instance's private key; never leaves the host
+  /srv/mitigator/vpn-public.conf      the peer list; the same bytes on every instance
+  /var/lib/mitigator-vpn/             the journal of what was done; undo works from it
 
 Try it:
   mitigator-vpn preflight
   mitigator-vpn install --vpn-address 10.8.3.1 --endpoint 192.0.2.1";
 
-/// Options of every command. Each has an environment variable.
+/// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
     /// The instance's directory
@@ -64,17 +64,17 @@ pub struct Global {
         value_parser = absolute
     )]
     pub dir: PathBuf,
-    /// Act on a host's tree mounted at DIR; what needs its kernel or daemons is left out and said
+    /// Act on a host's file tree mounted at DIR; what needs its kernel or daemons is skipped, and reported as skipped
     #[arg(long, global = true, help_heading = "Global options", value_name = "DIR", env = "MITIGATOR_VPN_ROOT")]
     pub root: Option<PathBuf>,
-    /// Print one JSON document; with --json=events, also progress as one JSON object a line
+    /// Print one JSON document; with --json=events also progress, one JSON object per line
     #[arg(long, global = true, help_heading = "Global options", value_name = "WHAT", num_args = 0..=1, require_equals = true,
         default_missing_value = "document", env = "MITIGATOR_VPN_JSON")]
     pub json: Option<Json>,
-    /// Ask nothing
+    /// Ask no questions
     #[arg(long, global = true, help_heading = "Global options", env = "MITIGATOR_VPN_YES")]
     pub yes: bool,
-    /// Take a failure of these checks as a warning
+    /// Treat a failure of these checks as a warning
     #[arg(
         long,
         global = true,
@@ -84,10 +84,10 @@ pub struct Global {
         env = "MITIGATOR_VPN_IGNORE"
     )]
     pub ignore: Vec<String>,
-    /// Language of what is printed for people [default: the locale's]
+    /// Language of the output for people [default: the locale's]
     #[arg(long, global = true, help_heading = "Global options", value_name = "LANG", env = "MITIGATOR_VPN_LANG")]
     pub lang: Option<Lang>,
-    /// When to use colours; NO_COLOR is obeyed
+    /// When to use colours; NO_COLOR is respected
     #[arg(
         long,
         global = true,
@@ -101,7 +101,7 @@ pub struct Global {
 
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    // Compose labels its containers with the whole path; a part of one would find none of them.
+    // Compose labels its containers with the absolute path: a relative one would find none of them.
     if path.is_absolute() { Ok(path) } else { Err("not an absolute path of the host, such as /srv/mitigator".into()) }
 }
 
@@ -110,7 +110,7 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 pub enum Json {
     /// The result as one document.
     Document,
-    /// Progress as it happens, then the result, an object a line.
+    /// Progress as it happens, then the result, one object per line.
     Events,
 }
 
@@ -125,101 +125,101 @@ pub enum Color {
     Never,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say what would go wrong on this host, all of it at once; changes nothing
+    /// Check this host and report everything that would fail; changes nothing
     Preflight(InstallOptions),
-    /// Show what install would change, as a difference; changes nothing
+    /// Show what install would change, as a diff; changes nothing
     Plan(InstallOptions),
-    /// Make this host a proven member of the cluster's VPN: plan, ask, apply, verify
+    /// Make this host a member of the cluster's VPN: plan, ask, apply, prove by handshakes
     Install(InstallOptions),
-    /// Does this instance still match? Shows each member's handshake, age and traffic
+    /// Report where this instance's disk, container and live tunnel differ; show each member's handshake and traffic
     Status,
-    /// Take back what install did
+    /// Take back what install did, by its journal
     Undo,
-    /// Read, check or edit a vpn-public.conf, anywhere, without root
+    /// Read, check or edit a peer list (vpn-public.conf), anywhere, without root
     #[command(subcommand)]
     Peers(PeersCommand),
-    /// All instances from one place: plan, apply, status, add, remove, rotate
+    /// Manage all instances of a cluster.toml from one place, over ssh
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// The far side of `cluster`: answers requests on standard input
+    /// The host's side of `cluster`: answers requests on standard input
     #[command(hide = true)]
     Session {
-        /// The connection it came in by, as sshd says it in SSH_CONNECTION
+        /// The connection that started it: sshd's SSH_CONNECTION
         #[arg(default_value = "")]
         way_in: String,
     },
-    /// The container's side: what runs as the gateway service
+    /// Run, reconfigure or show the tunnel inside the gateway's container
     #[command(subcommand)]
     Gateway(GatewayCommand),
-    /// What a check means, how it is decided, how to mend it
+    /// Explain a check: what it means, how it is decided, how to fix the cause; offline
     Explain {
-        /// The check's id, as preflight prints it; without one, all ids
+        /// The check's id, as preflight prints it [default: list all ids]
         id: Option<String>,
     },
-    /// Print what is known of this host, as JSON: for a bug report, or as test data; no secret is among it
+    /// Print what was read from this host as JSON, without secrets: for a bug report, or as test data
     Facts,
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or that of one command; read it with: mitigator-vpn man | man -l -
+    /// Print the manual page of the program or of one command; to read it: mitigator-vpn man | man -l -
     Man {
         /// The command
         command: Option<String>,
     },
-    /// Print the JSON schema of what --json prints
+    /// Print the JSON schemas of the documents that --json prints
     Schema,
 }
 
-/// What `install` takes; `preflight` and `plan` take the same.
+/// Options of `install`, `preflight` and `plan`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct InstallOptions {
-    /// This instance's address inside the VPN, unique in the cluster [default: what the instance already has]
+    /// This instance's address inside the VPN, unique in the cluster [default: the one it already has]
     #[arg(long, value_name = "ADDR", env = "MITIGATOR_VPN_VPN_ADDRESS")]
     pub vpn_address: Option<Ipv4Addr>,
-    /// Where the other instances send their packets; IPv6 as [ADDR]:PORT [default: what the instance already has]
+    /// The outer address to which the other instances send; IPv6 as [ADDR]:PORT [default: the one it already has]
     #[arg(long, value_name = "IP[:PORT]", env = "MITIGATOR_VPN_ENDPOINT", value_parser = endpoint)]
     pub endpoint: Option<Endpoint>,
-    /// A member's vpn-public.conf to join with
+    /// The peer list of a member (its vpn-public.conf), to join that cluster or to take in its new members
     #[arg(long, value_name = "FILE", env = "MITIGATOR_VPN_PEERS")]
     pub peers: Option<PathBuf>,
-    /// The UDP port WireGuard listens on [default: what the instance already has, or 4567]
+    /// The UDP port on which WireGuard listens [default: the one it already has, or 4567]
     #[arg(long, value_name = "PORT", env = "MITIGATOR_VPN_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Prefix length of the VPN's network [default: what the instance already has, or 24]
+    /// Prefix length of the VPN's network [default: the one it already has, or 24]
     #[arg(long, value_name = "BITS", env = "MITIGATOR_VPN_PREFIX", value_parser = clap::value_parser!(u8).range(8..=30))]
     pub prefix: Option<u8>,
-    /// How far the host may be changed.
+    /// What on the host may be changed.
     #[command(flatten)]
     pub policy: HostPolicy,
-    /// Where a reboot is needed, don't go on by itself after it
+    /// After a reboot that the run needs (exit code 4), don't continue by itself
     #[arg(long, env = "MITIGATOR_VPN_NO_RESUME")]
     pub no_resume: bool,
 }
 
-/// How far a host may be changed: by `install`, or as one of a cluster.
+/// What on a host may be changed, by `install` or by `cluster`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct HostPolicy {
     /// What to do about the firewall
     #[arg(long, value_name = "POLICY", default_value = "auto", env = "MITIGATOR_VPN_FIREWALL")]
     pub firewall: FirewallPolicy,
-    /// How far a restart may go
+    /// What may be restarted
     #[arg(long, value_name = "SCOPE", default_value = "full", env = "MITIGATOR_VPN_RESTART")]
     pub restart: Restart,
-    /// Take packages from this mirror instead of the host's own
+    /// The apt mirror for a suite that has to be added, instead of the host's own mirror
     #[arg(long, value_name = "URL", env = "MITIGATOR_VPN_APT_MIRROR")]
     pub apt_mirror: Option<String>,
-    /// Whose compose stack it is
+    /// Which compose stack the gateway belongs to
     #[arg(long, value_name = "STACK", default_value = "vendor", env = "MITIGATOR_VPN_STACK")]
     pub stack: StackKind,
 }
 
 impl HostPolicy {
-    /// These settings under this policy.
+    /// The settings with this policy.
     pub fn over(&self, settings: Settings) -> Settings {
         let HostPolicy { firewall, restart, apt_mirror, stack } = self.clone();
         Settings { firewall, restart, apt_mirror, stack, ..settings }
@@ -229,14 +229,14 @@ impl HostPolicy {
 /// `--endpoint`: the port is optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// With a port.
+    /// An address with a port.
     Full(SocketAddr),
-    /// The VPN's own port.
+    /// An address alone; the port is the VPN's.
     Address(IpAddr),
 }
 
 impl Endpoint {
-    /// With the port filled in.
+    /// The endpoint; `port` is used where it names none.
     pub fn with_port(self, port: u16) -> SocketAddr {
         match self {
             Endpoint::Full(full) => full,
@@ -245,7 +245,7 @@ impl Endpoint {
     }
 }
 
-/// Reads an endpoint as it is typed: `192.0.2.1`, `192.0.2.1:4567`, `[2001:db8::1]:4567`.
+/// Parses an endpoint: `192.0.2.1`, `192.0.2.1:4567`, `[2001:db8::1]:4567`.
 pub fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(full) = text.parse::<SocketAddr>() {
         return if full.port() == 0 { Err("port 0 can't be sent to".into()) } else { Ok(Endpoint::Full(full)) };
@@ -274,7 +274,7 @@ mod tests {
             for arg in command.get_arguments().filter(|a| a.get_long().is_some() && !a.is_positional()) {
                 let builtin = ["help", "version"].contains(&arg.get_id().as_str());
                 let name = arg.get_env().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
-                // The gateway's are the container's own, some of them the contract's.
+                // The gateway's variables are the container's; some of them belong to the vendor's contract.
                 let ours = name.starts_with("MITIGATOR_VPN_") || name.starts_with("GATEWAY_");
                 assert!(builtin || ours, "{} of {}", arg.get_id(), command.get_name());
             }

@@ -1,14 +1,14 @@
-//! What `gateway` takes.
+//! Options of `gateway`.
 
 use crate::gateway::{Place, Settings};
 
-/// The container's side.
+/// The commands of `gateway`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum GatewayCommand {
-    /// Brings the VPN up and stays until it is told to stop; without a full configuration it makes no VPN.
+    /// Bring the tunnel up and stay until stopped; with an incomplete configuration, run without a tunnel
     Run(Settings),
-    /// Applies the current content of both files to the live interface.
+    /// Apply the current content of both files to the live interface
     Reconfigure(Place),
-    /// Says what the live interface does: per peer endpoint, last handshake, bytes.
+    /// Show the live interface: for each peer its endpoint, last handshake and traffic
     Status(Place),
 }

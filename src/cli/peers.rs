@@ -1,4 +1,4 @@
-//! What `peers` takes.
+//! Options of `peers`.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -6,66 +6,66 @@ use std::path::PathBuf;
 use super::Endpoint;
 use crate::wireguard::PublicKey;
 
-/// The peers command.
+/// The commands of `peers`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum PeersCommand {
     /// Show the members of a list
     List {
-        /// Which list.
+        /// The list.
         #[command(flatten)]
         file: ReadFile,
     },
-    /// Check a list: every bad line with its reason (exit 2), and whether its members fit into one network (exit 3)
+    /// Check a list: report every bad line with its reason (exit 2), and members outside of the network (exit 3)
     Check {
-        /// Which list.
+        /// The list.
         #[command(flatten)]
         file: ReadFile,
-        /// Which network.
+        /// The network.
         #[command(flatten)]
         network: NetworkOption,
     },
-    /// Add a member at the end of a list; the rest of the file stays byte for byte
+    /// Add a member at the end of a list; the rest of the file stays byte for byte as it is
     Add {
-        /// The list [default: vpn-public.conf of this instance]
+        /// The list [default: this instance's vpn-public.conf]
         file: Option<PathBuf>,
         /// The member's public key, as its `status` or `wg pubkey` prints it
         #[arg(long, value_name = "KEY", env = "MITIGATOR_VPN_PUBLIC_KEY")]
         public_key: PublicKey,
-        /// Its address inside the VPN
+        /// Its address inside the VPN, unique in the list
         #[arg(long, value_name = "ADDR", env = "MITIGATOR_VPN_VPN_ADDRESS")]
         vpn_address: Ipv4Addr,
-        /// Where the others send their packets to it; IPv6 as [ADDR]:PORT, the port is 4567 without one
+        /// The outer address to which the others send; IPv6 as [ADDR]:PORT; the default port is 4567
         #[arg(long, value_name = "IP[:PORT]", env = "MITIGATOR_VPN_ENDPOINT", value_parser = super::endpoint)]
         endpoint: Endpoint,
-        /// Have every other member send it a packet this often; needed only behind NAT
+        /// Interval of the keepalives that every other member sends to it; needed only behind NAT
         #[arg(long, value_name = "SECONDS", env = "MITIGATOR_VPN_KEEPALIVE")]
         keepalive: Option<u16>,
-        /// Which network.
+        /// The network.
         #[command(flatten)]
         network: NetworkOption,
-        /// Which list it is meant for.
+        /// The list that the edit is meant for.
         #[command(flatten)]
         expected: ExpectedList,
     },
-    /// Remove a member, with its comments
+    /// Remove a member and its comments
     Remove {
         /// The member: its VPN address or its public key
         member: String,
-        /// The list [default: vpn-public.conf of this instance]
+        /// The list [default: this instance's vpn-public.conf]
         file: Option<PathBuf>,
-        /// Which list it is meant for.
+        /// The list that the edit is meant for.
         #[command(flatten)]
         expected: ExpectedList,
     },
-    /// Print a cluster.toml of a list's members, for those who have a cluster already
+    /// Print a cluster.toml with the members of a list, to manage an existing cluster with `cluster`
     Import {
-        /// Which list.
+        /// The list.
         #[command(flatten)]
         file: ReadFile,
     },
-    /// Show what differs between two lists, by members and not by layout (exit 5 if anything does)
+    /// Compare the members of two lists; layout doesn't count (exit 5 if they differ)
     Diff {
-        /// The two lists, - for standard input; of a single one the difference to this instance's own is shown
+        /// The two lists, - for standard input; a single one is compared with this instance's own
         #[arg(value_name = "FILE", num_args = 1..=2, required = true)]
         files: Vec<PathBuf>,
     },
@@ -74,22 +74,22 @@ pub enum PeersCommand {
 /// A list to read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReadFile {
-    /// The list, - for standard input [default: vpn-public.conf of this instance]
+    /// The list, - for standard input [default: this instance's vpn-public.conf]
     pub file: Option<PathBuf>,
 }
 
-/// The network the members are in.
+/// The network in which the members are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NetworkOption {
-    /// Prefix length of the VPN's network [default: what this instance's .env says, or 24]
+    /// Prefix length of the VPN's network [default: the one in this instance's .env, or 24]
     #[arg(long, value_name = "BITS", env = "MITIGATOR_VPN_PREFIX", value_parser = clap::value_parser!(u8).range(8..=30))]
     pub prefix: Option<u8>,
 }
 
-/// Which list an edit is meant for.
+/// The list that an edit is meant for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExpectedList {
-    /// Refuse (exit 3) if the list's SHA-256 isn't this one any more: somebody else was faster
+    /// Refuse (exit 3) unless this is the list's SHA-256: somebody else has changed it since
     #[arg(long, value_name = "SHA256", env = "MITIGATOR_VPN_EXPECT_DIGEST")]
     pub expect_digest: Option<String>,
 }
