@@ -4,8 +4,8 @@
 
 mod cluster;
 mod documents;
-mod human;
 mod peers;
+mod text;
 
 use std::io::{ErrorKind, Write};
 
@@ -18,10 +18,10 @@ pub use cluster::{
 };
 pub use documents::{
     Counts, Document, FindingDocument, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome,
-    PlanDocument, PreflightDocument, StatusDocument, StepDocument, Text, UndoDocument, UndoneDocument,
+    PlanDocument, PreflightDocument, StatusDocument, StepDocument, Text, UndoDocument, UndoFate, UndoneDocument,
 };
-pub use human::{age, bytes};
 pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument};
+pub(crate) use text::age;
 
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};
@@ -83,7 +83,7 @@ impl Output {
     /// The result of a command, in the form that was asked for.
     pub fn document(&self, document: &impl Document) -> Result<()> {
         match self.json {
-            None => self.bytes(document.human(self.lang).as_bytes()),
+            None => self.bytes(document.text(self.lang).as_bytes()),
             Some(Json::Document) => {
                 let text = serde_json::to_string_pretty(document).context("a JSON document")?;
                 self.bytes(format!("{text}\n").as_bytes())

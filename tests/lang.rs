@@ -378,12 +378,12 @@ fn a_clusters_matrix_stays_aligned_whatever_the_causes_are_called() {
     };
     for (lang, words) in [(Lang::En, ["wrong-endpoint", "42 s"]), (Lang::Ru, ["неверный эндпоинт", "42 с"])]
     {
-        let out = document.human(lang);
+        let out = document.text(lang);
         let widths: BTreeSet<usize> = out.lines().take(3).map(|line| line.chars().count()).collect();
         assert_eq!(widths.len(), 1, "{out}");
         assert!(words.iter().all(|word| out.contains(word)), "{out}");
     }
-    assert!(document.human(Lang::Ru).contains("расхождение: msk-1 не получает ответа от spb-1: неверный эндпоинт"));
+    assert!(document.text(Lang::Ru).contains("расхождение: msk-1 не получает ответа от spb-1: неверный эндпоинт"));
 }
 
 proptest! {

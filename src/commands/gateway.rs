@@ -17,7 +17,7 @@ pub fn run(command: &GatewayCommand, output: &Output) -> Result<()> {
         }
         GatewayCommand::Status(place) => {
             let status = gateway::status(&host, place)?;
-            if output.is_json() { document(&status)? } else { status.human(output.lang()) }
+            if output.is_json() { document(&status)? } else { status.text(output.lang()) }
         }
     };
     output.bytes(text.as_bytes())

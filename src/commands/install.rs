@@ -19,7 +19,9 @@ use crate::host::Host;
 use crate::message;
 use crate::message::Message;
 use crate::preflight::{self, Finding, Verdict};
-use crate::report::{InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA};
+use crate::report::{
+    InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA, Text,
+};
 use crate::resource::{FirewallRule, Resource, State};
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 use crate::tunnel::{self, mtu};
@@ -70,7 +72,7 @@ impl Ground {
     }
 
     fn document(&self, plan: &Plan) -> PlanDocument {
-        PlanDocument::new(&self.facts, plan, self.notes(plan), &self.preflight)
+        PlanDocument::new(&self.facts, plan, self.notes(plan).into_iter().map(Message::from).collect(), &self.preflight)
     }
 
     /// What was left out, and what a person has to do or know.
@@ -127,7 +129,12 @@ pub fn plan(host: &Host, global: &Global, options: &InstallOptions, output: &Out
     if plan.steps.iter().any(|step| matches!(step.resource, Resource::PrivateFile(_)) && step.before == State::Absent) {
         notes.push("the key is made at install, so its public half will be another one than shown here".to_owned());
     }
-    output.document(&PlanDocument::new(&ground.facts, &plan, notes, &ground.preflight))?;
+    output.document(&PlanDocument::new(
+        &ground.facts,
+        &plan,
+        notes.into_iter().map(Message::from).collect(),
+        &ground.preflight,
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -231,7 +238,7 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
     let (Some(list), Some(own)) = (list, own) else {
         return Err(Error::new(Class::Unproven, format!("{} does not list this instance", path.display())));
     };
-    let list_changed = document.steps.iter().any(|step| step.resource.ends_with("vpn-public.conf"));
+    let list_changed = document.steps.iter().any(|step| step.resource.0.to_string().ends_with("vpn-public.conf"));
     // Members can answer only if the list they gave us already had us in it.
     let known_to_members = settings.peers.as_deref().is_some_and(|given| given == list.to_text()) || !list_changed;
 
@@ -259,35 +266,38 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
             None => document.next.push(format!(
                 "no tunnel came up; see why: cd {} && docker-compose logs gateway",
                 settings.dir.display()
-            )),
+            ).into()),
             Some(_) if silent > 0 && known_to_members => document.next.push(format!(
                 "{silent} members gave no handshake: UDP {} is blocked on the way, their endpoint is wrong, or they lack \
                  this instance's key",
                 settings.port
-            )),
+            ).into()),
             Some(_) => {}
         }
         let narrow = mtu::narrow_members(&members);
         if !narrow.is_empty() && document.outcome == Outcome::Pass {
             document.outcome = Outcome::Warn;
         }
-        document.next.extend(narrow);
-        instance.implementation = live.map(|live| live.implementation.to_string());
+        document.next.extend(narrow.into_iter().map(Text::from));
+        instance.implementation = live.map(|live| live.implementation);
         instance.members = members;
         task.done();
     }
     document.instance = Some(instance);
     if !known_to_members && list.len() > 1 {
-        document.next.push(format!(
-            "give the other members this {}, then on each: mitigator-vpn install --peers FILE --yes",
-            path.display()
-        ));
+        document.next.push(
+            format!(
+                "give the other members this {}, then on each: mitigator-vpn install --peers FILE --yes",
+                path.display()
+            )
+            .into(),
+        );
     }
-    if document.steps.iter().any(|step| step.resource.starts_with("MITIGATOR_VPN_ADDRESS")) {
+    if document.steps.iter().any(|step| step.resource.0.to_string().starts_with("MITIGATOR_VPN_ADDRESS")) {
         // P13: nothing on the host knows whether a person has done it.
         document
             .next
-            .push(format!("in Mitigator's web interface, enter {} as this instance's VPN address", own.address));
+            .push(format!("in Mitigator's web interface, enter {} as this instance's VPN address", own.address).into());
     }
     Ok(document)
 }

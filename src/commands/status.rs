@@ -9,7 +9,7 @@ use crate::error::{Class, Result};
 use crate::facts::{PrivateFile, TextFile};
 use crate::host::Host;
 use crate::preflight::{Finding, Verdict};
-use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument};
+use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument, Text};
 use crate::tunnel::{self, mtu};
 use crate::wireguard::PeerList;
 
@@ -57,7 +57,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
                     )
                 }));
                 differences.extend(mtu::narrow_members(&members));
-                instance.implementation = live.map(|live| live.implementation.to_string());
+                instance.implementation = live.map(|live| live.implementation);
                 instance.members = members;
             }
         }
@@ -68,6 +68,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
         ),
     }
     let outcome = if differences.is_empty() { Outcome::Pass } else { Outcome::Fail };
+    let differences = differences.into_iter().map(Text::from).collect();
     let document = StatusDocument { schema: SCHEMA, host: facts.into(), instance, differences, outcome };
     output.document(&document)?;
     Ok(if outcome == Outcome::Pass { ExitCode::SUCCESS } else { Class::Unproven.into() })

@@ -116,7 +116,7 @@ impl PeerStatus {
 
 impl Status {
     /// For people: a line for the interface, and a table of the peers.
-    pub fn human(&self, lang: Lang) -> String {
+    pub fn text(&self, lang: Lang) -> String {
         let (Some(implementation), true) = (self.implementation, self.vpn) else {
             return lang.say(&format!("{}: no VPN\n", self.interface));
         };

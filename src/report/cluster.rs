@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::documents::{Document, Outcome};
-use super::human::column;
+use super::text::column;
 use crate::lang::Lang;
+use crate::message::Message;
 
 use crate::wireguard::Change;
 
@@ -72,7 +73,7 @@ impl ClusterPlanDocument {
 }
 
 impl Document for ClusterPlanDocument {
-    fn human(&self, lang: Lang) -> String {
+    fn text(&self, lang: Lang) -> String {
         let mut out = String::new();
         for change in &self.list.changes {
             for text in lang.say_lines(&change.to_string()).lines() {
@@ -167,13 +168,13 @@ pub struct AppliedHost {
 }
 
 impl Document for ClusterApplyDocument {
-    fn human(&self, lang: Lang) -> String {
+    fn text(&self, lang: Lang) -> String {
         let mut out = String::new();
         let short =
             |digest: &Option<String>| digest.as_deref().map_or("-".to_owned(), |d| d[..12.min(d.len())].to_owned());
         for host in &self.hosts {
             let words = ["unchanged", "changed", "taken back", "behind", "refused", "FAILED"];
-            let [unchanged, changed, taken_back, behind, refused, failed] = column(lang, words);
+            let [unchanged, changed, taken_back, behind, refused, failed] = column(lang, words.map(Message::from));
             let margin = " ".repeat(unchanged.chars().count() + 3);
             let fate = match host.fate.as_str() {
                 "unchanged" => style(unchanged).dim(),
@@ -260,7 +261,7 @@ pub struct Cell {
 }
 
 impl Document for ClusterStatusDocument {
-    fn human(&self, lang: Lang) -> String {
+    fn text(&self, lang: Lang) -> String {
         let mut out = String::new();
         self.matrix(&mut out, lang);
         let [disk, container, tunnel, clock] = ["disk", "container", "live", "clock"].map(|word| lang.say(word));
@@ -296,7 +297,7 @@ impl Cell {
     fn text(&self, lang: Lang) -> String {
         match self {
             Cell { verdict, handshake_age, .. } if verdict == "ok" => {
-                lang.say(&handshake_age.map_or("ok".to_owned(), super::age))
+                lang.render(&handshake_age.map_or_else(|| Message::fixed("ok"), super::age))
             }
             Cell { path_mtu: Some(size), .. } => format!("mtu {size}"),
             Cell { cause, .. } => lang.say(cause.as_deref().unwrap_or("NO")),

@@ -12,15 +12,17 @@ use crate::converge::plan::{Plan, Step};
 use crate::converge::undo::Fate;
 use crate::facts::Facts;
 use crate::lang::Lang;
+use crate::message;
 use crate::message::Message;
 use crate::preflight::{Finding, Verdict};
 use crate::resource::Resource;
 use crate::wireguard::PublicKey;
+use crate::wireguard::device::Implementation;
 
 /// A result that can be shown to people and to programs.
 pub trait Document: Serialize {
     /// For people, in their language.
-    fn human(&self, lang: Lang) -> String;
+    fn text(&self, lang: Lang) -> String;
 }
 
 /// Which host it is about.
@@ -171,9 +173,9 @@ pub struct StepDocument {
     /// The kind of resource: `file`, `env-key`, `packages`, `stack`.
     pub kind: String,
     /// Which one: `file /srv/mitigator/vpn-public.conf`.
-    pub resource: String,
+    pub resource: Text,
     /// `create`, `change`, `install`, `load`, `open`, `start`, `restart`, `reconfigure`.
-    pub verb: String,
+    pub verb: Text,
     /// Lines that go (`- …`) and come (`+ …`); a private key is never among them.
     pub diff: Vec<String>,
 }
@@ -182,8 +184,8 @@ impl From<&Step> for StepDocument {
     fn from(step: &Step) -> Self {
         StepDocument {
             kind: kind(&step.resource),
-            resource: step.resource.to_string(),
-            verb: step.verb().to_owned(),
+            resource: step.resource.to_string().into(),
+            verb: step.verb().into(),
             diff: step.diff(),
         }
     }
@@ -205,9 +207,9 @@ pub struct PlanDocument {
     /// What `install` would change, in order; empty when nothing.
     pub steps: Vec<StepDocument>,
     /// The outage the restart among the steps means, if there is one.
-    pub outage: Option<String>,
+    pub outage: Option<Text>,
     /// What was left out and why, and what a person has to do.
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
     /// Checks that stand in the way or worry.
     pub findings: Vec<FindingDocument>,
     /// `pass`, or `fail` when a check forbids it.
@@ -216,15 +218,15 @@ pub struct PlanDocument {
 
 impl PlanDocument {
     /// From a plan and the checks before it.
-    pub fn new(facts: &Facts, plan: &Plan, notes: Vec<String>, preflight: &PreflightDocument) -> Self {
+    pub fn new(facts: &Facts, plan: &Plan, notes: Vec<Message>, preflight: &PreflightDocument) -> Self {
         let mut findings = preflight.findings.clone();
         findings.retain(|f| matches!(f.outcome, Verdict::Fail | Verdict::Warn));
         PlanDocument {
             schema: SCHEMA,
             host: facts.into(),
             steps: plan.steps.iter().map(StepDocument::from).collect(),
-            outage: plan.outage().map(str::to_owned),
-            notes,
+            outage: plan.outage().map(Text::from),
+            notes: notes.into_iter().map(Text).collect(),
             findings,
             outcome: preflight.outcome,
         }
@@ -243,7 +245,7 @@ pub struct InstallDocument {
     /// How the instance stands now.
     pub instance: Option<InstanceDocument>,
     /// What is left for a person to do.
-    pub next: Vec<String>,
+    pub next: Vec<Text>,
     /// `pass` when it is proven, `warn` when members still lack this instance's key or large packets don't get to them,
     /// `fail` when the proof failed.
     pub outcome: Outcome,
@@ -259,7 +261,7 @@ pub struct InstanceDocument {
     /// SHA-256 of vpn-public.conf: equal on all instances, or the lists have drifted apart.
     pub list_digest: Option<String>,
     /// `kernel` or `userspace`; nothing when no tunnel is up.
-    pub implementation: Option<String>,
+    pub implementation: Option<Implementation>,
     /// The other members.
     pub members: Vec<MemberDocument>,
 }
@@ -299,7 +301,7 @@ pub struct StatusDocument {
     /// How the instance stands.
     pub instance: InstanceDocument,
     /// What differs from how it should be: a sentence each, with its way out.
-    pub differences: Vec<String>,
+    pub differences: Vec<Text>,
     /// `pass` when nothing differs.
     pub outcome: Outcome,
 }
@@ -319,31 +321,46 @@ pub struct UndoDocument {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UndoneDocument {
     /// Which resource.
-    pub resource: String,
-    /// `taken-back`, `kept` or `failed`.
-    pub fate: String,
+    pub resource: Text,
+    /// What became of it.
+    pub fate: UndoFate,
     /// Why, unless it was taken back.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
+}
+
+/// What became of a change that undo dealt with. The order is that of severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndoFate {
+    /// It is as it was before.
+    TakenBack,
+    /// It stays.
+    Kept,
+    /// It could not be taken back.
+    Failed,
 }
 
 impl UndoDocument {
     /// From what undo did.
     pub fn new(fates: &[(Resource, Fate)]) -> Self {
-        let mut outcome = Outcome::Pass;
-        let changes = fates.iter().map(|(resource, fate)| {
-            let (fate, reason) = match fate {
-                Fate::TakenBack => ("taken-back", None),
-                Fate::Kept(now) => ("kept", Some(format!("somebody has changed it since: {now}"))),
-                Fate::Failed(reason) => ("failed", Some(reason.clone())),
-            };
-            outcome = match (outcome, fate) {
-                (_, "failed") | (Outcome::Fail, _) => Outcome::Fail,
-                (_, "kept") | (Outcome::Warn, _) => Outcome::Warn,
-                _ => Outcome::Pass,
-            };
-            UndoneDocument { resource: resource.to_string(), fate: fate.to_owned(), reason }
-        });
-        let changes = changes.collect();
+        let changes: Vec<UndoneDocument> = fates
+            .iter()
+            .map(|(resource, fate)| {
+                let (fate, reason) = match fate {
+                    Fate::TakenBack => (UndoFate::TakenBack, None),
+                    Fate::Kept(now) => {
+                        (UndoFate::Kept, Some(message!("somebody has changed it since: {now}", now).into()))
+                    }
+                    Fate::Failed(reason) => (UndoFate::Failed, Some(reason.into())),
+                };
+                UndoneDocument { resource: resource.to_string().into(), fate, reason }
+            })
+            .collect();
+        let outcome = match changes.iter().map(|change| change.fate).max() {
+            Some(UndoFate::Failed) => Outcome::Fail,
+            Some(UndoFate::Kept) => Outcome::Warn,
+            Some(UndoFate::TakenBack) | None => Outcome::Pass,
+        };
         UndoDocument { schema: SCHEMA, changes, outcome }
     }
 }

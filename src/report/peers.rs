@@ -30,7 +30,7 @@ impl PeersDocument {
 }
 
 impl Document for PeersDocument {
-    fn human(&self, lang: Lang) -> String {
+    fn text(&self, lang: Lang) -> String {
         let [member, endpoint, key] = ["member", "endpoint", "key"].map(|word| lang.say(word));
         let mut out = format!("{member:<16} {endpoint:<24} {key}\n");
         for Peer { address, endpoint, public_key, keepalive } in &self.members {
@@ -87,7 +87,7 @@ impl PeersCheckDocument {
 }
 
 impl Document for PeersCheckDocument {
-    fn human(&self, lang: Lang) -> String {
+    fn text(&self, lang: Lang) -> String {
         let mut out = String::new();
         for ProblemDocument { line, reason, hint } in &self.problems {
             let problem = lang.say(&format!("{}: line {line}: {reason}", self.file));
@@ -124,7 +124,7 @@ impl PeersChangeDocument {
 }
 
 impl Document for PeersChangeDocument {
-    fn human(&self, lang: Lang) -> String {
+    fn text(&self, lang: Lang) -> String {
         let mut out = match &self.change {
             None => lang.say(&format!("{}: nothing to do, that member is listed\n", self.file)),
             Some(change) => format!("{}:\n{}\n", self.file, lang.say_lines(&change.to_string())),
@@ -174,7 +174,7 @@ impl PeersDiffDocument {
 }
 
 impl Document for PeersDiffDocument {
-    fn human(&self, lang: Lang) -> String {
+    fn text(&self, lang: Lang) -> String {
         let mut out = String::new();
         if !self.changes.is_empty() {
             let _ = writeln!(out, "--- {}\n+++ {}", self.from.file, self.to.file);
