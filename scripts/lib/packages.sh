@@ -2,6 +2,8 @@
 # packages.sh: Debian packages, and where this machine takes them from.
 # usage: source scripts/lib/say.sh scripts/lib/packages.sh
 #   packages_ensure NAME…      installs what is missing, says what, touches nothing else
+#   packages_ensure_alike NAME…  installs packages of one source, all in the version that apt would take of the first. One
+#                              that is installed in a newer version goes back to that one: of two versions, one breaks the other
 #   packages_mirror            prints the Debian mirror of this machine's own apt configuration
 #   packages_security_mirror   prints the security mirror beside it, or nothing
 #   packages_proxy             prints apt's http proxy, or nothing
@@ -21,6 +23,33 @@ packages_ensure() {
   command -v apt-get >/dev/null || die "needs the packages ${missing[*]}, and there is no apt-get here to install them"
   say "installing packages: ${missing[*]}"
   locked packages packages_install "${missing[@]}"
+}
+
+packages_ensure_alike() {
+  local name missing=
+  for name in "$@"; do packages_installed "$name" || missing=yes; done
+  [ -z "$missing" ] || locked packages packages_install_alike "$@"
+}
+
+packages_install_alike() {
+  local version name found
+  # A version is asked for by its number, so the lists have to be those of the mirror as it is now.
+  packages_apt update >/dev/null 2>&1 || say "some apt sources of this machine fail, going on with the others"
+  version=$(packages_candidate "$1")
+  say "installing packages in version $version: $*"
+  for name in "$@"; do
+    found=$(dpkg-query -W -f '${Version}' "$name" 2>/dev/null) || continue
+    [ -z "$found" ] || [ "$found" = "$version" ] || say "$name $found makes way for $version, which $1 is to be had in"
+  done
+  packages_install --allow-downgrades "${@/%/=$version}"
+}
+
+# The version of a package that apt would install.
+packages_candidate() {
+  local version
+  version=$(LC_ALL=C apt-cache policy "$1" | awk '$1 == "Candidate:" { print $2 }')
+  [ "${version:-(none)}" != '(none)' ] || die "apt knows no package $1" -- "apt-cache policy $1"
+  printf '%s\n' "$version"
 }
 
 packages_install() {

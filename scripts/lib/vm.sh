@@ -22,7 +22,10 @@ vm_number() { printf '%s\n' "${1##*-}"; }
 vm_file() { printf '%s/%s\n' "$(vm_home "$1")" "$(vm_number "$1")"; }
 vm_is_there() { [ -e "$(vm_file "$1").disk" ] || die "there is no virtual machine $1" -- "scripts/vms up ${1%-*} 1"; }
 
-vm_ensure() { packages_ensure qemu-system-x86 qemu-utils socat openssh-client; }
+vm_ensure() {
+  packages_ensure socat openssh-client
+  packages_ensure_alike qemu-system-x86 qemu-utils
+}
 
 vm_start() {
   local vm=$1 image file lan kernel
