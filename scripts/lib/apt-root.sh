@@ -6,7 +6,7 @@
 
 apt_root_ensure() {
   local recipe root
-  recipe=$(cat "$REPO/scripts/lib/apt-root.sh" "$REPO/tests/apt/archive" "$REPO/tests/support/archive.sh" | sha256sum | cut -c1-12)
+  recipe=$(cat "$REPO/scripts/lib/apt-root.sh" "$REPO/tests/apt/archive" "$REPO/tests/archive.sh" | sha256sum | cut -c1-12)
   root=$CACHE/apt-root-$(apt_root_suite)-$recipe
   [ -d "$root" ] || locked apt-root apt_root_make "$(apt_root_suite)" "$root" >&2
   printf '%s\n' "$root"

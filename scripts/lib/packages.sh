@@ -26,9 +26,10 @@ packages_ensure() {
 }
 
 packages_ensure_alike() {
-  local name missing=
-  for name in "$@"; do packages_installed "$name" || missing=yes; done
-  [ -z "$missing" ] || locked packages packages_install_alike "$@"
+  local name
+  for name in "$@"; do
+    packages_installed "$name" || { locked packages packages_install_alike "$@"; return; }
+  done
 }
 
 packages_install_alike() {

@@ -3,6 +3,9 @@
 # usage: source scripts/lib/say.sh
 #   say TEXT…        one progress line on stderr, with the seconds since the start (stdout carries results)
 #   die TEXT… [-- HINT]   the last line of a failed script, with a command to run, then exit 1
+#   help_if_asked "$@"   prints the usage of a script whose first argument is --help or -h, and ends it
+#   refuse TEXT…     an argument that the script doesn't know: says so, and how it is used, then exit 2
+#   takes N "$@"     refuses a subcommand with another number of words: N is 2, or 3-4, or 2- for any number from 2 on
 #   need_root        stop early, before anything is half done
 # CACHE survives (images' recipes, keys, downloads); STATE is gone after a reboot, like the processes it names.
 
@@ -25,6 +28,22 @@ die() {
   printf 'error: %s\n' "${text[*]}" >&2
   [ -z "$hint" ] || printf 'hint: %s\n' "$hint" >&2
   exit 1
+}
+
+# What a script says of itself: the comment it begins with.
+usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \?//;p}' "$0"; }
+
+help_if_asked() { case ${1:-} in --help | -h) usage; exit 0 ;; esac; }
+
+refuse() {
+  printf 'error: %s\n' "$*" >&2
+  usage >&2
+  exit 2
+}
+
+takes() {
+  local least=${1%-*} most=${1#*-}; shift
+  if [ $# -lt "$least" ] || [ $# -gt "${most:-$#}" ]; then refuse "wrong number of arguments for $1"; fi
 }
 
 need_root() {

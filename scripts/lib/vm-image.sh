@@ -16,7 +16,7 @@ vm_image_ensure() {
     qemu-system-x86_64 --version
   } | sha256sum | cut -c1-12)
   image=$CACHE/vm-$suite-$recipe
-  [ -d "$image" ] || locked vm-image vm_image_make "$suite" "$image" >&2
+  [ -d "$image" ] || locked "vm-image-$suite" vm_image_make "$suite" "$image" >&2
   printf '%s\n' "$image"
 }
 
@@ -39,17 +39,18 @@ vm_image_make() {
   local suite=$1 image=$2 new old
   [ ! -d "$image" ] || return 0
   packages_ensure mmdebstrap debian-archive-keyring e2fsprogs
-  new=$CACHE/vm-new
+  new=$CACHE/vm-new-$suite
   # what is half done must not stay, nor run on; whatever has been killed before it could see to that goes now
-  trap vm_image_clear EXIT
+  # shellcheck disable=SC2064 # as it is now
+  trap "vm_image_clear $suite" EXIT
   trap 'exit 143' INT TERM
-  vm_image_clear
+  vm_image_clear "$suite"
   mkdir "$new"
   say "making the disk of a virtual machine with $suite (a minute, once)"
   vm_image_root "$suite" "$new"
   say "booting it, to save the state of a machine that is up (two minutes, once)"
-  vm_image_boot "$new"
-  vms_down vm-image
+  vm_image_boot "$suite" "$new"
+  vms_down "vm-image-$suite"
   # A machine may still run on an older one; that goes the next time.
   for old in "$CACHE/vm-$suite"-*; do
     [ ! -d "$old" ] || readlink -f "$STATE"/vms/*/image | grep -qx "$old" || rm -rf "$old"
@@ -60,8 +61,8 @@ vm_image_make() {
 }
 
 vm_image_clear() {
-  vms_down vm-image
-  rm -rf --one-file-system "$CACHE/vm-new"
+  vms_down "vm-image-$1"
+  rm -rf --one-file-system "$CACHE/vm-new-$1"
 }
 
 vm_image_root() {
@@ -90,7 +91,7 @@ vm_image_root() {
 }
 
 vm_image_boot() {
-  local new=$1 vm=vm-image-0 home try
+  local new=$2 vm=vm-image-$1-0 home try
   # relative: the directory gets its name when all is done
   ( cd "$new" && quietly qemu-img create -f qcow2 -F raw -b root.img disk.qcow2 )
   home=$(vm_home "$vm")

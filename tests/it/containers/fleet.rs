@@ -1,0 +1,9 @@
+//! A cluster of many, on hosts in namespaces of this machine: what becomes of everybody's list and live tunnel when some
+//! of them are down, broken, or killed, when operators are killed or work at the same time.
+
+mod bed;
+mod cluster;
+mod faults;
+mod killed;
+mod members;
+mod way_in;

@@ -1,0 +1,48 @@
+//! What the program promises, in tiers by what a promise needs to be tried. A tier is a module here: `scripts/test` runs
+//! tiers by their names, and parts of them by any part of a test's name.
+
+#![expect(clippy::disallowed_methods, reason = "the fence is for the product; a test sets up its world from outside")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "reasons, pictures and seeds are for the log")]
+
+mod support;
+
+/// Needs nothing but this machine.
+mod unit {
+    pub mod bad_input;
+    mod documents;
+    mod harness;
+    mod lang;
+    pub mod peers;
+    pub mod readonly;
+    mod recorded;
+    pub mod secrets;
+    pub mod tree;
+}
+
+/// Needs root, and what `scripts/test` installs and makes: other users, mounts, namespaces, Docker, hosts in containers
+/// and in namespaces.
+mod containers {
+    mod ansible;
+    mod apt;
+    mod bad_input;
+    mod cluster;
+    mod container;
+    mod crash;
+    mod facts;
+    mod firewall;
+    mod firewall_hosts;
+    mod fleet;
+    mod gateway;
+    mod harness;
+    mod peers;
+    mod readonly;
+    mod releases;
+    mod secrets;
+    mod tree;
+}
+
+/// Needs virtual machines, each with a kernel of its own.
+mod vm;
+
+/// Needs the nodes of vagrant/, which `scripts/vagrant-test` starts.
+mod vagrant;

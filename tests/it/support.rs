@@ -1,0 +1,120 @@
+//! What the scenarios stand on: a host is a thing one can run commands on, push files to, read files from and take
+//! snapshots of. A [`TreeHost`] is a directory given with `--root`; a [`ContainerHost`] runs systemd, sshd and its own
+//! Docker, and can be cut off, killed and booted as well; a [`VmHost`](vm::VmHost) has a kernel of its own on top; a
+//! [`NamespaceHost`](namespace::NamespaceHost) is one of many: ssh, files and the network are real there, Docker is a
+//! simulation that runs the real gateway.
+//!
+//! Whatever a host left behind is removed when it goes out of scope. When its test fails, the transcript of all its
+//! commands, its journals and logs stay in `target/failures/NAME/`.
+
+pub mod call;
+pub mod container;
+pub mod evidence;
+pub mod life;
+pub mod machine;
+pub mod namespace;
+pub mod operator;
+pub mod private_mounts;
+pub mod processes;
+pub mod secret;
+pub mod snapshot;
+pub mod strace;
+pub mod tree;
+pub mod vagrant;
+pub mod vm;
+
+use std::process::{Command, Stdio};
+
+use call::Call;
+use evidence::Evidence;
+use snapshot::Snapshot;
+
+/// A machine, or the tree of one.
+pub trait Host: Sync {
+    /// The words that start the program under test here.
+    fn program(&self) -> Vec<String>;
+
+    /// The process on *this* machine that makes a call on the host.
+    fn command(&self, call: &Call) -> Command;
+
+    /// The content of a file; `None` when there is none.
+    fn read(&self, path: &str) -> Option<Vec<u8>>;
+
+    /// Puts a file there, as its owner would with an editor that writes in place: mode and owner of one that exists stay.
+    fn write(&self, path: &str, bytes: impl AsRef<[u8]>)
+    where
+        Self: Sized;
+
+    /// Every file of the host, as it stands.
+    fn snapshot(&self) -> Snapshot;
+
+    /// What is kept when the test fails.
+    fn evidence(&self) -> &Evidence;
+
+    /// A call of any command: words parted by spaces.
+    fn call(&self, words: &str) -> Call<'_>
+    where
+        Self: Sized,
+    {
+        Call::new(self, words.split_whitespace())
+    }
+
+    /// A shell script.
+    fn shell(&self, script: &str) -> Call<'_>
+    where
+        Self: Sized,
+    {
+        Call::new(self, ["sh", "-c", script])
+    }
+
+    /// A call of the program under test: its arguments, parted by spaces.
+    fn vpn(&self, arguments: &str) -> Call<'_>
+    where
+        Self: Sized,
+    {
+        Call::new(self, self.program().iter().map(String::as_str).chain(arguments.split_whitespace()))
+    }
+
+    /// A text file that has to be there.
+    #[track_caller]
+    fn text(&self, path: &str) -> String {
+        let bytes = self.read(path).unwrap_or_else(|| panic!("{path} is not there"));
+        String::from_utf8(bytes).unwrap_or_else(|_| panic!("{path} is no text"))
+    }
+}
+
+/// The name of the running test, with its modules: `containers::fleet::bed::…`. libtest names the test's thread by it.
+pub fn test_name() -> String {
+    let thread = std::thread::current();
+    let name = thread.name().filter(|name| *name != "main");
+    name.expect("--test-threads=1 runs a test on the main thread, where it has no name: use 2").to_owned()
+}
+
+/// The arguments by which this executable runs that test alone, in a world that the caller has made for it.
+pub fn itself(test: &str) -> [&str; 4] {
+    ["--exact", test, "--nocapture", "--test-threads=2"]
+}
+
+/// Says that the running test is skipped, in the words that `scripts/test` counts.
+pub fn skip(reason: &str) {
+    eprintln!("SKIP {}: {reason}", test_name());
+}
+
+/// Whether we are root; says that the test is skipped if not.
+pub fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip("needs root");
+    }
+    root
+}
+
+/// Whether this machine has a program; says that the test is skipped if not.
+pub fn has_program(name: &str) -> bool {
+    let found = Command::new("which").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        skip(&format!("{name} is not installed here"));
+    }
+    found
+}
