@@ -9,7 +9,7 @@ use crate::compose;
 use crate::compose::dotenv::Dotenv;
 use crate::distro::{Distro, ModuleSource};
 use crate::error::{Context, Error, Result};
-use crate::facts::{Facts, PrivateFile as PrivateFacts, TextFile, WireGuardSupport};
+use crate::facts::{Facts, PrivateConfFile, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
 use crate::resource::{
     AptSource, Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack,
@@ -152,16 +152,16 @@ fn with_parents(dir: &Path) -> Vec<PathBuf> {
 /// The private file: an existing key wins, always (FN-47).
 fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Result<(PublicKey, State)> {
     Ok(match &facts.instance.private_conf {
-        PrivateFacts::Present { public, template, .. } => {
+        PrivateConfFile::Present { public, template, .. } => {
             let template = PrivateConf::template_with_port(template, settings.port);
             (*public, State::Private { template, public: *public })
         }
-        PrivateFacts::Absent => {
+        PrivateConfFile::Absent => {
             let conf = PrivateConf::fresh(fresh.clone(), settings.port);
             (fresh.public(), State::Private { template: conf.template, public: fresh.public() })
         }
         // There may be a key in it that only its owner can save.
-        PrivateFacts::Unusable { reason, .. } => return Err(Error::input(reason)),
+        PrivateConfFile::Unusable { reason, .. } => return Err(Error::input(reason)),
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::desired;
-use crate::facts::{Facts, Kernel, Os, Package, Packages, WireGuardSupport};
+use crate::facts::{Facts, Kernel, Os, Package, PackageFacts, WireGuardSupport};
 use crate::settings::Settings;
 
 /// Every file of `distros/` by its name. A release may inherit a file that stands before it.
@@ -232,7 +232,7 @@ impl Distro {
     }
 
     /// Whether apt has no lists of the suite that this release needs beside its own.
-    pub fn lacks_suite(&self, packages: &Packages) -> bool {
+    pub fn lacks_suite(&self, packages: &PackageFacts) -> bool {
         let sources = packages.sources.as_deref().unwrap_or_default();
         self.suite.as_ref().is_some_and(|suite| !sources.iter().any(|s| s.fetched && s.suite == suite.name))
     }
@@ -252,7 +252,7 @@ impl Distro {
     }
 
     /// Where this release gets the module that this kernel lacks; `None` when it has no such thing.
-    pub fn module_source(&self, kernel: &Kernel, arch: &str, packages: &Packages) -> Option<ModuleSource> {
+    pub fn module_source(&self, kernel: &Kernel, arch: &str, packages: &PackageFacts) -> Option<ModuleSource> {
         let obtainable = |names: &[String]| names.iter().all(|name| packages.obtainable(name));
         let extra = self.packages.extra_modules.as_ref().and_then(|p| fill_in(p, &kernel.release, arch));
         if let Some(extra) = extra.filter(|name| packages.obtainable(name)) {

@@ -27,13 +27,13 @@ use serde::{Deserialize, Serialize};
 pub use clock::Clock;
 pub use docker::Docker;
 pub use firewall::{Backend, Filter, Firewall};
-pub use instance::{EnvFile, Instance, PrivateFile, TextFile};
+pub use instance::{EnvFile, InstanceFacts, PrivateConfFile, TextFile};
 pub use kernel::{Kernel, NextKernel, WireGuardSupport};
 pub use machine::Machine;
 pub use net::{InterfaceAddress, Net, Route, UdpListener};
 pub use os::Os;
-pub use packages::{Package, Packages, Source};
-pub use stack::{ComposeCommand, Container, GatewayService, Generation, Resolved, Stack};
+pub use packages::{ListedSuite, Package, PackageFacts};
+pub use stack::StackFacts;
 
 use crate::distro::Distro;
 use crate::host::Host;
@@ -52,13 +52,13 @@ pub struct Facts {
     /// The kernel and what it can do.
     pub kernel: Kernel,
     /// apt and dpkg.
-    pub packages: Packages,
+    pub packages: PackageFacts,
     /// The Docker daemon.
     pub docker: Docker,
     /// The compose command and what it makes of this instance.
-    pub stack: Stack,
+    pub stack: StackFacts,
     /// The files in the instance's directory.
-    pub instance: Instance,
+    pub instance: InstanceFacts,
     /// Addresses, routes, ports.
     pub net: Net,
     /// The live packet filter.

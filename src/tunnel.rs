@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use self::echo::Echo;
+use crate::compose::GatewayContainer;
 use crate::error::{Context, Result};
-use crate::facts::Container;
 use crate::gateway::INTERFACE;
 use crate::host::Host;
 use crate::report::MemberDocument;
@@ -69,7 +69,7 @@ pub struct LiveMember {
 }
 
 /// The tunnel of a running gateway; `None` when it has none.
-pub fn observe(host: &Host, gateway: &Container) -> Result<Option<Live>> {
+pub fn observe(host: &Host, gateway: &GatewayContainer) -> Result<Option<Live>> {
     let device = host.inside(gateway.pid, || -> Result<Option<Device>> {
         let mut names = Device::names(host);
         // In the host's own network there may be others, which are somebody else's.
@@ -128,7 +128,13 @@ impl Provocation {
     /// Sends one to each of these, if it is time. Of two without a session the one with the lower address begins, and the
     /// other only where nothing has come of it: handshakes that cross end in a session that either end has other keys
     /// for, and it stays dead until WireGuard gives it up.
-    pub fn send(&mut self, host: &Host, gateway: &Container, live: Option<&Live>, to: &[Ipv4Addr]) -> Result<()> {
+    pub fn send(
+        &mut self,
+        host: &Host,
+        gateway: &GatewayContainer,
+        live: Option<&Live>,
+        to: &[Ipv4Addr],
+    ) -> Result<()> {
         if Instant::now() < self.due {
             return Ok(());
         }
@@ -165,7 +171,7 @@ fn way_to(address: Ipv4Addr) -> io::Result<UdpSocket> {
 /// those that are reached, how large a packet gets there.
 pub fn members(
     host: &Host,
-    gateway: Option<&Container>,
+    gateway: Option<&GatewayContainer>,
     list: &PeerList,
     own: PublicKey,
     patience: Duration,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{confirm, recover, resolve};
 use crate::cli::{Global, InstallOptions};
+use crate::compose;
 use crate::converge::apply;
 use crate::converge::journal::Receipt;
 use crate::converge::plan::Plan;
@@ -13,7 +14,7 @@ use crate::converge::resume;
 use crate::desired::{self, Supplies};
 use crate::distro::Distro;
 use crate::error::{Class, Context, Error, Result};
-use crate::facts::{Facts, stack};
+use crate::facts::Facts;
 use crate::gateway::image;
 use crate::host::Host;
 use crate::message;
@@ -252,7 +253,7 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
     if ground.facts.live && settings.restart != Restart::None {
         let task = output.progress().start("prove the tunnel by handshakes".into());
         let patience = if known_to_members { PATIENCE } else { PATIENCE_WITH_STRANGERS };
-        let (gateway, _) = stack::containers(host, &settings.dir);
+        let (gateway, _) = compose::containers(host, &settings.dir);
         let (live, members) = tunnel::members(host, gateway.as_ref(), &list, own.public_key, patience)?;
         let silent = members.iter().filter(|member| !member.reached).count();
         document.outcome = match &live {

@@ -1,7 +1,7 @@
 //! From what was typed, and what the instance already has, to the settings of a run.
 
 use crate::cli::{Global, InstallOptions};
-use crate::facts::{Instance, PrivateFile, TextFile};
+use crate::facts::{InstanceFacts, PrivateConfFile, TextFile};
 use crate::settings::{DEFAULT_PORT, DEFAULT_PREFIX, Settings, StackKind};
 use crate::wireguard::PeerList;
 
@@ -21,13 +21,13 @@ pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<Str
 }
 
 /// The same with what the command line left open taken from the instance: a second run needs no options.
-pub(super) fn complete(typed: Settings, instance: &Instance, options: &InstallOptions) -> Settings {
+pub(super) fn complete(typed: Settings, instance: &InstanceFacts, options: &InstallOptions) -> Settings {
     let mut settings = typed;
     let value = |key: &str| instance.env.values.get(key);
     if instance.default_stack {
         settings.stack = StackKind::Default;
     }
-    if let (None, PrivateFile::Present { port: Some(port), .. }) = (options.port, &instance.private_conf) {
+    if let (None, PrivateConfFile::Present { port: Some(port), .. }) = (options.port, &instance.private_conf) {
         settings.port = *port;
         settings.endpoint = options.endpoint.map(|endpoint| endpoint.with_port(*port));
     }
@@ -40,7 +40,7 @@ pub(super) fn complete(typed: Settings, instance: &Instance, options: &InstallOp
     };
     // The vendor's update downloads `.env` anew and loses our keys (FN-9); the key says which section is ours.
     let own = list.as_ref().and_then(|list| match &instance.private_conf {
-        PrivateFile::Present { public, .. } => list.peers().find(|peer| peer.public_key == *public),
+        PrivateConfFile::Present { public, .. } => list.peers().find(|peer| peer.public_key == *public),
         _ => None,
     });
     let address = value("MITIGATOR_VPN_ADDRESS").and_then(|v| v.parse().ok());
@@ -56,7 +56,7 @@ mod tests {
     use crate::wireguard::{Peer, PrivateConf, PrivateKey};
 
     /// An instance whose `.env` the vendor's update has downloaded anew.
-    fn after_an_update() -> (Instance, Peer) {
+    fn after_an_update() -> (InstanceFacts, Peer) {
         let key = PrivateKey::generate();
         let own = Peer {
             public_key: key.public(),
@@ -68,11 +68,11 @@ mod tests {
         list.add(own.clone()).unwrap();
         let conf = PrivateConf::fresh(key, 5000);
         let private_conf =
-            PrivateFile::Present { public: own.public_key, port: conf.port, mode: 0o600, template: conf.template };
-        (Instance { public_conf: TextFile::Text(list.to_text()), private_conf, ..Instance::default() }, own)
+            PrivateConfFile::Present { public: own.public_key, port: conf.port, mode: 0o600, template: conf.template };
+        (InstanceFacts { public_conf: TextFile::Text(list.to_text()), private_conf, ..InstanceFacts::default() }, own)
     }
 
-    fn settings(instance: &Instance, options: &InstallOptions) -> Settings {
+    fn settings(instance: &InstanceFacts, options: &InstallOptions) -> Settings {
         complete(Settings { port: options.port.unwrap_or(DEFAULT_PORT), ..Settings::default() }, instance, options)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::install::Ground;
 use crate::cli::{Global, InstallOptions};
 use crate::error::{Class, Result};
-use crate::facts::{PrivateFile, TextFile};
+use crate::facts::{PrivateConfFile, TextFile};
 use crate::host::Host;
 use crate::preflight::{Finding, Verdict};
 use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument, Text};
@@ -26,7 +26,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
     let wrong = ground.findings.iter().filter(wrong);
     let mut differences: Vec<String> = wrong.map(|f| format!("{}; mend it: {}", f.detail, f.way_out())).collect();
     let public_key = match &facts.instance.private_conf {
-        PrivateFile::Present { public, .. } => Some(*public),
+        PrivateConfFile::Present { public, .. } => Some(*public),
         _ => None,
     };
     let list = match &facts.instance.public_conf {

@@ -14,9 +14,9 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::v1::Entry;
+use self::v1::Assignment;
+use crate::compose::Generation;
 use crate::error::{Error, Result};
-use crate::facts::Generation;
 
 /// Whether this program owns the key: only values of such keys are read into facts, shown, or changed.
 pub fn is_ours(key: &str) -> bool {
@@ -51,7 +51,7 @@ impl fmt::Display for Oddity {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Dotenv {
     bytes: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<Assignment>,
     /// Lines of the statements that v1 skips.
     malformed: Vec<usize>,
 }
@@ -92,7 +92,7 @@ impl Dotenv {
         keys.into_iter().filter_map(|key| self.get(key).map(|value| (key, value)))
     }
 
-    fn entry(&self, key: &str) -> Option<&Entry> {
+    fn entry(&self, key: &str) -> Option<&Assignment> {
         self.entries.iter().rev().find(|entry| entry.key == key.as_bytes())
     }
 
@@ -116,8 +116,8 @@ impl Dotenv {
         };
         for spelling in spellings {
             let bytes = match self.entry(key) {
-                Some(Entry { value: Some(value), .. }) => self.spliced(value.span.clone(), &spelling),
-                Some(Entry { key_end, .. }) => self.spliced(*key_end..*key_end, &format!("={spelling}")),
+                Some(Assignment { value: Some(value), .. }) => self.spliced(value.span.clone(), &spelling),
+                Some(Assignment { key_end, .. }) => self.spliced(*key_end..*key_end, &format!("={spelling}")),
                 None => self.appended(&format!("{key}={spelling}")),
             };
             let edited = Dotenv::parse(&bytes);
@@ -237,7 +237,7 @@ impl Dotenv {
         [&self.bytes, end, line.as_bytes()].concat()
     }
 
-    fn without(&self, entry: &Entry) -> Vec<u8> {
+    fn without(&self, entry: &Assignment) -> Vec<u8> {
         let mut before = &self.bytes[..entry.span.start];
         if entry.end == entry.span.end {
             before = before.strip_suffix(b"\n").map_or(before, |b| b.strip_suffix(b"\r").unwrap_or(b));

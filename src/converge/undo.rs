@@ -116,7 +116,7 @@ fn take_back(host: &mut Host, change: &Change) -> Result<Fate> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{ComposeCommand, Generation};
+    use crate::compose::{ComposeCommand, Generation};
     use crate::resource::{Directory, File, Stack, Tunnel};
     use crate::settings::Restart;
 

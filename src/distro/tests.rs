@@ -90,17 +90,17 @@ fn what_is_not_supported_is_refused_with_the_nearest_that_is() {
 fn headers_of_the_running_kernel_come_first() {
     let buster = detect("debian-10").unwrap();
     let kernel = Kernel { release: "4.19.0-21-cloud-amd64".into(), ..Kernel::default() };
-    let candidate = |names: &[&str]| Packages {
+    let candidate = |names: &[&str]| PackageFacts {
         known: names
             .iter()
             .map(|n| ((*n).to_owned(), Package { candidate: Some("1".into()), ..Package::default() }))
             .collect(),
-        ..Packages::default()
+        ..PackageFacts::default()
     };
-    let source = |packages: &Packages| buster.module_source(&kernel, "x86_64", packages).unwrap();
+    let source = |packages: &PackageFacts| buster.module_source(&kernel, "x86_64", packages).unwrap();
     let both = candidate(&["linux-headers-4.19.0-21-cloud-amd64", "linux-headers-cloud-amd64"]);
     assert_eq!(source(&both).packages(), ["linux-headers-4.19.0-21-cloud-amd64", "wireguard-dkms"]);
-    assert_eq!(source(&Packages::default()), source(&both));
+    assert_eq!(source(&PackageFacts::default()), source(&both));
     let newer = ["linux-image-cloud-amd64", "linux-headers-cloud-amd64"].map(str::to_owned);
     let next_boot = |kernel: &[String], packages: &[String]| ModuleSource::NextBoot {
         kernel: kernel.to_vec(),
@@ -112,8 +112,8 @@ fn headers_of_the_running_kernel_come_first() {
     );
     let installed = NextKernel { release: "4.19.0-27-cloud-amd64".into(), wireguard: true };
     let kernel = Kernel { next: Some(installed), ..kernel.clone() };
-    let source = |packages: &Packages| buster.module_source(&kernel, "x86_64", packages).unwrap();
-    assert_eq!(source(&Packages::default()), next_boot(&[], &[]));
+    let source = |packages: &PackageFacts| buster.module_source(&kernel, "x86_64", packages).unwrap();
+    assert_eq!(source(&PackageFacts::default()), next_boot(&[], &[]));
     assert!(matches!(source(&both), ModuleSource::Dkms { .. }), "no reboot where there is a way without one");
 }
 
@@ -133,7 +133,7 @@ fn secure_boot_leaves_only_what_somebody_has_signed() {
 fn a_cloud_kernels_module_comes_from_its_own_package_where_apt_has_it() {
     let focal = detect("ubuntu-20.04").unwrap();
     let kernel = Kernel { release: "5.4.0-1103-kvm".into(), ..Kernel::default() };
-    let mut packages = Packages::default();
+    let mut packages = PackageFacts::default();
     assert_eq!(focal.module_source(&kernel, "x86_64", &packages), None);
     let name = "linux-modules-extra-5.4.0-1103-kvm";
     assert!(focal.named_packages(&kernel.release, "x86_64").contains(name));

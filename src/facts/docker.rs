@@ -74,7 +74,7 @@ fn parse_version(json: &str) -> Result<String> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Network {
+struct ListedNetwork {
     name: String,
     #[serde(rename = "IPAM")]
     ipam: Ipam,
@@ -94,7 +94,7 @@ struct Subnet {
 
 /// Networks and their subnets.
 fn parse_networks(json: &str) -> Result<BTreeMap<String, Vec<String>>> {
-    let networks: Vec<Network> = serde_json::from_str(json).context("the daemon's networks")?;
+    let networks: Vec<ListedNetwork> = serde_json::from_str(json).context("the daemon's networks")?;
     let subnets = |ipam: Ipam| ipam.config.into_iter().flatten().map(|config| config.subnet).collect();
     Ok(networks.into_iter().map(|network| (network.name, subnets(network.ipam))).collect())
 }

@@ -86,7 +86,7 @@ pub const TAG: &str = "mitigator-vpn";
 
 /// The packet whose fate is asked for: UDP, new, from anywhere, to this port of this host.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet {
+pub struct VpnPacket {
     /// The port.
     pub port: u16,
     /// Whether it is an IPv6 packet.
@@ -95,15 +95,15 @@ pub struct Packet {
     pub forwarded: bool,
 }
 
-impl Packet {
+impl VpnPacket {
     /// A packet for this host itself.
-    pub fn to(port: u16, ipv6: bool) -> Packet {
-        Packet { port, ipv6, forwarded: false }
+    pub fn to(port: u16, ipv6: bool) -> VpnPacket {
+        VpnPacket { port, ipv6, forwarded: false }
     }
 
     /// An IPv4 packet to a port that Docker publishes.
-    pub fn through(port: u16) -> Packet {
-        Packet { port, ipv6: false, forwarded: true }
+    pub fn through(port: u16) -> VpnPacket {
+        VpnPacket { port, ipv6: false, forwarded: true }
     }
 }
 
@@ -115,7 +115,7 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
         return firewall;
     }
     let mut problems = Vec::new();
-    let live = Live::read(host, &mut problems);
+    let live = LiveFilters::read(host, &mut problems);
     let ports = [settings.port, DATAPLANE_PORT];
     if live.ufw {
         read_ufw(host, &ports, &mut firewall).unwrap_or_else(|error| problems.push(error));
@@ -131,7 +131,7 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     firewall.filters.extend(saves.filter_map(|save| filter_of_save(save, &ports, live.ufw)));
     let chains = live.native_chains("input");
     firewall.filters.extend(chains.into_iter().filter_map(|place| filter_of_chain(&live.listing, place, &ports)));
-    let through = live.listing.ruleset(Packet::through(settings.port));
+    let through = live.listing.ruleset(VpnPacket::through(settings.port));
     firewall.forward = live.native_chains("forward").into_iter().filter(|place| through.drops(place)).collect();
     if live.mixes_variants() {
         let note =
@@ -143,7 +143,7 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
 }
 
 /// What is live, as the tools print it.
-struct Live {
+struct LiveFilters {
     ufw: bool,
     /// firewalld's default zone and all its zones, when it runs.
     zones: Option<(String, Vec<firewalld::Zone>)>,
@@ -151,10 +151,10 @@ struct Live {
     listing: nft::Listing,
 }
 
-impl Live {
+impl LiveFilters {
     /// One that can't be read doesn't keep the others from being looked at.
-    fn read(host: &Host, problems: &mut Vec<Error>) -> Live {
-        Live {
+    fn read(host: &Host, problems: &mut Vec<Error>) -> LiveFilters {
+        LiveFilters {
             ufw: host.has_program("ufw") && ufw::is_enabled(host),
             zones: or_note(zones(host), problems),
             saves: or_note(saves(host), problems),
@@ -234,7 +234,7 @@ fn read_ufw(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
         }
         let rules = host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default();
         for &port in ports {
-            let packet = Packet::to(port, ipv6);
+            let packet = VpnPacket::to(port, ipv6);
             if ufw::ruleset(&rules, packet, default).drops("user") {
                 drops[usize::from(ipv6)].insert(port);
             }
@@ -311,12 +311,12 @@ fn has_legacy_table(host: &Host, ipv6: bool) -> bool {
 
 fn filter_of_save(save: &Save, ports: &[u16], ufw: bool) -> Option<Filter> {
     let dropped = |port: &u16| {
-        let mut ruleset = iptables::ruleset(&save.text, Packet::to(*port, save.ipv6));
+        let mut ruleset = iptables::ruleset(&save.text, VpnPacket::to(*port, save.ipv6));
         if let Some(input) = ruleset.chains.get_mut(iptables::INPUT).filter(|_| ufw) {
             // ufw's chains are judged by ufw's own files; what stands beside them is judged here.
             let before = input.rules.len();
             let of_ufw = |target: &str| target.starts_with("ufw-") || target.starts_with("ufw6-");
-            input.rules.retain(|rule| !matches!(&rule.verdict, ruleset::Verdict::Jump(target) if of_ufw(target)));
+            input.rules.retain(|rule| !matches!(&rule.verdict, ruleset::RuleAction::Jump(target) if of_ufw(target)));
             input.drops &= input.rules.len() == before;
         }
         ruleset.drops(iptables::INPUT)
@@ -345,7 +345,7 @@ pub fn listing(host: &Host) -> Result<nft::Listing> {
 
 fn filter_of_chain(listing: &nft::Listing, place: String, ports: &[u16]) -> Option<Filter> {
     let drops = |ipv6: bool, other: &str| -> BTreeSet<u16> {
-        let dropped = |port: &u16| listing.ruleset(Packet::to(*port, ipv6)).drops(&place);
+        let dropped = |port: &u16| listing.ruleset(VpnPacket::to(*port, ipv6)).drops(&place);
         let other_family = place.starts_with(other);
         ports.iter().copied().filter(|port| !other_family && dropped(port)).collect()
     };

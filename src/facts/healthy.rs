@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Clock, ComposeCommand, Docker, EnvFile, Facts, Firewall, GatewayService, Generation, Instance, InterfaceAddress,
-    Kernel, Machine, Net, NextKernel, Os, Package, Packages, Resolved, Route, Source, Stack, WireGuardSupport,
+    Clock, Docker, EnvFile, Facts, Firewall, InstanceFacts, InterfaceAddress, Kernel, ListedSuite, Machine, Net,
+    NextKernel, Os, Package, PackageFacts, Route, StackFacts, WireGuardSupport,
 };
+use crate::compose::{ComposeCommand, GatewayService, Generation, ResolvedConfig};
 
 impl Facts {
     /// A fresh Debian 12 on which the vendor's stack runs and nothing of ours is: no check has anything to say.
@@ -13,8 +14,11 @@ impl Facts {
         let gib = 1 << 30;
         let kernel = "6.1.0-13-amd64";
         let services = ["backend", "gateway"].map(str::to_owned);
-        let source =
-            |suite: &str| Source { uri: "http://mirror.example/debian".into(), suite: suite.into(), fetched: true };
+        let source = |suite: &str| ListedSuite {
+            uri: "http://mirror.example/debian".into(),
+            suite: suite.into(),
+            fetched: true,
+        };
         Facts {
             live: true,
             os: Os {
@@ -43,7 +47,7 @@ impl Facts {
                 autoload: false,
                 tun: true,
             },
-            packages: Packages {
+            packages: PackageFacts {
                 apt: true,
                 apt_version: "2.6.1".into(),
                 known: BTreeMap::from([
@@ -56,7 +60,7 @@ impl Facts {
                 sources: Ok(vec![source("bookworm"), source("bookworm-updates")]),
                 mirror: Some("http://mirror.example/debian".into()),
                 lists_age: Some(3600),
-                ..Packages::default()
+                ..PackageFacts::default()
             },
             docker: Docker {
                 present: true,
@@ -64,28 +68,28 @@ impl Facts {
                 networks: BTreeMap::from([("bridge".into(), vec!["172.17.0.0/16".into()])]),
                 ..Docker::default()
             },
-            stack: Stack {
+            stack: StackFacts {
                 commands: vec![ComposeCommand {
                     words: vec!["docker".into(), "compose".into()],
                     generation: Generation::V2,
                     version: "2.26.1".into(),
                 }],
-                config: Some(Ok(Resolved {
+                config: Some(Ok(ResolvedConfig {
                     services: BTreeSet::from(services),
                     gateway: Some(GatewayService {
                         image: "registry.example/gateway:v21".into(),
                         published: BTreeMap::from([(4567, 4567)]),
                         ..GatewayService::default()
                     }),
-                    ..Resolved::default()
+                    ..ResolvedConfig::default()
                 })),
-                ..Stack::default()
+                ..StackFacts::default()
             },
-            instance: Instance {
+            instance: InstanceFacts {
                 dir_exists: true,
                 env: EnvFile { exists: true, ..EnvFile::default() },
                 compose_files: BTreeSet::from(["docker-compose.yml".to_owned()]),
-                ..Instance::default()
+                ..InstanceFacts::default()
             },
             net: Net {
                 addresses: vec![InterfaceAddress {

@@ -19,13 +19,13 @@ use crate::wireguard::{PeerList, PrivateConf, PublicKey};
 /// The files in the instance's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Instance {
+pub struct InstanceFacts {
     /// Whether the directory exists.
     pub dir_exists: bool,
     /// vpn-public.conf.
     pub public_conf: TextFile,
     /// vpn-private.conf, without its secret.
-    pub private_conf: PrivateFile,
+    pub private_conf: PrivateConfFile,
     /// `.env`.
     pub env: EnvFile,
     /// docker-compose.vpn.yml.
@@ -61,7 +61,7 @@ pub enum TextFile {
 /// vpn-private.conf, without its secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum PrivateFile {
+pub enum PrivateConfFile {
     /// Nothing there.
     #[default]
     Absent,
@@ -106,10 +106,10 @@ pub struct EnvFile {
 const OURS: [&str; 5] = ["vpn-public.conf", "vpn-private.conf", ".env", "docker-compose.vpn.yml", "docker-compose.yml"];
 
 /// Reads this part of the facts.
-pub fn gather(host: &Host, settings: &Settings) -> Instance {
+pub fn gather(host: &Host, settings: &Settings) -> InstanceFacts {
     let dir = &settings.dir;
     let env = env_file(host, &dir.join(".env"));
-    Instance {
+    InstanceFacts {
         dir_exists: is(host, dir, Kind::Directory),
         public_conf: public_conf(host, &dir.join("vpn-public.conf")),
         private_conf: private_conf(host, &dir.join("vpn-private.conf")),
@@ -142,14 +142,16 @@ fn unusable(host: &Host, path: &Path, error: Error) -> TextFile {
     TextFile::Unusable { reason: error.to_string(), directory: is(host, path, Kind::Directory) }
 }
 
-fn private_conf(host: &Host, path: &Path) -> PrivateFile {
+fn private_conf(host: &Host, path: &Path) -> PrivateConfFile {
     match PrivateConf::read(host, path) {
         Ok(Some(PrivateConf { key, port, template })) => {
             let mode = host.stat(path).ok().flatten().map_or(0, |stat| stat.mode);
-            PrivateFile::Present { public: key.public(), port, mode, template }
+            PrivateConfFile::Present { public: key.public(), port, mode, template }
         }
-        Ok(None) => PrivateFile::Absent,
-        Err(error) => PrivateFile::Unusable { reason: error.to_string(), directory: is(host, path, Kind::Directory) },
+        Ok(None) => PrivateConfFile::Absent,
+        Err(error) => {
+            PrivateConfFile::Unusable { reason: error.to_string(), directory: is(host, path, Kind::Directory) }
+        }
     }
 }
 
@@ -198,7 +200,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::facts::Generation;
+    use crate::compose::Generation;
     use crate::wireguard::PrivateKey;
 
     struct Tree {
@@ -219,7 +221,7 @@ mod tests {
             self.dir.path().join("srv/mitigator").join(name)
         }
 
-        fn gather(&self) -> Instance {
+        fn gather(&self) -> InstanceFacts {
             gather(&Host::at(self.dir.path()).unwrap(), &Settings::default())
         }
     }
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!(facts.public_conf, TextFile::Text(PEER.into()));
         assert_eq!(
             facts.private_conf,
-            PrivateFile::Present { public: key.public(), port: Some(4567), mode: 0o640, template: conf.template }
+            PrivateConfFile::Present { public: key.public(), port: Some(4567), mode: 0o640, template: conf.template }
         );
         assert_eq!(facts.env.values["MITIGATOR_VPN_ADDRESS"], "10.8.3.1");
         assert_eq!(facts.overlay, TextFile::Absent);
@@ -259,7 +261,7 @@ mod tests {
     fn nothing_there_is_no_failure() {
         let empty = tempfile::tempdir().unwrap();
         let facts = gather(&Host::at(empty.path()).unwrap(), &Settings::default());
-        assert_eq!(facts, Instance::default());
+        assert_eq!(facts, InstanceFacts::default());
     }
 
     #[test]
@@ -274,7 +276,7 @@ mod tests {
         let facts = tree.gather();
         let TextFile::Unusable { reason, directory: false } = &facts.public_conf else { panic!("{facts:?}") };
         assert!(reason.contains("line 5: PrivateKey: a secret in the public list"), "{reason}");
-        let PrivateFile::Unusable { reason, directory: false } = &facts.private_conf else { panic!("{facts:?}") };
+        let PrivateConfFile::Unusable { reason, directory: false } = &facts.private_conf else { panic!("{facts:?}") };
         assert!(reason.contains("line 1: stands outside of any section"), "{reason}");
         assert_eq!(facts.env.oddities[1].stops, Some(Generation::V2));
         assert!(matches!(&facts.overlay, TextFile::Unusable { directory: true, .. }));

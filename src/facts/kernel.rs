@@ -146,40 +146,44 @@ fn support(host: &Host, release: &str) -> WireGuardSupport {
     // this host's files: it is there already, or this host has none. A container's kernel may still find one in the
     // files of its host; that is the answer there, and no file of ours gives it (FN-19).
     match (probe(host), known) {
-        (Probe::Works, WireGuardSupport::Missing) if exists(host, "/sys/module/wireguard") => WireGuardSupport::Loaded,
-        (Probe::Works, WireGuardSupport::Missing) => WireGuardSupport::BuiltIn,
-        (Probe::Fails(words), WireGuardSupport::BuiltIn | WireGuardSupport::Loaded) => WireGuardSupport::Refused(words),
+        (LinkAttempt::Works, WireGuardSupport::Missing) if exists(host, "/sys/module/wireguard") => {
+            WireGuardSupport::Loaded
+        }
+        (LinkAttempt::Works, WireGuardSupport::Missing) => WireGuardSupport::BuiltIn,
+        (LinkAttempt::Fails(words), WireGuardSupport::BuiltIn | WireGuardSupport::Loaded) => {
+            WireGuardSupport::Refused(words)
+        }
         (_, known) => known,
     }
 }
 
 /// What became of a throw-away link.
 #[derive(Debug, PartialEq, Eq)]
-enum Probe {
+enum LinkAttempt {
     Works,
     Fails(String),
     /// No namespace to try it in, or no `ip` to try it with.
     Untried,
 }
 
-fn probe(host: &Host) -> Probe {
+fn probe(host: &Host) -> LinkAttempt {
     if !nix::unistd::geteuid().is_root() || !host.has_program("ip") || !host.has_program("unshare") {
-        return Probe::Untried;
+        return LinkAttempt::Untried;
     }
     let link = Cmd::new("unshare").args(["--net", "ip", "link", "add", "wgprobe", "type", "wireguard"]);
     match host.query(&link.deadline(Duration::from_secs(5))) {
-        Ok(said) if said.ok() => Probe::Works,
+        Ok(said) if said.ok() => LinkAttempt::Works,
         Ok(said) => failed_probe(&said.stderr),
-        Err(_) => Probe::Untried,
+        Err(_) => LinkAttempt::Untried,
     }
 }
 
-fn failed_probe(stderr: &str) -> Probe {
+fn failed_probe(stderr: &str) -> LinkAttempt {
     let words = stderr.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     if words.is_empty() || words.starts_with("unshare:") {
-        return Probe::Untried;
+        return LinkAttempt::Untried;
     }
-    Probe::Fails(words.trim_start_matches("RTNETLINK answers: ").trim_start_matches("Error: ").to_owned())
+    LinkAttempt::Fails(words.trim_start_matches("RTNETLINK answers: ").trim_start_matches("Error: ").to_owned())
 }
 
 /// Why modprobe wouldn't load a module that is there.
@@ -358,12 +362,12 @@ mod tests {
         assert_eq!(may_load("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(true));
         assert_eq!(may_load("CapEff:\t00000000a80425fb\n"), Some(false));
         assert_eq!(may_load(""), None);
-        assert_eq!(failed_probe("Error: Unknown device type.\n"), Probe::Fails("Unknown device type.".into()));
+        assert_eq!(failed_probe("Error: Unknown device type.\n"), LinkAttempt::Fails("Unknown device type.".into()));
         assert_eq!(
             failed_probe("RTNETLINK answers: Operation not supported\n"),
-            Probe::Fails("Operation not supported".into())
+            LinkAttempt::Fails("Operation not supported".into())
         );
-        assert_eq!(failed_probe("unshare: unshare failed: Operation not permitted\n"), Probe::Untried);
+        assert_eq!(failed_probe("unshare: unshare failed: Operation not permitted\n"), LinkAttempt::Untried);
     }
 
     #[test]

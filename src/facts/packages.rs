@@ -13,13 +13,13 @@ use super::{kernel, machine};
 use crate::distro::Distro;
 use crate::error::Result;
 use crate::host::{Cmd, Host};
-use dpkg::Status;
+use dpkg::DpkgRecord;
 use sources::LISTS;
 
 /// apt and dpkg.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Packages {
+pub struct PackageFacts {
     /// Whether apt-get and dpkg are there at all.
     pub apt: bool,
     /// apt's version, for features it lacks.
@@ -37,16 +37,16 @@ pub struct Packages {
     /// Whether dpkg was cut off in the middle of a run; apt then refuses to work.
     pub interrupted: bool,
     /// Where packages come from, in the order apt reads it; or apt's words about why it can't read it.
-    pub sources: Result<Vec<Source>, String>,
+    pub sources: Result<Vec<ListedSuite>, String>,
     /// The mirror the host's own configuration uses: the address of its first source of this release.
     pub mirror: Option<String>,
     /// Seconds since package lists were last fetched; `None` when there are none.
     pub lists_age: Option<u64>,
 }
 
-impl Default for Packages {
+impl Default for PackageFacts {
     fn default() -> Self {
-        Packages {
+        PackageFacts {
             apt: false,
             apt_version: String::new(),
             known: BTreeMap::new(),
@@ -61,7 +61,7 @@ impl Default for Packages {
     }
 }
 
-impl Packages {
+impl PackageFacts {
     /// Whether a package is installed.
     pub fn installed(&self, name: &str) -> bool {
         self.known.get(name).is_some_and(|p| p.installed.is_some())
@@ -76,7 +76,7 @@ impl Packages {
 /// One suite of one archive among apt's sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct ListedSuite {
     /// The archive's address, without a user or password that may stand in it.
     pub uri: String,
     /// The suite, `bookworm-updates`.
@@ -110,8 +110,8 @@ pub const LOCKS: [&str; 4] =
 pub const ASKING: Duration = Duration::from_secs(300);
 
 /// Reads this part of the facts, on a host that runs this kernel.
-pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> Packages {
-    let status = Status::read(host).unwrap_or_default();
+pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFacts {
+    let status = DpkgRecord::read(host).unwrap_or_default();
     let arch = machine::arch(host);
     let seen = |name: String| {
         let installed = status.version(&name).map(str::to_owned);
@@ -138,7 +138,7 @@ pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> Packages {
         ask(&mut known, &newest.values().map(String::as_str).collect::<Vec<_>>());
     }
     let lists_age = lists_age(host);
-    Packages {
+    PackageFacts {
         apt: host.has_program("apt-get") && host.has_program("dpkg"),
         apt_version: status.version("apt").unwrap_or_default().to_owned(),
         known,
@@ -241,7 +241,7 @@ fn complaint(stderr: &str) -> String {
 }
 
 /// The address the release itself comes from, so that its other suites can be asked for at the same place.
-fn mirror(sources: &[Source], distro: Option<&Distro>) -> Option<String> {
+fn mirror(sources: &[ListedSuite], distro: Option<&Distro>) -> Option<String> {
     let codename = &distro?.codename;
     sources.iter().find(|s| s.suite == *codename).map(|s| s.uri.clone())
 }
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn policy_knows_candidates_and_leaves_out_what_has_none() {
         let text = "wireguard-tools:\n  Installed: (none)\n  Candidate: 1.0.20210914-1+b1\n  Version table:\n     \
-                    1.0.20210914-1+b1 500\n        500 http://mirror.example/debian bookworm/main amd64 Packages\n\
+                    1.0.20210914-1+b1 500\n        500 http://mirror.example/debian bookworm/main amd64 PackageFacts\n\
                     wireguard-dkms:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n";
         let expected = BTreeMap::from([("wireguard-tools".to_owned(), "1.0.20210914-1+b1".to_owned())]);
         assert_eq!(policy(text), expected);

@@ -1,7 +1,7 @@
 //! Checks of: compose, and what it makes of this instance.
 
 use super::{Check, Context, Outcome};
-use crate::facts::Generation;
+use crate::compose::Generation;
 use crate::settings::StackKind;
 
 /// The rows, in the order they are reported.
@@ -66,7 +66,7 @@ fn compose(context: &Context) -> Outcome {
             format!("apt-get install {package}"),
         );
     };
-    let spelling = command.spelling();
+    let spelling = command.command_line();
     let found = format!("{spelling} {}", command.version);
     let engine = docker.daemon.as_ref().ok().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     match &stack.config {
@@ -108,7 +108,7 @@ fn mount_fresh(context: &Context) -> Outcome {
     if gateway.stale.is_empty() {
         return Outcome::pass("the running gateway sees the current files");
     }
-    let spelling = context.facts.stack.spelling();
+    let spelling = context.facts.stack.compose_command_line();
     Outcome::warn(
         format!("the running gateway sees an old copy of {}", gateway.stale.join(", ")),
         format!("cd {} && {spelling} up -d --no-deps --force-recreate gateway", context.settings.dir.display()),
@@ -126,7 +126,7 @@ fn gateway_address(context: &Context) -> Outcome {
     if address == format!("{set}/{prefix}") {
         return Outcome::pass(format!("{address}, as .env says"));
     }
-    let spelling = context.facts.stack.spelling();
+    let spelling = context.facts.stack.compose_command_line();
     Outcome::fail(
         format!("compose gives the gateway {address}, .env says {set}/{prefix}"),
         format!("cd {} && {spelling} config | grep GATEWAY_ADDRESS", context.settings.dir.display()),
@@ -136,7 +136,8 @@ fn gateway_address(context: &Context) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Container, Facts};
+    use crate::compose::GatewayContainer;
+    use crate::facts::Facts;
     use crate::preflight::{Finding, Verdict};
     use crate::settings::Settings;
 
@@ -189,8 +190,10 @@ mod tests {
     #[test]
     fn a_stale_mount_is_named_with_the_one_thing_that_helps() {
         let stale = |f: &mut Facts| {
-            f.stack.gateway =
-                Some(Container { stale: vec!["/srv/mitigator/vpn-public.conf".into()], ..Container::default() });
+            f.stack.gateway = Some(GatewayContainer {
+                stale: vec!["/srv/mitigator/vpn-public.conf".into()],
+                ..GatewayContainer::default()
+            });
         };
         assert_words(verdict("mount-fresh", stale), Verdict::Warn, "--force-recreate gateway");
     }

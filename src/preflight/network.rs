@@ -6,7 +6,7 @@ mod port;
 mod subnet;
 
 use super::{Check, Context, Outcome};
-use crate::facts::{PrivateFile, TextFile};
+use crate::facts::{PrivateConfFile, TextFile};
 use crate::message::Message;
 use crate::wireguard::{Peer, PeerList};
 
@@ -106,7 +106,7 @@ fn other_members(context: &Context) -> Vec<Peer> {
         lists.filter_map(|text| PeerList::parse(text).ok()).flat_map(|list| list.peers().cloned().collect::<Vec<_>>());
     // Our section is the one with our key, also when this run gives it another address.
     let own = match &context.facts.instance.private_conf {
-        PrivateFile::Present { public, .. } => Some(*public),
+        PrivateConfFile::Present { public, .. } => Some(*public),
         _ => None,
     };
     let settings = context.settings;

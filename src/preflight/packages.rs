@@ -173,7 +173,7 @@ fn apt_sources(context: &Context) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, Os, Package, Source, WireGuardSupport};
+    use crate::facts::{Facts, ListedSuite, Os, Package, WireGuardSupport};
     use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_source_without_lists_is_named() {
         let mut facts = Facts::healthy();
-        let dead = Source { uri: "http://mirror.example/debian".into(), suite: "dead".into(), fetched: false };
+        let dead = ListedSuite { uri: "http://mirror.example/debian".into(), suite: "dead".into(), fetched: false };
         facts.packages.sources.as_mut().unwrap().push(dead);
         let (verdict, text) = outcome("apt-sources", &facts);
         assert!(verdict == Warn && text.contains("mirror.example/debian dead"), "{text}");

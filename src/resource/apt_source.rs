@@ -127,7 +127,7 @@ impl fmt::Display for AptSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Source;
+    use crate::facts::ListedSuite;
 
     fn source() -> AptSource {
         AptSource {
@@ -163,7 +163,7 @@ mod tests {
         let wanted = |facts: &Facts| AptSource::wanted(facts, &distro, &Settings::default()).unwrap();
         assert_eq!(wanted(&facts).beside.len(), 2);
         let uri = format!("{}/", wanted(&facts).archive.unwrap());
-        facts.packages.sources = Ok(vec![Source { uri, suite: "buster".into(), fetched: true }]);
+        facts.packages.sources = Ok(vec![ListedSuite { uri, suite: "buster".into(), fetched: true }]);
         assert_eq!(wanted(&facts).beside, ["http://archive.debian.org/debian-security buster/updates"]);
     }
 

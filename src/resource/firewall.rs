@@ -176,7 +176,7 @@ impl fmt::Display for FirewallRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Resolved;
+    use crate::compose::ResolvedConfig;
 
     const PORTS: [u16; 2] = [4567, DATAPLANE_PORT];
 
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    fn resolved(facts: &mut Facts) -> &mut Resolved {
+    fn resolved(facts: &mut Facts) -> &mut ResolvedConfig {
         facts.stack.config.as_mut().unwrap().as_mut().unwrap()
     }
 

@@ -15,7 +15,7 @@ use super::{State, mismatch};
 use crate::error::{Error, Result};
 use crate::facts::kernel;
 use crate::facts::packages::candidates;
-use crate::facts::packages::dpkg::{Progress, Status};
+use crate::facts::packages::dpkg::{DpkgRecord, PackageStage};
 use crate::host::Host;
 use apt::Transaction;
 
@@ -47,7 +47,7 @@ impl Packages {
     /// Names every package that will be newly installed, so that a journal written before the installation knows what
     /// undo has to remove. Asks apt; fetches its lists first where it doesn't know a package.
     pub fn expand(&self, host: &mut Host) -> Result<Packages> {
-        let missing = self.missing(&Status::read(host)?);
+        let missing = self.missing(&DpkgRecord::read(host)?);
         if missing.is_empty() {
             return Ok(self.clone());
         }
@@ -69,7 +69,7 @@ impl Packages {
     /// As [`Packages::expand`], without touching anything: where apt's lists don't know the packages, what they would
     /// bring along stays unknown.
     pub fn preview(&self, host: &Host) -> Result<Packages> {
-        let missing = self.missing(&Status::read(host)?);
+        let missing = self.missing(&DpkgRecord::read(host)?);
         if missing.is_empty() || !host.is_live() || !unknown(host, &missing)?.is_empty() {
             return Ok(self.clone());
         }
@@ -78,7 +78,7 @@ impl Packages {
 
     /// `State::Packages` with the installed version of each; `None` for one that isn't completely installed.
     pub fn observe(&self, host: &Host) -> Result<State> {
-        let status = Status::read(host)?;
+        let status = DpkgRecord::read(host)?;
         let version = |name: &String| (name.clone(), status.version(name).map(str::to_owned));
         Ok(State::Packages(self.all().map(version).collect()))
     }
@@ -86,7 +86,7 @@ impl Packages {
     /// Installs those that have a version in `state` and are missing, removes those that have none and are there.
     pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
         let State::Packages(wanted) = state else { return Err(mismatch(self, state)) };
-        let status = Status::read(host)?;
+        let status = DpkgRecord::read(host)?;
         let install: Vec<&String> = self
             .all()
             .filter(|name| matches!(wanted.get(*name), Some(Some(_))) && status.version(name).is_none())
@@ -112,15 +112,15 @@ impl Packages {
         self.names.iter().chain(&self.brings)
     }
 
-    fn missing<'a>(&'a self, status: &Status) -> Vec<&'a str> {
+    fn missing<'a>(&'a self, status: &DpkgRecord) -> Vec<&'a str> {
         self.names.iter().map(String::as_str).filter(|name| status.version(name).is_none()).collect()
     }
 
     /// Whether there is anything of a package that removing it would have to take away.
-    fn is_there(&self, status: &Status, name: &String) -> bool {
+    fn is_there(&self, status: &DpkgRecord, name: &String) -> bool {
         match status.entry(name).map(|entry| entry.progress) {
-            None | Some(Progress::NotInstalled) => false,
-            Some(Progress::ConfigFiles) => !self.leftovers.contains(name),
+            None | Some(PackageStage::NotInstalled) => false,
+            Some(PackageStage::ConfigFiles) => !self.leftovers.contains(name),
             Some(_) => true,
         }
     }
@@ -128,8 +128,8 @@ impl Packages {
     fn simulated(&self, host: &Host, missing: &[&str]) -> Result<Packages> {
         let transaction = apt::simulate_install(host, missing)?;
         self.allow(&transaction)?;
-        let status = Status::read(host)?;
-        let left = |name: &String| status.entry(name).is_some_and(|entry| entry.progress == Progress::ConfigFiles);
+        let status = DpkgRecord::read(host)?;
+        let left = |name: &String| status.entry(name).is_some_and(|entry| entry.progress == PackageStage::ConfigFiles);
         let mut brings: BTreeSet<String> = transaction.new.into_keys().collect();
         brings.extend(self.brings.iter().cloned());
         brings.retain(|name| !self.names.contains(name));
@@ -171,7 +171,7 @@ impl Packages {
             apt::install(host, &names)?;
         }
         // An exit code of 0 is no proof.
-        let status = Status::read(host)?;
+        let status = DpkgRecord::read(host)?;
         if let Some(name) = names.iter().find(|name| status.version(name).is_none()) {
             let letters = status.entry(name).map_or("not there", |entry| entry.letters.as_str());
             return Err(Error::unexpected(format!("apt says it installed {name}, and dpkg says it is {letters}"))
@@ -214,7 +214,7 @@ impl Packages {
                 apt::remove(host, &names, purge)?;
             }
         }
-        let status = Status::read(host)?;
+        let status = DpkgRecord::read(host)?;
         match names.iter().find(|name| self.is_there(&status, name)) {
             None => Ok(()),
             Some(name) => Err(Error::unexpected(format!("apt says it removed {name}, and dpkg still knows it"))
@@ -289,7 +289,7 @@ mod tests {
         let State::Packages(seen) = packages.observe(&host).unwrap() else { panic!("another kind of state") };
         let versions: Vec<_> = seen.values().map(Option::as_deref).collect();
         assert_eq!(versions, [None, None, Some("2"), None]);
-        let status = Status::read(&host).unwrap();
+        let status = DpkgRecord::read(&host).unwrap();
         let there = |p: &Packages| p.names.iter().map(|n| p.is_there(&status, n)).collect::<Vec<_>>();
         assert_eq!(there(&packages), [true, true, true, false]);
         packages.leftovers = vec!["b".to_owned()];

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{State, mismatch};
+use crate::compose::{self, ComposeCommand};
 use crate::error::{Class, Error, Result};
-use crate::facts::{ComposeCommand, stack};
 use crate::host::Host;
 use crate::settings::Restart;
 
@@ -26,11 +26,11 @@ impl Stack {
     /// `Stopped`, `Outdated` or `Running`. Compared by compose's own hash of the configuration (FN-57) and by what the
     /// container sees at its mounts (FN-40); the content of the two `.conf` files is the tunnel's matter.
     pub fn observe(&self, host: &Host) -> Result<State> {
-        let (gateway, running) = stack::containers(host, &self.dir);
+        let (gateway, running) = compose::containers(host, &self.dir);
         let Some(gateway) = gateway.filter(|gateway| gateway.state == "running") else {
             return Ok(if running == 0 { State::Stopped } else { State::Outdated });
         };
-        let wanted = stack::config_hash(host, &self.compose, &self.dir)?;
+        let wanted = compose::config_hash(host, &self.compose, &self.dir)?;
         Ok(if gateway.config_hash == wanted && gateway.stale.is_empty() { State::Running } else { State::Outdated })
     }
 
@@ -43,7 +43,7 @@ impl Stack {
                 self.stays_up(host)
             }
             (State::Running | State::Outdated, _) => {
-                if stack::containers(host, &self.dir).1 > 0 {
+                if compose::containers(host, &self.dir).1 > 0 {
                     self.run(host, down)?;
                 }
                 self.run(host, self.compose.up(&self.dir))?;
@@ -66,7 +66,7 @@ impl Stack {
 
     /// Compose is content once a container has started, whatever becomes of it.
     fn stays_up(&self, host: &Host) -> Result<()> {
-        match stack::containers(host, &self.dir).0.map(|gateway| gateway.state) {
+        match compose::containers(host, &self.dir).0.map(|gateway| gateway.state) {
             Some(state) if state == "running" => Ok(()),
             state => Err(Error::new(
                 Class::Step,
@@ -77,7 +77,7 @@ impl Stack {
     }
 
     fn logs(&self) -> String {
-        format!("see: cd {} && {} logs gateway", self.dir.display(), self.compose.spelling())
+        format!("see: cd {} && {} logs gateway", self.dir.display(), self.compose.command_line())
     }
 
     /// Which outage a restart means, in the words of a question to the operator.
@@ -101,7 +101,7 @@ pub(super) fn restart_hint(dir: &std::path::Path, compose: &ComposeCommand) -> S
     format!(
         "only a new gateway container helps: cd {} && {} up -d --force-recreate --no-deps gateway",
         dir.display(),
-        compose.spelling()
+        compose.command_line()
     )
 }
 

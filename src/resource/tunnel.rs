@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::stack::stale_error;
 use super::{State, mismatch};
+use crate::compose::{self, ComposeCommand};
 use crate::error::{Error, Result};
-use crate::facts::{ComposeCommand, stack};
 use crate::host::Host;
 use crate::tunnel;
 use crate::wireguard::PeerList;
@@ -27,7 +27,7 @@ pub struct Tunnel {
 impl Tunnel {
     /// `Running` when the live peers are those of the file, `Outdated` when they aren't, `Stopped` without a gateway.
     pub fn observe(&self, host: &Host) -> Result<State> {
-        let (Some(gateway), _) = stack::containers(host, &self.dir) else { return Ok(State::Stopped) };
+        let (Some(gateway), _) = compose::containers(host, &self.dir) else { return Ok(State::Stopped) };
         let Some(live) = tunnel::observe(host, &gateway)? else { return Ok(State::Stopped) };
         let list = PeerList::read(host, &self.public_conf)?;
         let Some(list) = list else { return Ok(State::Outdated) };
@@ -46,12 +46,12 @@ impl Tunnel {
             State::Stopped => return Ok(()),
             other => return Err(mismatch(self, other)),
         }
-        let (gateway, _) = stack::containers(host, &self.dir);
+        let (gateway, _) = compose::containers(host, &self.dir);
         let gateway = gateway.ok_or_else(|| {
             Error::unexpected("the gateway doesn't run").hint(format!(
                 "see why: cd {} && {} logs gateway",
                 self.dir.display(),
-                self.compose.spelling()
+                self.compose.command_line()
             ))
         })?;
         if !gateway.stale.is_empty() {

@@ -14,7 +14,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::echo::{Echo, Packet};
 use super::way_to;
-use crate::facts::Container;
+use crate::compose::GatewayContainer;
 use crate::host::Host;
 use crate::report::MemberDocument;
 
@@ -48,7 +48,7 @@ const PAIRS: u32 = 6;
 /// The members to which the way is too narrow for the tunnel's own MTU, with the size in bytes of the largest packet that
 /// gets there and back. One that answers no echo request at all is not among them: nothing is known of it. Nor is anything
 /// known where a host doesn't let us measure, which is no failure of the tunnel.
-pub fn narrow_ways(host: &Host, gateway: &Container, members: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, u16> {
+pub fn narrow_ways(host: &Host, gateway: &GatewayContainer, members: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, u16> {
     let measured = host.inside(gateway.pid, || measure(members)).and_then(|measured| measured);
     measured.unwrap_or_else(|error| {
         tracing::warn!("the path MTU can't be measured: {error}");

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use self::guard::Guard;
 use self::look::{look, needs_whole_run, pending, plan_files};
 use super::protocol::{Failure, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey};
+use crate::compose::{self, GatewayContainer};
 use crate::converge::apply;
 use crate::converge::journal::Receipt;
 use crate::converge::plan::{Plan, Step};
@@ -25,7 +26,7 @@ use crate::converge::undo::{self, Fate};
 use crate::desired::{self, Supplies};
 use crate::distro::Distro;
 use crate::error::{Class, Context, Error, Result};
-use crate::facts::{Container, Facts, PrivateFile, stack};
+use crate::facts::{Facts, PrivateConfFile};
 use crate::gateway::image;
 use crate::host::{Host, Lock};
 use crate::preflight::{self, Finding, Verdict};
@@ -109,7 +110,7 @@ impl Session<'_> {
         let private = settings.dir.join("vpn-private.conf");
         self.host.recover(&private)?;
         let (facts, mut plan) = plan_files(self.host, settings)?;
-        if let PrivateFile::Present { public, .. } = facts.instance.private_conf {
+        if let PrivateConfFile::Present { public, .. } = facts.instance.private_conf {
             return Ok(public);
         }
         plan.steps.retain(|step| match &step.resource {
@@ -118,7 +119,7 @@ impl Session<'_> {
         });
         self.carry_out(&plan, settings)?;
         match Facts::of_files(self.host, settings).instance.private_conf {
-            PrivateFile::Present { public, .. } => Ok(public),
+            PrivateConfFile::Present { public, .. } => Ok(public),
             _ => Err(Error::unexpected(format!("{} isn't there", self.host.display(&private)))),
         }
     }
@@ -130,7 +131,7 @@ impl Session<'_> {
             return Ok(conflict);
         }
         let (_, files) = plan_files(self.host, &settings)?;
-        let gateway = stack::containers(self.host, &settings.dir).0;
+        let gateway = compose::containers(self.host, &settings.dir).0;
         let plan = if needs_whole_run(&settings, &pending(&files, &settings), gateway.as_ref()) {
             let (survey, plan) = plan_whole(self.host, settings.clone())?;
             match plan {
@@ -152,7 +153,7 @@ impl Session<'_> {
         if let Some(conflict) = self.conflict(settings, seen)? {
             return Ok(conflict);
         }
-        let gateway = stack::containers(self.host, &settings.dir).0;
+        let gateway = compose::containers(self.host, &settings.dir).0;
         let mut plan = keys::switch(self.host, settings)?;
         plan.steps.extend(reconfigure(self.host, settings, gateway.as_ref())?);
         self.change(&plan, settings, gateway, guard)
@@ -176,7 +177,7 @@ impl Session<'_> {
         &mut self,
         plan: &Plan,
         settings: &Settings,
-        gateway: Option<Container>,
+        gateway: Option<GatewayContainer>,
         patience: Duration,
     ) -> Result<Reply> {
         let live = gateway.map(|gateway| tunnel::observe(self.host, &gateway)).transpose()?.flatten();
@@ -211,7 +212,7 @@ impl Session<'_> {
         let start = Instant::now();
         let mut provocation = Provocation::new(PROVOKE_EVERY);
         loop {
-            let gateway = stack::containers(self.host, dir).0;
+            let gateway = compose::containers(self.host, dir).0;
             let live = gateway.as_ref().map(|gateway| tunnel::observe(self.host, gateway)).transpose()?.flatten();
             let before = self.received.get_or_insert_with(|| received(live.as_ref()));
             let probed = probed(live.as_ref(), members, before);
@@ -230,7 +231,7 @@ impl Session<'_> {
 
     /// Finds out how large a packet gets to those that answer.
     fn measure(&self, dir: &Path, probed: &mut [Probed]) {
-        let Some(gateway) = stack::containers(self.host, dir).0 else { return };
+        let Some(gateway) = compose::containers(self.host, dir).0 else { return };
         let answering: Vec<Ipv4Addr> = probed.iter().filter(|p| p.answers).map(|p| p.address).collect();
         let narrow = mtu::narrow_ways(self.host, &gateway, &answering);
         probed.iter_mut().for_each(|p| p.path_mtu = narrow.get(&p.address).copied());
@@ -298,9 +299,9 @@ fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Pla
 }
 
 /// The step that brings a changed file to the tunnel, without a restart (C2).
-fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&Container>) -> Result<Option<Step>> {
+fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&GatewayContainer>) -> Result<Option<Step>> {
     let Some(gateway) = gateway.filter(|_| settings.restart != Restart::None) else { return Ok(None) };
-    let compose = stack::command(host, gateway)
+    let compose = compose::command_for(host, gateway)
         .ok_or_else(|| Error::new(Class::Step, "there is no compose command").hint("mitigator-vpn explain compose"))?;
     let public_conf = settings.dir.join("vpn-public.conf");
     let resource = Resource::Tunnel(LiveTunnel { dir: settings.dir.clone(), public_conf, compose });

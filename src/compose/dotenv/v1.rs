@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// One `KEY=value` or bare `KEY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct Assignment {
     pub key: Vec<u8>,
     pub line: usize,
     /// Whole lines without the end of the last one.
@@ -32,8 +32,8 @@ pub(super) struct Value {
 }
 
 /// All entries, and the lines of the statements that can't be read.
-pub(super) fn entries(bytes: &[u8]) -> (Vec<Entry>, Vec<usize>) {
-    let mut reader = Reader { bytes, at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }, seen: 0, line: 1 };
+pub(super) fn entries(bytes: &[u8]) -> (Vec<Assignment>, Vec<usize>) {
+    let mut reader = Scanner { bytes, at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }, seen: 0, line: 1 };
     let (mut entries, mut malformed) = (Vec::new(), Vec::new());
     loop {
         let mut from = reader.at;
@@ -64,7 +64,7 @@ pub(super) fn entries(bytes: &[u8]) -> (Vec<Entry>, Vec<usize>) {
 
 struct Malformed;
 
-struct Reader<'b> {
+struct Scanner<'b> {
     bytes: &'b [u8],
     at: usize,
     /// Up to where line ends have been counted.
@@ -72,7 +72,7 @@ struct Reader<'b> {
     line: usize,
 }
 
-impl Reader<'_> {
+impl Scanner<'_> {
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -112,7 +112,7 @@ impl Reader<'_> {
     }
 
     /// Reads one statement; a comment is none.
-    fn statement(&mut self) -> Result<Option<Entry>, Malformed> {
+    fn statement(&mut self) -> Result<Option<Assignment>, Malformed> {
         let start = self.at;
         if self.bytes[self.at..].starts_with(b"export") {
             self.at += 6;
@@ -145,7 +145,7 @@ impl Reader<'_> {
             None => return Err(Malformed),
         }
         let span = start..end.max(line_end);
-        Ok(key.map(|key| Entry { key, line: 0, span, end: self.at, value, key_end }))
+        Ok(key.map(|key| Assignment { key, line: 0, span, end: self.at, value, key_end }))
     }
 
     fn key(&mut self) -> Result<Option<Vec<u8>>, Malformed> {

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 /// Why v2 refuses the file, and on which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub line: usize,
     pub reason: &'static str,
 }
 
 /// All values, before variables in them are replaced.
-pub(super) fn values(text: &str) -> Result<HashMap<String, String>, Refusal> {
+pub(super) fn values(text: &str) -> Result<HashMap<String, String>, Rejection> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut values = HashMap::new();
     let mut rest = text;
@@ -26,7 +26,7 @@ pub(super) fn values(text: &str) -> Result<HashMap<String, String>, Refusal> {
             return Ok(values);
         }
         let line = 1 + text[..text.len() - rest.len()].matches('\n').count();
-        let refuse = |reason| Refusal { line, reason };
+        let refuse = |reason| Rejection { line, reason };
         let (key, inherited, after) = key(rest).map_err(refuse)?;
         rest = after;
         if !inherited {

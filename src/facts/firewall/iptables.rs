@@ -1,8 +1,8 @@
 //! Reads what `iptables-save` prints. A rule of ours is recognised here, by its comment, and nowhere else: the `-C` of
 //! iptables 1.8.2-nft (Debian 10) doesn't see rules that are there (FN-24).
 
-use super::ruleset::{Fit, Rule, Ruleset, Verdict};
-use super::{Packet, TAG};
+use super::ruleset::{Fit, Rule, RuleAction, Ruleset};
+use super::{TAG, VpnPacket};
 
 /// The chain that incoming packets go through.
 pub const INPUT: &str = "INPUT";
@@ -56,7 +56,7 @@ pub fn chains(save: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What the filter table does to one kind of packet, rules of ours left out.
-pub fn ruleset(save: &str, packet: Packet) -> Ruleset {
+pub fn ruleset(save: &str, packet: VpnPacket) -> Ruleset {
     let mut ruleset = Ruleset::default();
     for line in filter_table(save).filter_map(|line| line.strip_prefix(':')) {
         let mut fields = line.split(' ');
@@ -101,7 +101,7 @@ fn words(line: &str) -> Vec<String> {
 const KNOWN_MATCHES: &[&str] = &["tcp", "udp", "comment", "conntrack", "state", "multiport", "addrtype", "pkttype"];
 
 /// What one rule does; `None` for one that decides nothing.
-fn estimate(words: &[String], packet: Packet, is_chain: impl Fn(&str) -> bool) -> Option<Rule> {
+fn estimate(words: &[String], packet: VpnPacket, is_chain: impl Fn(&str) -> bool) -> Option<Rule> {
     let mut fit = Fit::All;
     let mut negated = false;
     // A match named by `-m` whose options haven't come yet.
@@ -123,11 +123,11 @@ fn estimate(words: &[String], packet: Packet, is_chain: impl Fn(&str) -> bool) -
             }
             "-j" | "-g" => {
                 let verdict = match (option.as_str(), value) {
-                    (_, "ACCEPT") => Verdict::Accept,
-                    (_, "DROP" | "REJECT") => Verdict::Drop,
-                    (_, "RETURN") => Verdict::Return,
-                    ("-g", chain) => Verdict::Goto(chain.to_owned()),
-                    (_, chain) if is_chain(chain) => Verdict::Jump(chain.to_owned()),
+                    (_, "ACCEPT") => RuleAction::Accept,
+                    (_, "DROP" | "REJECT") => RuleAction::Drop,
+                    (_, "RETURN") => RuleAction::Return,
+                    ("-g", chain) => RuleAction::Goto(chain.to_owned()),
+                    (_, chain) if is_chain(chain) => RuleAction::Jump(chain.to_owned()),
                     _ => return None,
                 };
                 let fit = if unknown_match { fit.min(Fit::Some) } else { fit };
@@ -179,7 +179,7 @@ pub(super) fn has_port(range: &str, separator: char, port: u16) -> bool {
 mod tests {
     use super::*;
 
-    const PACKET: Packet = Packet { port: 4567, ipv6: false, forwarded: false };
+    const PACKET: VpnPacket = VpnPacket { port: 4567, ipv6: false, forwarded: false };
 
     fn drops(policy: &str, rules: &[&str]) -> bool {
         let save = format!(

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ruleset::{Chain, Fit, Rule, Ruleset, Verdict};
-use super::{Packet, TAG};
+use super::ruleset::{Chain, Fit, Rule, RuleAction, Ruleset};
+use super::{TAG, VpnPacket};
 use crate::error::{Context, Result};
 
 /// All chains and rules.
@@ -15,7 +15,7 @@ pub struct Listing {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct NftOutput {
     nftables: Vec<Item>,
 }
 
@@ -66,7 +66,7 @@ impl RuleItem {
 impl Listing {
     /// Parses nft's JSON.
     pub fn parse(json: &str) -> Result<Self> {
-        let document: Document = serde_json::from_str(json).context("the answer of 'nft --json list ruleset'")?;
+        let document: NftOutput = serde_json::from_str(json).context("the answer of 'nft --json list ruleset'")?;
         let mut listing = Listing::default();
         for item in document.nftables {
             listing.chains.extend(item.chain);
@@ -92,7 +92,7 @@ impl Listing {
     }
 
     /// What the rules do to one kind of packet, rules of ours left out.
-    pub fn ruleset(&self, packet: Packet) -> Ruleset {
+    pub fn ruleset(&self, packet: VpnPacket) -> Ruleset {
         let mut ruleset = Ruleset::default();
         for chain in &self.chains {
             ruleset.chains.insert(chain.place(), Chain { drops: chain.policy == "drop", rules: Vec::new() });
@@ -125,7 +125,7 @@ fn is_native(expression: &Value) -> bool {
 }
 
 /// What one rule does: nothing, one thing, or with a verdict map one thing per element.
-fn estimates(expressions: &[Value], packet: Packet, target: &dyn Fn(&str) -> String) -> Vec<Rule> {
+fn estimates(expressions: &[Value], packet: VpnPacket, target: &dyn Fn(&str) -> String) -> Vec<Rule> {
     let mut fit = Fit::All;
     let mut rules = Vec::new();
     for expression in expressions {
@@ -147,20 +147,20 @@ fn estimates(expressions: &[Value], packet: Packet, target: &dyn Fn(&str) -> Str
     rules
 }
 
-fn verdict(expression: &Value, target: &dyn Fn(&str) -> String) -> Option<Verdict> {
+fn verdict(expression: &Value, target: &dyn Fn(&str) -> String) -> Option<RuleAction> {
     let (kind, body) = expression.as_object()?.iter().next()?;
     let chain = || body["target"].as_str().map(target);
     Some(match kind.as_str() {
-        "accept" => Verdict::Accept,
-        "drop" | "reject" => Verdict::Drop,
-        "return" => Verdict::Return,
-        "jump" => Verdict::Jump(chain()?),
-        "goto" => Verdict::Goto(chain()?),
+        "accept" => RuleAction::Accept,
+        "drop" | "reject" => RuleAction::Drop,
+        "return" => RuleAction::Return,
+        "jump" => RuleAction::Jump(chain()?),
+        "goto" => RuleAction::Goto(chain()?),
         _ => return None,
     })
 }
 
-fn fit_of_match(body: &Value, packet: Packet) -> Fit {
+fn fit_of_match(body: &Value, packet: VpnPacket) -> Fit {
     let (left, right) = (&body["left"], &body["right"]);
     let port = u64::from(packet.port);
     match body["op"].as_str().unwrap_or_default() {
@@ -178,7 +178,7 @@ fn fit_of_match(body: &Value, packet: Packet) -> Fit {
 }
 
 /// The port the packet was sent to; what it is after Docker has translated it, this program doesn't know.
-fn is_our_port(left: &Value, packet: Packet) -> bool {
+fn is_our_port(left: &Value, packet: VpnPacket) -> bool {
     if packet.forwarded {
         let ct = &left["ct"];
         return ct["key"] == "proto-dst" && ct["dir"] == "original";
@@ -188,7 +188,7 @@ fn is_our_port(left: &Value, packet: Packet) -> bool {
 }
 
 /// How many of the packets have `right` at `left`.
-fn fit_of(left: &Value, right: &Value, packet: Packet) -> Fit {
+fn fit_of(left: &Value, right: &Value, packet: VpnPacket) -> Fit {
     let among = |names: &[&str]| match contains(right, &|v| names.iter().any(|name| v == name), None) {
         Some(found) => Fit::exactly(found),
         None => Fit::Some,
@@ -290,7 +290,7 @@ mod tests {
                              "hook": "input", "prio": 0, "policy": "{policy}"}}}},
                 {{"rule": {{"family": "inet", "table": "filter", "chain": "input", "handle": 5, "expr": {expressions}}}}}]}}"#
         );
-        Listing::parse(&json).unwrap().ruleset(Packet::to(4567, ipv6)).drops(INPUT)
+        Listing::parse(&json).unwrap().ruleset(VpnPacket::to(4567, ipv6)).drops(INPUT)
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
                 {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 4567}},
                 {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}}]}"#;
         let listing = Listing::parse(json).unwrap();
-        assert!(!listing.ruleset(Packet::to(4567, false)).drops("ip t in"));
+        assert!(!listing.ruleset(VpnPacket::to(4567, false)).drops("ip t in"));
         assert_eq!(listing.ours("ip t in", 4567), [9]);
         assert!(listing.ours("ip t in", 4568).is_empty());
         assert_eq!(listing.base_chains("input"), ["ip t in"]);

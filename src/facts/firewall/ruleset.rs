@@ -44,7 +44,7 @@ impl Not for Fit {
 
 /// What a rule does with a packet that it fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RuleAction {
     /// Lets it in.
     Accept,
     /// Drops or rejects it.
@@ -63,7 +63,7 @@ pub struct Rule {
     /// Which packets.
     pub fit: Fit,
     /// What happens to them.
-    pub verdict: Verdict,
+    pub verdict: RuleAction,
 }
 
 /// A chain of rules.
@@ -89,26 +89,28 @@ impl Ruleset {
     /// Whether a packet that enters at this base chain is dropped.
     pub fn drops(&self, base: &str) -> bool {
         match self.walk(base, 0) {
-            Some(decided) => decided == Verdict::Drop,
+            Some(decided) => decided == RuleAction::Drop,
             None => self.chains.get(base).is_some_and(|chain| chain.drops),
         }
     }
 
     /// Accept, drop, or undecided.
-    fn walk(&self, chain: &str, depth: usize) -> Option<Verdict> {
+    fn walk(&self, chain: &str, depth: usize) -> Option<RuleAction> {
         if depth > DEEPEST {
             return None;
         }
         for Rule { fit, verdict } in &self.chains.get(chain)?.rules {
             let inner = match verdict {
-                Verdict::Jump(target) | Verdict::Goto(target) if *fit != Fit::None => self.walk(target, depth + 1),
+                RuleAction::Jump(target) | RuleAction::Goto(target) if *fit != Fit::None => {
+                    self.walk(target, depth + 1)
+                }
                 other => Some(other.clone()),
             };
             match (inner, *fit) {
-                (Some(Verdict::Accept), Fit::All) => return Some(Verdict::Accept),
-                (Some(Verdict::Drop), Fit::All | Fit::Most) => return Some(Verdict::Drop),
-                (Some(Verdict::Return), Fit::All) => return None,
-                (None, Fit::All) if matches!(verdict, Verdict::Goto(_)) => return None,
+                (Some(RuleAction::Accept), Fit::All) => return Some(RuleAction::Accept),
+                (Some(RuleAction::Drop), Fit::All | Fit::Most) => return Some(RuleAction::Drop),
+                (Some(RuleAction::Return), Fit::All) => return None,
+                (None, Fit::All) if matches!(verdict, RuleAction::Goto(_)) => return None,
                 _ => {}
             }
         }
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
 
     /// Name, policy, rules.
-    type ChainOf<'a> = (&'a str, bool, &'a [(Fit, Verdict)]);
+    type ChainOf<'a> = (&'a str, bool, &'a [(Fit, RuleAction)]);
 
     fn ruleset(chains: &[ChainOf]) -> Ruleset {
         let chain = |&(name, drops, rules): &ChainOf| {
@@ -133,48 +135,48 @@ mod tests {
 
     #[test]
     fn the_policy_decides_when_no_rule_does() {
-        assert!(ruleset(&[("in", true, &[(Fit::None, Verdict::Accept)])]).drops("in"));
-        assert!(!ruleset(&[("in", false, &[(Fit::None, Verdict::Drop)])]).drops("in"));
+        assert!(ruleset(&[("in", true, &[(Fit::None, RuleAction::Accept)])]).drops("in"));
+        assert!(!ruleset(&[("in", false, &[(Fit::None, RuleAction::Drop)])]).drops("in"));
         assert!(!ruleset(&[]).drops("in"));
     }
 
     #[test]
     fn an_exception_for_some_is_no_way_in_and_a_ban_of_some_no_obstacle() {
-        assert!(ruleset(&[("in", true, &[(Fit::Some, Verdict::Accept)])]).drops("in"));
-        assert!(ruleset(&[("in", true, &[(Fit::Most, Verdict::Accept)])]).drops("in"));
-        assert!(!ruleset(&[("in", false, &[(Fit::Some, Verdict::Drop)])]).drops("in"));
-        assert!(ruleset(&[("in", false, &[(Fit::Most, Verdict::Drop)])]).drops("in"));
+        assert!(ruleset(&[("in", true, &[(Fit::Some, RuleAction::Accept)])]).drops("in"));
+        assert!(ruleset(&[("in", true, &[(Fit::Most, RuleAction::Accept)])]).drops("in"));
+        assert!(!ruleset(&[("in", false, &[(Fit::Some, RuleAction::Drop)])]).drops("in"));
+        assert!(ruleset(&[("in", false, &[(Fit::Most, RuleAction::Drop)])]).drops("in"));
     }
 
     #[test]
     fn order_matters() {
-        let accept_first = [(Fit::All, Verdict::Accept), (Fit::All, Verdict::Drop)];
+        let accept_first = [(Fit::All, RuleAction::Accept), (Fit::All, RuleAction::Drop)];
         assert!(!ruleset(&[("in", true, &accept_first)]).drops("in"));
-        let drop_first = [(Fit::All, Verdict::Drop), (Fit::All, Verdict::Accept)];
+        let drop_first = [(Fit::All, RuleAction::Drop), (Fit::All, RuleAction::Accept)];
         assert!(ruleset(&[("in", false, &drop_first)]).drops("in"));
     }
 
     #[test]
     fn jumps_come_back_gotos_do_not() {
         let empty: ChainOf = ("sub", false, &[]);
-        let jump = [(Fit::All, Verdict::Jump("sub".into())), (Fit::All, Verdict::Drop)];
+        let jump = [(Fit::All, RuleAction::Jump("sub".into())), (Fit::All, RuleAction::Drop)];
         assert!(ruleset(&[("in", false, &jump), empty]).drops("in"));
-        let goto = [(Fit::All, Verdict::Goto("sub".into())), (Fit::All, Verdict::Drop)];
+        let goto = [(Fit::All, RuleAction::Goto("sub".into())), (Fit::All, RuleAction::Drop)];
         assert!(!ruleset(&[("in", false, &goto), empty]).drops("in"));
-        let returns: ChainOf = ("sub", false, &[(Fit::All, Verdict::Return), (Fit::All, Verdict::Accept)]);
+        let returns: ChainOf = ("sub", false, &[(Fit::All, RuleAction::Return), (Fit::All, RuleAction::Accept)]);
         assert!(ruleset(&[("in", false, &jump), returns]).drops("in"));
     }
 
     #[test]
     fn what_a_chain_accepts_counts_only_for_those_that_get_there() {
-        let accepts: ChainOf = ("sub", false, &[(Fit::All, Verdict::Accept)]);
-        assert!(ruleset(&[("in", true, &[(Fit::Some, Verdict::Jump("sub".into()))]), accepts]).drops("in"));
-        assert!(!ruleset(&[("in", true, &[(Fit::All, Verdict::Jump("sub".into()))]), accepts]).drops("in"));
+        let accepts: ChainOf = ("sub", false, &[(Fit::All, RuleAction::Accept)]);
+        assert!(ruleset(&[("in", true, &[(Fit::Some, RuleAction::Jump("sub".into()))]), accepts]).drops("in"));
+        assert!(!ruleset(&[("in", true, &[(Fit::All, RuleAction::Jump("sub".into()))]), accepts]).drops("in"));
     }
 
     #[test]
     fn chains_that_lead_to_each_other_end() {
-        let circle = [(Fit::All, Verdict::Jump("in".into()))];
+        let circle = [(Fit::All, RuleAction::Jump("in".into()))];
         assert!(!ruleset(&[("in", false, &circle)]).drops("in"));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::ruleset::{Chain, Fit, Rule, Ruleset, Verdict};
-use super::{Packet, TAG, iptables};
+use super::ruleset::{Chain, Fit, Rule, RuleAction, Ruleset};
+use super::{TAG, VpnPacket, iptables};
 use crate::host::Host;
 
 /// The rules of one family.
@@ -38,7 +38,7 @@ fn setting(host: &Host, path: &str, name: &str) -> Option<String> {
 }
 
 /// What ufw's rules do to one kind of packet, ours left out; the answer is that of the chain `user`.
-pub fn ruleset(rules: &str, packet: Packet, drops_by_default: bool) -> Ruleset {
+pub fn ruleset(rules: &str, packet: VpnPacket, drops_by_default: bool) -> Ruleset {
     let rules = tuples(rules).filter(|t| !t.is_ours(packet.port)).filter_map(|t| t.estimate(packet.port)).collect();
     Ruleset { chains: [("user".to_owned(), Chain { drops: drops_by_default, rules })].into() }
 }
@@ -90,8 +90,8 @@ impl Tuple<'_> {
 
     fn estimate(&self, port: u16) -> Option<Rule> {
         let verdict = match self.action {
-            "allow" | "allow_log" | "allow_log-all" => Verdict::Accept,
-            action if action.starts_with("deny") || action.starts_with("reject") => Verdict::Drop,
+            "allow" | "allow_log" | "allow_log-all" => RuleAction::Accept,
+            action if action.starts_with("deny") || action.starts_with("reject") => RuleAction::Drop,
             // `limit` lets in at a rate only, `route:` is about forwarding.
             _ => return None,
         };
@@ -117,7 +117,7 @@ mod tests {
     const OURS: &str = "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=6d6974696761746f722d76706e\n";
 
     fn drops(rules: &str) -> bool {
-        ruleset(rules, Packet::to(4567, false), true).drops("user")
+        ruleset(rules, VpnPacket::to(4567, false), true).drops("user")
     }
 
     #[test]

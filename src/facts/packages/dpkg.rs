@@ -13,7 +13,7 @@ const JOURNAL: &str = "/var/lib/dpkg/updates";
 
 /// How far dpkg has got with a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Progress {
+pub enum PackageStage {
     /// Nothing of it is there.
     NotInstalled,
     /// Removed; its configuration files are left.
@@ -30,36 +30,39 @@ pub enum Progress {
 
 /// One package of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct RecordedPackage {
     /// Its name.
     pub name: String,
     /// Its version.
     pub version: String,
     /// How far it is.
-    pub progress: Progress,
+    pub progress: PackageStage,
     /// The two or three letters `dpkg -l` shows: `ii`, `iF`, `iHR`.
     pub letters: String,
 }
 
-impl Entry {
+impl RecordedPackage {
     /// Whether dpkg has left it half way.
     pub fn broken(&self) -> bool {
         self.letters.ends_with('R')
-            || matches!(self.progress, Progress::HalfInstalled | Progress::Unpacked | Progress::HalfConfigured)
+            || matches!(
+                self.progress,
+                PackageStage::HalfInstalled | PackageStage::Unpacked | PackageStage::HalfConfigured
+            )
     }
 }
 
 /// All that dpkg has a record of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    entries: Vec<Entry>,
+pub struct DpkgRecord {
+    entries: Vec<RecordedPackage>,
     /// Whether a run of dpkg was cut off; apt refuses to work then.
     pub interrupted: bool,
 }
 
-impl Status {
+impl DpkgRecord {
     /// Reads the record; an empty one where there is no dpkg.
-    pub fn read(host: &Host) -> Result<Status> {
+    pub fn read(host: &Host) -> Result<DpkgRecord> {
         let text = host.read_database(Path::new("/var/lib/dpkg/status"), LIMIT)?.unwrap_or_default();
         let mut entries = parse(&text);
         // While dpkg works, its journal stands here in files named by numbers, a package each; afterwards there is none.
@@ -73,43 +76,43 @@ impl Status {
                 entries.push(newer);
             }
         }
-        Ok(Status { entries, interrupted })
+        Ok(DpkgRecord { entries, interrupted })
     }
 
     /// The package of this name. Where several architectures have one, the one that is furthest.
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
+    pub fn entry(&self, name: &str) -> Option<&RecordedPackage> {
         self.entries.iter().filter(|e| e.name == name).max_by_key(|e| e.progress)
     }
 
     /// The version of a package that is installed and configured.
     pub fn version(&self, name: &str) -> Option<&str> {
-        self.entry(name).filter(|e| e.progress == Progress::Installed).map(|e| e.version.as_str())
+        self.entry(name).filter(|e| e.progress == PackageStage::Installed).map(|e| e.version.as_str())
     }
 
     /// Packages that dpkg has left half way.
-    pub fn broken(&self) -> impl Iterator<Item = &Entry> {
+    pub fn broken(&self) -> impl Iterator<Item = &RecordedPackage> {
         self.entries.iter().filter(|e| e.broken())
     }
 }
 
-fn parse(text: &str) -> Vec<Entry> {
+fn parse(text: &str) -> Vec<RecordedPackage> {
     text.split("\n\n").filter_map(stanza).collect()
 }
 
-fn stanza(text: &str) -> Option<Entry> {
+fn stanza(text: &str) -> Option<RecordedPackage> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let status = field("Status:")?;
     let [want, flag, progress] = status.split_whitespace().collect::<Vec<_>>()[..] else { return None };
     let (progress, letter) = match progress {
-        "not-installed" => (Progress::NotInstalled, 'n'),
-        "config-files" => (Progress::ConfigFiles, 'c'),
-        "half-installed" => (Progress::HalfInstalled, 'H'),
-        "unpacked" => (Progress::Unpacked, 'U'),
-        "half-configured" => (Progress::HalfConfigured, 'F'),
+        "not-installed" => (PackageStage::NotInstalled, 'n'),
+        "config-files" => (PackageStage::ConfigFiles, 'c'),
+        "half-installed" => (PackageStage::HalfInstalled, 'H'),
+        "unpacked" => (PackageStage::Unpacked, 'U'),
+        "half-configured" => (PackageStage::HalfConfigured, 'F'),
         // Work another package has left to it, which the next run of dpkg does.
-        "triggers-awaited" => (Progress::Installed, 'W'),
-        "triggers-pending" => (Progress::Installed, 't'),
-        _ => (Progress::Installed, 'i'),
+        "triggers-awaited" => (PackageStage::Installed, 'W'),
+        "triggers-pending" => (PackageStage::Installed, 't'),
+        _ => (PackageStage::Installed, 'i'),
     };
     let want = match want {
         "install" => 'i',
@@ -119,7 +122,7 @@ fn stanza(text: &str) -> Option<Entry> {
         _ => 'u',
     };
     let reinstall = if flag == "reinstreq" { "R" } else { "" };
-    Some(Entry {
+    Some(RecordedPackage {
         name: field("Package:")?.to_owned(),
         version: field("Version:").unwrap_or_default().to_owned(),
         progress,
@@ -166,8 +169,8 @@ Status: install ok triggers-pending
 Version: 2.11
 ";
 
-    fn status() -> Status {
-        Status { entries: parse(STATUS), interrupted: false }
+    fn status() -> DpkgRecord {
+        DpkgRecord { entries: parse(STATUS), interrupted: false }
     }
 
     #[test]
@@ -179,7 +182,7 @@ Version: 2.11
         for name in ["wireguard-dkms", "dkms", "torn", "unheard-of"] {
             assert_eq!(status.version(name), None, "{name}");
         }
-        assert_eq!(status.entry("dkms").unwrap().progress, Progress::ConfigFiles);
+        assert_eq!(status.entry("dkms").unwrap().progress, PackageStage::ConfigFiles);
     }
 
     #[test]
@@ -196,9 +199,9 @@ Version: 2.11
         let updates = dir.path().join("var/lib/dpkg/updates");
         std::fs::create_dir_all(&updates).unwrap();
         std::fs::write(updates.join("tmp.i"), "").unwrap();
-        assert_eq!(Status::read(&host).unwrap(), Status::default());
+        assert_eq!(DpkgRecord::read(&host).unwrap(), DpkgRecord::default());
         std::fs::write(updates.join("0001"), "").unwrap();
-        assert!(Status::read(&host).unwrap().interrupted);
+        assert!(DpkgRecord::read(&host).unwrap().interrupted);
     }
 
     #[test]
@@ -211,7 +214,7 @@ Version: 2.11
         let entry = |progress: &str| format!("Package: wireguard-tools\nStatus: install {progress}\nVersion: 2\n");
         std::fs::write(updates.join("0000"), entry("reinstreq half-installed")).unwrap();
         std::fs::write(updates.join("0001"), entry("ok unpacked")).unwrap();
-        let status = Status::read(&host).unwrap();
+        let status = DpkgRecord::read(&host).unwrap();
         let letters = |name: &str| status.entry(name).map(|entry| entry.letters.clone());
         assert_eq!(letters("wireguard-tools").as_deref(), Some("iU"));
         assert_eq!(letters("man-db").as_deref(), Some("it"));

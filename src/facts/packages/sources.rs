@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::facts::Source;
+use crate::facts::ListedSuite;
 use crate::host::Host;
 
 /// Where apt keeps what it has fetched.
 pub(super) const LISTS: &str = "/var/lib/apt/lists";
 
 /// Every suite of binary packages among the host's sources, in apt's order.
-pub fn gather(host: &Host) -> Vec<Source> {
+pub fn gather(host: &Host) -> Vec<ListedSuite> {
     let lists = host.list(Path::new(LISTS));
     let mut found = Vec::new();
     for path in files(host) {
@@ -24,7 +24,7 @@ pub fn gather(host: &Host) -> Vec<Source> {
         .map(|(uri, suite)| {
             let prefix = list_prefix(&uri, &suite);
             let fetched = prefix.is_none_or(|prefix| lists.iter().any(|name| name.starts_with(&prefix)));
-            Source { uri: without_user(&uri), suite, fetched }
+            ListedSuite { uri: without_user(&uri), suite, fetched }
         })
         .collect()
 }
@@ -174,7 +174,7 @@ mod tests {
         write("etc/apt/sources.list.d/b.sources", "Types: deb\nURIs: http://mirror.example/debian\nSuites: dead\n");
         write("etc/apt/sources.list.d/c.list.save", "deb http://old.example/ x main\n");
         write("var/lib/apt/lists/mirror.example_debian_dists_buster_InRelease", "");
-        let source = |uri: &str, suite: &str, fetched| Source { uri: uri.into(), suite: suite.into(), fetched };
+        let source = |uri: &str, suite: &str, fetched| ListedSuite { uri: uri.into(), suite: suite.into(), fetched };
         assert_eq!(
             gather(&Host::at(dir.path()).unwrap()),
             [

@@ -3,7 +3,7 @@
 use super::super::{Context, Outcome};
 use super::worst;
 use crate::compose::{self, split_compose_file};
-use crate::facts::{PrivateFile, TextFile};
+use crate::facts::{PrivateConfFile, TextFile};
 use crate::settings::StackKind;
 
 pub(super) fn instance_writable(context: &Context) -> Outcome {
@@ -50,19 +50,19 @@ pub(super) fn conf_is_file(context: &Context) -> Outcome {
         let hint = format!("mitigator-vpn peers check {dir}/vpn-public.conf");
         unusable("vpn-public.conf", reason, *directory, hint);
     }
-    if let PrivateFile::Unusable { reason, directory } = &instance.private_conf {
+    if let PrivateConfFile::Unusable { reason, directory } = &instance.private_conf {
         unusable("vpn-private.conf", reason, *directory, "mitigator-vpn explain conf-is-file".into());
     }
     if let TextFile::Unusable { reason, directory } = &instance.overlay {
         unusable(compose::OVERLAY_NAME, reason, *directory, format!("ls -l {dir}/{}", compose::OVERLAY_NAME));
     }
-    if let PrivateFile::Present { mode, .. } = &instance.private_conf
+    if let PrivateConfFile::Present { mode, .. } = &instance.private_conf
         && mode & 0o077 != 0
     {
         let detail = format!("others than its owner may read vpn-private.conf (mode {mode:03o})");
         findings.push(Outcome::warn(detail, format!("chmod 600 {dir}/vpn-private.conf")));
     }
-    let here = matches!(instance.private_conf, PrivateFile::Present { .. });
+    let here = matches!(instance.private_conf, PrivateConfFile::Present { .. });
     worst(findings, if here { "they can" } else { "no private key here yet" })
 }
 
@@ -116,8 +116,9 @@ pub(super) fn compose_files(context: &Context) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compose::Generation;
     use crate::compose::dotenv::Oddity;
-    use crate::facts::{Facts, Generation};
+    use crate::facts::Facts;
     use crate::preflight::Verdict::{Fail, Pass, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
@@ -169,8 +170,10 @@ mod tests {
     fn directories_and_unreadable_files_fail_all_at_once() {
         let mut facts = Facts::healthy();
         facts.instance.public_conf = unusable("", true);
-        facts.instance.private_conf =
-            PrivateFile::Unusable { reason: "vpn-private.conf: line 1: no PrivateKey in it".into(), directory: false };
+        facts.instance.private_conf = PrivateConfFile::Unusable {
+            reason: "vpn-private.conf: line 1: no PrivateKey in it".into(),
+            directory: false,
+        };
         facts.instance.overlay = unusable("not UTF-8", false);
         let (verdict, text) = outcome("conf-is-file", &facts);
         assert_eq!(verdict, Fail);
@@ -184,7 +187,8 @@ mod tests {
         let mut facts = Facts::healthy();
         let mut private = |mode| {
             let public = PublicKey::from_bytes([7; 32]);
-            facts.instance.private_conf = PrivateFile::Present { public, port: None, mode, template: String::new() };
+            facts.instance.private_conf =
+                PrivateConfFile::Present { public, port: None, mode, template: String::new() };
             outcome("conf-is-file", &facts)
         };
         assert_eq!(private(0o400).0, Pass);

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::super::{Context, Outcome};
 use super::worst;
-use crate::facts::{PrivateFile, TextFile};
+use crate::facts::{PrivateConfFile, TextFile};
 use crate::wireguard::{Network, Peer, PeerList, Problem, PublicKey};
 
 /// The lists to compare with, each with the words for it and the name it has in a command.
@@ -54,7 +54,7 @@ fn refused(problems: &[Problem]) -> Outcome {
 
 fn own_key(context: &Context) -> Option<PublicKey> {
     match &context.facts.instance.private_conf {
-        PrivateFile::Present { public, .. } => Some(*public),
+        PrivateConfFile::Present { public, .. } => Some(*public),
         _ => None,
     }
 }
@@ -206,9 +206,9 @@ fn taken(context: &Context, peer: &Peer, file: &str) -> Option<Outcome> {
 
 pub(super) fn key_pair(context: &Context) -> Outcome {
     let key = match &context.facts.instance.private_conf {
-        PrivateFile::Absent => return Outcome::pass("no key yet; it will be made here"),
-        PrivateFile::Unusable { .. } => return Outcome::unknown("vpn-private.conf can't be read"),
-        PrivateFile::Present { public, .. } => *public,
+        PrivateConfFile::Absent => return Outcome::pass("no key yet; it will be made here"),
+        PrivateConfFile::Unusable { .. } => return Outcome::unknown("vpn-private.conf can't be read"),
+        PrivateConfFile::Present { public, .. } => *public,
     };
     let Some(address) = context.settings.vpn_address else { return Outcome::unknown("no --vpn-address to judge") };
     let lists = Lists::of(context);
@@ -291,7 +291,7 @@ mod tests {
             if let Some(n) = own {
                 let public = key(n);
                 facts.instance.private_conf =
-                    PrivateFile::Present { public, port: Some(4567), mode: 0o600, template: String::new() };
+                    PrivateConfFile::Present { public, port: Some(4567), mode: 0o600, template: String::new() };
             }
             if !here.is_empty() {
                 facts.instance.public_conf = TextFile::Text(list(here.to_vec()));
@@ -441,7 +441,7 @@ mod tests {
         let mut case = Case::new(None, &[]);
         let public = SAMPLE.parse().unwrap();
         case.facts.instance.private_conf =
-            PrivateFile::Present { public, port: None, mode: 0o600, template: String::new() };
+            PrivateConfFile::Present { public, port: None, mode: 0o600, template: String::new() };
         case.says("sample-key", Fail, "rm /srv/mitigator/vpn-private.conf");
     }
 }

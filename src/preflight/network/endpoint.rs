@@ -88,7 +88,7 @@ fn is_private(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::facts::{Facts, PrivateFile, TextFile};
+    use crate::facts::{Facts, PrivateConfFile, TextFile};
     use crate::preflight::Verdict::{self, Fail, Pass, Unknown, Warn};
     use crate::preflight::network::tests::{other, settings};
     use crate::preflight::tests::{outcome, outcome_with};
@@ -108,7 +108,8 @@ mod tests {
         facts.instance.public_conf = TextFile::Text(other("10.8.3.9", "192.0.2.1:4567"));
         assert_eq!(outcome_with("endpoint", &facts, &settings()).0, Fail);
         let public = "acfzxE6ZsiYE4jIqsBicOt7oT8ZuKhxBvuz0+6JxiEc=".parse().unwrap();
-        facts.instance.private_conf = PrivateFile::Present { public, port: None, mode: 0o600, template: String::new() };
+        facts.instance.private_conf =
+            PrivateConfFile::Present { public, port: None, mode: 0o600, template: String::new() };
         assert_eq!(outcome_with("endpoint", &facts, &settings()).0, Pass);
     }
 

@@ -61,14 +61,15 @@ pub fn port_exposed(context: &Context) -> Outcome {
         Exposure::Unknown => Outcome::unknown("compose resolves no service gateway here"),
         Exposure::Nowhere => Outcome::warn(
             format!("the gateway neither publishes UDP {port} nor lives in the host's own network"),
-            format!("cd {} && {} config", context.settings.dir.display(), context.facts.stack.spelling()),
+            format!("cd {} && {} config", context.settings.dir.display(), context.facts.stack.compose_command_line()),
         ),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::facts::{Container, Facts, Resolved, UdpListener};
+    use crate::compose::{GatewayContainer, ResolvedConfig};
+    use crate::facts::{Facts, UdpListener};
     use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::outcome;
 
@@ -80,11 +81,11 @@ mod tests {
     }
 
     fn with_gateway(mut facts: Facts) -> Facts {
-        facts.stack.gateway = Some(Container { pid: 4242, ..Container::default() });
+        facts.stack.gateway = Some(GatewayContainer { pid: 4242, ..GatewayContainer::default() });
         facts
     }
 
-    fn resolved(facts: &mut Facts) -> &mut Resolved {
+    fn resolved(facts: &mut Facts) -> &mut ResolvedConfig {
         facts.stack.config.as_mut().unwrap().as_mut().unwrap()
     }
 

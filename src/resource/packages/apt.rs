@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::facts::packages::dpkg::Status;
+use crate::facts::packages::dpkg::DpkgRecord;
 use crate::facts::packages::{ASKING, cacheless, lock_holder};
 use crate::host::{Advance, Cmd, Host, Output};
 use crate::resource::dkms::{self, MakeLog};
@@ -148,7 +148,7 @@ pub fn mark_auto(host: &mut Host, names: &[&str]) -> Result<()> {
 
 fn change(host: &mut Host, verb: &[&str], names: &[&str]) -> Result<()> {
     wait_for_turn(host, PATIENCE)?;
-    if Status::read(host)?.interrupted {
+    if DpkgRecord::read(host)?.interrupted {
         tracing::info!("finishing what dpkg was cut off from");
         let said =
             host.run(&quiet(Cmd::new("dpkg")).args(["--force-confold", "--configure", "-a"]).deadline(DEADLINE))?;
@@ -194,7 +194,7 @@ fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<()> {
     }
     let failure = failure(said, MakeLog::of(host, said).as_ref());
     let mut message = format!("{what}: {}", failure.cause);
-    let status = Status::read(host).unwrap_or_default();
+    let status = DpkgRecord::read(host).unwrap_or_default();
     let half: Vec<String> = status
         .broken()
         .filter(|entry| names.contains(&entry.name.as_str()))

@@ -18,7 +18,7 @@ use mitigator_vpn::converge::plan::Plan;
 use mitigator_vpn::desired::Wanted;
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
-use mitigator_vpn::facts::packages::dpkg::Status;
+use mitigator_vpn::facts::packages::dpkg::DpkgRecord;
 use mitigator_vpn::facts::{self, packages::lock_holder};
 use mitigator_vpn::host::{Advance, Host};
 use mitigator_vpn::resource::{AptSource, Packages, Resource, State};
@@ -181,7 +181,7 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
         assert_eq!(tools.brings, ["libtoy"]);
         assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
         assert!(!tools.wanted().is_met_by(&before));
-        let status = Status::read(host).unwrap();
+        let status = DpkgRecord::read(host).unwrap();
         assert_eq!(status.version("linux-image-9.9-toy"), None, "a recommended kernel came along");
         let answers = fs::read_to_string("/run/inquisitive").unwrap();
         assert_eq!(answers, "frontend=noninteractive needrestart=1\nnobody answers\n");
@@ -192,7 +192,7 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
 
         tools.set(host, &before).unwrap();
         assert_eq!(tools.observe(host).unwrap(), before);
-        assert_eq!(Status::read(host).unwrap().entry("wireguard-tools").map(|e| e.letters.clone()), None);
+        assert_eq!(DpkgRecord::read(host).unwrap().entry("wireguard-tools").map(|e| e.letters.clone()), None);
         untouched(&files_before, &files(OWN_DOINGS));
     });
 }
@@ -236,7 +236,7 @@ fn what_was_there_before_stays() {
         let (tools, before) = install(host, &["wireguard-tools"]).unwrap();
         assert!(tools.brings.is_empty());
         tools.set(host, &before).unwrap();
-        assert_eq!(Status::read(host).unwrap().version("libtoy"), Some("1.0"));
+        assert_eq!(DpkgRecord::read(host).unwrap().version("libtoy"), Some("1.0"));
     });
 }
 
@@ -268,7 +268,7 @@ fn a_held_lock_is_waited_for_and_its_holder_named() {
                 move || tools.set(&mut Host::live(), &tools.wanted())
             });
             std::thread::sleep(Duration::from_secs(1));
-            assert_eq!(Status::read(host).unwrap().version("wireguard-tools"), None, "{path} was not waited for");
+            assert_eq!(DpkgRecord::read(host).unwrap().version("wireguard-tools"), None, "{path} was not waited for");
             assert!(child.try_wait().unwrap().is_none(), "the holder was killed");
             child.kill().unwrap();
             child.wait().unwrap();
@@ -360,7 +360,7 @@ fn a_half_configured_package_can_be_taken_back() {
         install(host, &["wireguard-dkms"]).unwrap_err();
         let dkms = packages(&["wireguard-dkms"]);
         dkms.set(host, &State::Packages([("wireguard-dkms".to_owned(), None)].into())).unwrap();
-        assert!(Status::read(host).unwrap().entry("wireguard-dkms").is_none());
+        assert!(DpkgRecord::read(host).unwrap().entry("wireguard-dkms").is_none());
     });
 }
 

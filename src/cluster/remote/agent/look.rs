@@ -6,11 +6,11 @@ use sha2::{Digest, Sha256};
 
 use super::keys;
 use crate::cluster::remote::protocol::{Gateway, Look, Tunnel};
-use crate::compose;
+use crate::compose::{self, GatewayContainer};
 use crate::converge::plan::{Plan, Step};
 use crate::desired::{self, Supplies};
 use crate::error::Result;
-use crate::facts::{Container, Facts, PrivateFile, stack};
+use crate::facts::{Facts, PrivateConfFile};
 use crate::host::Host;
 use crate::settings::{Restart, Settings};
 use crate::tunnel;
@@ -24,10 +24,10 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
     let (facts, files) = plan_files(host, settings)?;
     let list = PeerList::read(host, &settings.dir.join("vpn-public.conf"))?;
     let key = match facts.instance.private_conf {
-        PrivateFile::Present { public, .. } => Some(public),
+        PrivateConfFile::Present { public, .. } => Some(public),
         _ => None,
     };
-    let gateway = match stack::containers(host, &settings.dir).0 {
+    let gateway = match compose::containers(host, &settings.dir).0 {
         Some(container) => Some(look_into(host, container, list.as_ref())?),
         None => None,
     };
@@ -41,7 +41,7 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
     })
 }
 
-fn look_into(host: &Host, container: Container, list: Option<&PeerList>) -> Result<Gateway> {
+fn look_into(host: &Host, container: GatewayContainer, list: Option<&PeerList>) -> Result<Gateway> {
     let seen = host.read_seen_by(container.pid, Path::new(SEEN_LIST));
     let seen = seen.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
     let tunnel = tunnel::observe(host, &container)?.map(|live| {
@@ -74,7 +74,7 @@ pub(super) fn pending(files: &Plan, settings: &Settings) -> Vec<String> {
 }
 
 /// Whether the list alone isn't enough.
-pub(super) fn needs_whole_run(settings: &Settings, pending: &[String], gateway: Option<&Container>) -> bool {
+pub(super) fn needs_whole_run(settings: &Settings, pending: &[String], gateway: Option<&GatewayContainer>) -> bool {
     let fresh = gateway.is_some_and(|gateway| gateway.state == "running" && gateway.stale.is_empty());
     !pending.is_empty() || (settings.restart != Restart::None && !fresh)
 }

@@ -1,12 +1,12 @@
-//! Which ways there are on this host to call compose, and what stands behind each (FN-35).
+//! The composes installed on this host: how each is called, and the file that is called (FN-35).
 
 use std::path::{Path, PathBuf};
 
-use crate::compose;
-use crate::facts::{ComposeCommand, Generation};
+use super::command::{parse_version, pinned_version};
+use super::{ComposeCommand, GatewayContainer, Generation};
 use crate::host::{Cmd, Host, Kind};
 
-/// As a plugin of Docker's client, and as a program of its own.
+/// The plugin of Docker's client, and the program of its own.
 const PLUGIN: &[&str] = &["docker", "compose"];
 const PROGRAM: &[&str] = &["docker-compose"];
 
@@ -21,18 +21,18 @@ const PLUGIN_DIRS: [&str; 4] = [
 /// Programs that are scripts are smaller than this.
 const MAX_SCRIPT: u64 = 1 << 14;
 
-/// A way to call compose that is worth a question.
+/// A compose of this host, whose version isn't known yet.
 #[derive(Debug)]
-pub struct Spelling {
+pub(crate) struct InstalledCompose {
     words: &'static [&'static str],
-    /// What stands behind the words; `None` when only Docker's client knows.
+    /// The file that runs; `None` when only Docker's client knows.
     file: Option<PathBuf>,
 }
 
-impl Spelling {
-    /// The ways there are. Of two to the same program it is the one that starts without Docker's client; and the client
-    /// isn't started only to hear that it has no such plugin.
-    pub fn all(host: &Host) -> Vec<Spelling> {
+impl InstalledCompose {
+    /// All of them. Where both calls run the same file, only the one without Docker's client is listed. Docker's client
+    /// isn't started only to find that it has no such plugin.
+    pub(crate) fn all(host: &Host) -> Vec<InstalledCompose> {
         let is_file = |path: &Path| host.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::File));
         let id = |path: &Path| host.stat(path).ok().flatten().map(|stat| stat.id);
         let program = host.program("docker-compose");
@@ -43,46 +43,56 @@ impl Spelling {
             (Some(_), Some(_)) => both.is_none_or(|(program, plugin)| id(program) != id(plugin)),
             (Some(client), None) => has_other_plugins(host, &client),
         };
-        let plugin = asked.then_some(Spelling { words: PLUGIN, file: plugin });
-        let program = program.map(|file| Spelling { words: PROGRAM, file: Some(file) });
+        let plugin = asked.then_some(InstalledCompose { words: PLUGIN, file: plugin });
+        let program = program.map(|file| InstalledCompose { words: PROGRAM, file: Some(file) });
         plugin.into_iter().chain(program).collect()
     }
 
     /// A call of it.
-    pub fn call(&self, arg: &str) -> Cmd {
+    pub(crate) fn call(&self, arg: &str) -> Cmd {
         Cmd::new(self.words[0]).args(self.words[1..].iter().copied()).arg(arg)
     }
 
     /// The command that it is, once its version is known.
-    pub fn into_command(self, (generation, version): (Generation, String)) -> ComposeCommand {
+    pub(crate) fn into_command(self, (generation, version): (Generation, String)) -> ComposeCommand {
         let words = self.words.iter().map(|word| (*word).to_owned()).collect();
         ComposeCommand { words, generation, version }
     }
 
     /// What `version` prints.
-    pub fn version(&self, host: &Host) -> Option<(Generation, String)> {
+    pub(crate) fn version(&self, host: &Host) -> Option<(Generation, String)> {
         version(host, &self.call("version"))
     }
 
-    /// What the file behind it says, without Docker's client; Python's is read, not started. That the words lead to it
-    /// is for something else to prove.
-    pub fn version_of_file(&self, host: &Host) -> Option<(Generation, String)> {
+    /// The version of the file, without Docker's client; a Python script is read, not started. The caller has to prove
+    /// that the call really runs this file.
+    pub(crate) fn version_of_file(&self, host: &Host) -> Option<(Generation, String)> {
         let file = self.file.as_deref()?;
         let script = host.read_database(file, MAX_SCRIPT).ok().flatten();
-        let pinned = script.and_then(|script| compose::pinned_version(&script));
+        let pinned = script.and_then(|script| pinned_version(&script));
         pinned.or_else(|| version(host, &Cmd::new(file.to_str()?).arg("version")))
     }
 }
 
 fn version(host: &Host, cmd: &Cmd) -> Option<(Generation, String)> {
     let out = host.query(cmd).ok()?;
-    compose::parse_version(&out.stdout).filter(|_| out.ok())
+    parse_version(&out.stdout).filter(|_| out.ok())
 }
 
 /// Whether this client may find plugins elsewhere: it is a snap's, or its user has set it up.
 fn has_other_plugins(host: &Host, client: &Path) -> bool {
     let of_user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
     client.starts_with("/snap") || of_user.is_some_and(|dir| !host.list(&dir).is_empty())
+}
+
+/// The compose to call for this gateway, found without resolving a configuration: a Python script is read for its
+/// version, not started.
+pub(crate) fn command_for(host: &Host, gateway: &GatewayContainer) -> Option<ComposeCommand> {
+    let found = InstalledCompose::all(host).into_iter().filter_map(|installed| {
+        let version = installed.version_of_file(host).or_else(|| installed.version(host))?;
+        Some(installed.into_command(version))
+    });
+    found.min_by_key(|command| command.generation.rank(gateway.made_by()))
 }
 
 #[cfg(test)]
@@ -92,7 +102,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     /// A tree with these programs, and a link from the second name to the first where there is a pair.
-    fn spelled(programs: &[&str], link: Option<(&str, &str)>) -> Vec<String> {
+    fn calls(programs: &[&str], link: Option<(&str, &str)>) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let path = |path: &str| {
             let path = dir.path().join(path.trim_start_matches('/'));
@@ -103,18 +113,21 @@ mod tests {
         if let Some((target, name)) = link {
             symlink(target, path(name)).unwrap();
         }
-        Spelling::all(&Host::at(dir.path()).unwrap()).iter().map(|spelling| spelling.words.join(" ")).collect()
+        InstalledCompose::all(&Host::at(dir.path()).unwrap())
+            .iter()
+            .map(|installed| installed.words.join(" "))
+            .collect()
     }
 
     #[test]
-    fn only_spellings_with_a_program_behind_them_are_asked_and_each_program_once() {
+    fn only_calls_that_run_a_program_are_asked_and_each_program_once() {
         let (client, command) = ("/usr/bin/docker", "/usr/bin/docker-compose");
         let plugin = "/usr/libexec/docker/cli-plugins/docker-compose";
-        assert_eq!(spelled(&[client, command], None), ["docker-compose"]);
-        assert_eq!(spelled(&[client, plugin], None), ["docker compose"]);
-        assert_eq!(spelled(&[client, plugin, command], None), ["docker compose", "docker-compose"]);
-        assert_eq!(spelled(&[client, plugin], Some((plugin, command))), ["docker-compose"]);
-        assert_eq!(spelled(&["/snap/bin/docker"], None), ["docker compose"]);
-        assert!(spelled(&[client], None).is_empty());
+        assert_eq!(calls(&[client, command], None), ["docker-compose"]);
+        assert_eq!(calls(&[client, plugin], None), ["docker compose"]);
+        assert_eq!(calls(&[client, plugin, command], None), ["docker compose", "docker-compose"]);
+        assert_eq!(calls(&[client, plugin], Some((plugin, command))), ["docker-compose"]);
+        assert_eq!(calls(&["/snap/bin/docker"], None), ["docker compose"]);
+        assert!(calls(&[client], None).is_empty());
     }
 }

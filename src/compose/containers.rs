@@ -1,0 +1,110 @@
+//! The running containers of an instance, as Docker lists them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Generation;
+use crate::host::Host;
+use crate::host::docker::encoded;
+
+/// A running gateway container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayContainer {
+    /// The container's id.
+    pub id: String,
+    /// The pid of its first process.
+    pub pid: u32,
+    /// The compose version that made it (label `com.docker.compose.version`).
+    pub compose_version: String,
+    /// The configuration hash it was made from (label `com.docker.compose.config-hash`).
+    pub config_hash: String,
+    /// Whether it is still under a `created` or `restarting` state instead of `running`.
+    pub state: String,
+    /// Files of this instance that the container sees in an outdated copy (FN-40).
+    pub stale: Vec<String>,
+}
+
+impl GatewayContainer {
+    /// The generation of compose that made it, if its label says so.
+    pub(crate) fn made_by(&self) -> Option<Generation> {
+        Generation::of_version(&self.compose_version)
+    }
+}
+
+/// The running gateway of the instance in `dir`, if any, and how many containers of the stack run. Asks Docker alone:
+/// compose labels what it makes, whatever generation it is.
+pub(crate) fn containers(host: &Host, dir: &Path) -> (Option<GatewayContainer>, usize) {
+    let label = format!("com.docker.compose.project.working_dir={}", dir.display());
+    let filters = serde_json::json!({ "label": [label] }).to_string();
+    let listed = host.ask_docker(&format!("/containers/json?filters={}", encoded(&filters)));
+    let listed: Vec<Listed> = listed.ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let gateway = listed.iter().find(|container| label_of(&container.labels, "service") == "gateway");
+    let inspected = gateway.and_then(|gateway| host.ask_docker(&format!("/containers/{}/json", gateway.id)).ok());
+    let inspected = inspected.and_then(|json| serde_json::from_str::<Inspected>(&json).ok());
+    (inspected.map(|inspected| inspected.into_container(host)), listed.len())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+fn label_of<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    labels.get(&format!("com.docker.compose.{name}")).map_or("", String::as_str)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    id: String,
+    state: InspectedState,
+    config: InspectedConfig,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedState {
+    pid: u32,
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedConfig {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mount {
+    source: String,
+    destination: String,
+}
+
+impl Inspected {
+    fn into_container(self, host: &Host) -> GatewayContainer {
+        let stale = self.mounts.iter().filter(|mount| mount.source.ends_with(".conf"));
+        let stale = stale.filter(|mount| {
+            let inside = host.seen_by(self.state.pid, Path::new(&mount.destination));
+            let outside = host.stat(Path::new(&mount.source)).ok().flatten().map(|stat| stat.id);
+            inside.is_some() && inside != outside
+        });
+        GatewayContainer {
+            stale: stale.map(|mount| mount.source.clone()).collect(),
+            compose_version: label_of(&self.config.labels, "version").to_owned(),
+            config_hash: label_of(&self.config.labels, "config-hash").to_owned(),
+            pid: self.state.pid,
+            state: self.state.status,
+            id: self.id,
+        }
+    }
+}
