@@ -20,6 +20,9 @@ use clap::CommandFactory;
 use crate::cli::{Cli, Command};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
+use crate::lang;
+use crate::message;
+use crate::message::Message;
 use crate::report::{self, Output};
 
 /// Runs one command line.
@@ -68,7 +71,7 @@ fn done(_: ()) -> ExitCode {
 fn recover<'p>(host: &mut Host, paths: impl IntoIterator<Item = &'p Path>) -> Result<()> {
     for path in paths {
         if host.recover(path)? {
-            tracing::warn!("completed an interrupted write to {}", host.display(path));
+            lang::warn(&message!("completed an interrupted write to {path}", path = host.display(path)));
         }
     }
     Ok(())
@@ -83,30 +86,31 @@ fn man_page(command: Option<&str>) -> Result<Vec<u8>> {
         Some(name) => {
             let found = whole.get_subcommands().find(|sub| sub.get_name() == name).cloned();
             found.ok_or_else(|| {
-                Error::input(format!("there is no command '{name}'")).hint("see them all: mitigator-vpn --help")
+                Error::input(message!("there is no command '{name}'", name))
+                    .hint(message!("list them: mitigator-vpn --help"))
             })?
         }
     };
     let mut text = Vec::new();
-    clap_mangen::Man::new(page).render(&mut text).context("rendering the manual page")?;
+    clap_mangen::Man::new(page).render(&mut text).context(message!("rendering the manual page"))?;
     Ok(text)
 }
 
 /// Asks before something changes: first what it is about, then the question. Without a terminal to ask on, that is bad
 /// input with the way out.
-fn confirm(question: &str, output: &Output, show: impl FnOnce() -> Result<()>) -> Result<()> {
+fn confirm(question: &Message, output: &Output, show: impl FnOnce() -> Result<()>) -> Result<()> {
     let stdin = std::io::stdin();
     if output.is_json() || !stdin.is_terminal() {
-        return Err(Error::input("there is no terminal to ask for a yes on")
-            .hint("see first what it would do, with 'plan' in its place; then run it again with --yes"));
+        return Err(Error::input(message!("a confirmation is needed, and standard input is not a terminal"))
+            .hint(message!("review what it would do with 'plan', then run it again with --yes")));
     }
     show()?;
     let mut answer = String::new();
     let lang = output.lang();
-    let _ = write!(std::io::stderr(), "\n{} {} ", lang.say(question), lang.say("[y/N]"));
-    stdin.lock().read_line(&mut answer).context("reading the answer")?;
+    let _ = write!(std::io::stderr(), "\n{} {} ", lang.render(question), lang.render(&message!("[y/N]")));
+    stdin.lock().read_line(&mut answer).context(message!("reading the answer"))?;
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" | "д" | "да" => Ok(()),
-        _ => Err(Error::new(Class::Refused, "not confirmed; nothing changed")),
+        _ => Err(Error::new(Class::Refused, message!("not confirmed; nothing changed"))),
     }
 }

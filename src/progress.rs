@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::host::{Advance, Listener};
 use crate::lang::Lang;
+use crate::message;
+use crate::message::{Message, printable};
 
 /// Where progress goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +26,7 @@ pub enum Progress {
 
 /// A task under way. Dropped without [`Task::done`] it counts as failed.
 pub struct Task {
-    /// In English, as events have it.
-    name: String,
+    name: Message,
     lang: Lang,
     bar: Option<ProgressBar>,
     events: bool,
@@ -39,18 +40,19 @@ impl Progress {
     }
 
     /// Starts a task.
-    pub fn start(&self, name: String) -> Task {
+    pub fn start(&self, name: impl Into<Message>) -> Task {
+        let name = name.into();
         let mut bar = None;
         let lang = self.lang();
         match self {
             Progress::Terminal(_) => {
                 let style = style("{spinner} {msg} {elapsed:.dim}");
-                let spinner = ProgressBar::new_spinner().with_style(style).with_message(lang.say(&name));
+                let spinner = ProgressBar::new_spinner().with_style(style).with_message(lang.render(&name));
                 spinner.enable_steady_tick(Duration::from_millis(100));
                 bar = Some(spinner);
             }
             // A closed stderr is no reason to stop half way.
-            Progress::Lines(_) => drop(writeln!(std::io::stderr(), "{}", lang.say(&name))),
+            Progress::Lines(_) => drop(writeln!(std::io::stderr(), "{}", lang.render(&name))),
             Progress::Events => event("start", &name),
             Progress::Silent => {}
         }
@@ -74,11 +76,12 @@ impl Task {
                 bar.set_style(style("{spinner} {msg} {bar:20} {pos} % {elapsed:.dim}"));
                 bar.set_length(100);
                 bar.set_position(advance.percent as u64);
-                bar.set_message(format!("{}: {}", lang.say(&name), lang.say(&advance.doing)));
+                bar.set_message(format!("{}: {}", lang.render(&name), printable(&advance.doing)));
             }
             if events {
                 line(&serde_json::json!({
-                    "event": "advance", "task": name, "percent": advance.percent, "doing": advance.doing
+                    "event": "advance", "task": name.to_string(), "percent": advance.percent,
+                    "doing": advance.doing
                 }));
             }
         })
@@ -93,9 +96,10 @@ impl Task {
     fn end(&self, outcome: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-            let word = self.lang.say(if self.finished { "ok" } else { "failed" });
+            let word = if self.finished { message!("ok") } else { message!("failed") };
+            let word = self.lang.render(&word);
             let mark = if self.finished { console::style(word).green() } else { console::style(word).red() };
-            drop(writeln!(std::io::stderr(), "{mark} {}", self.lang.say(&self.name)));
+            drop(writeln!(std::io::stderr(), "{mark} {}", self.lang.render(&self.name)));
         }
         if self.events {
             event(outcome, &self.name);
@@ -115,8 +119,8 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid")
 }
 
-fn event(what: &str, task: &str) {
-    line(&serde_json::json!({ "event": what, "task": task }));
+fn event(what: &str, task: &Message) {
+    line(&serde_json::json!({ "event": what, "task": task.to_string() }));
 }
 
 fn line(event: &serde_json::Value) {

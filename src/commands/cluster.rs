@@ -195,7 +195,7 @@ impl<'g> Cluster<'g> {
     ) -> Result<ExitCode> {
         let (plan, needs) = self.plan(&mut fleet)?;
         if !plan.is_empty() && !self.global.yes {
-            confirm("apply?", self.output, || self.output.document(&plan))?;
+            confirm(&crate::message!("apply?"), self.output, || self.output.document(&plan))?;
         }
         confirmed(self)?;
         let accepted = self.target.accept_key.clone();
@@ -274,7 +274,7 @@ fn rotate(cluster: &Cluster, name: Option<&str>, guarding: Guarding) -> Result<E
     if !cluster.global.yes {
         let names: Vec<&str> = chosen.iter().map(|instance| instance.name.as_str()).collect();
         let question = format!("give {} a new key? Each is cut off for the moment of one handshake.", names.join(", "));
-        confirm(&question, cluster.output, || Ok(()))?;
+        confirm(&question.into(), cluster.output, || Ok(()))?;
     }
     let mut rollout =
         Rollout { list: fleet.unite(&cluster.file, &cluster.target.accept_key)?.list, ..Rollout::default() };

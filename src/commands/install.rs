@@ -152,7 +152,7 @@ pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, outpu
 
 fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
     let progress = output.progress();
-    let task = progress.start("look at this host".into());
+    let task = progress.start(message!("look at this host"));
     let ours = ["vpn-private.conf", "vpn-public.conf"].map(|name| global.dir.join(name));
     let receipt = Receipt::load(host)?;
     recover(host, ours.iter().map(PathBuf::as_path).chain(receipt.paths()))?;
@@ -165,7 +165,7 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
     let plan = ground.plan(host)?;
     task.done();
     if !plan.is_empty() && !global.yes {
-        confirm("apply?", output, || output.document(&ground.document(&plan)))?;
+        confirm(&message!("apply?"), output, || output.document(&ground.document(&plan)))?;
     }
     let plan = match apply(host, global, options, output, &mut ground, plan) {
         Err(error) if error.class() == Class::Reboot => {
@@ -211,7 +211,7 @@ fn apply(
         let rest = ground.plan(host)?;
         if rest.packages() != agreed.packages() && !global.yes {
             let show = || output.document(&ground.document(&rest));
-            confirm("apt has other packages for this host than planned; apply?", output, show)?;
+            confirm(&message!("apt has other packages for this host than planned; apply?"), output, show)?;
         }
         Ok(rest)
     })
@@ -251,7 +251,7 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
         members: Vec::new(),
     };
     if ground.facts.live && settings.restart != Restart::None {
-        let task = output.progress().start("prove the tunnel by handshakes".into());
+        let task = output.progress().start(message!("prove the tunnel by handshakes"));
         let patience = if known_to_members { PATIENCE } else { PATIENCE_WITH_STRANGERS };
         let (gateway, _) = compose::containers(host, &settings.dir);
         let (live, members) = tunnel::members(host, gateway.as_ref(), &list, own.public_key, patience)?;

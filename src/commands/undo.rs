@@ -20,7 +20,7 @@ pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode
         for change in undo::order(&receipt.changes) {
             let _ = writeln!(list, "  {}", output.lang().say(&change.resource.to_string()));
         }
-        confirm("take all of this back? The VPN of this instance goes with it.", output, || {
+        confirm(&crate::message!("take all of this back? The VPN of this instance goes with it."), output, || {
             output.bytes(list.as_bytes())
         })?;
     }

@@ -306,7 +306,7 @@ fn a_hosts_life_is_told_in_russian() {
         ("preflight", 0, "в порядке: "),
         ("status", 5, "расхождение: VPN здесь не настроен"),
         ("plan --vpn-address 10.8.3.1 --endpoint 192.0.2.1", 0, "создать файл /srv/mitigator/vpn-public.conf"),
-        ("install --vpn-address 10.8.3.1 --endpoint 192.0.2.1", 2, "ошибка: нет терминала"),
+        ("install --vpn-address 10.8.3.1 --endpoint 192.0.2.1", 2, "ошибка: нужно подтверждение"),
         (INSTALL, 0, "вернуть всё назад: mitigator-vpn undo"),
         ("install --yes", 0, "делать нечего"),
         ("status", 0, "всё так, как должно быть"),
