@@ -86,6 +86,9 @@ pub struct PackageNames {
     pub kernel: String,
     /// A WireGuard that needs no kernel module.
     pub userspace: Option<String>,
+    /// What keeps the clock, where systemd comes without it.
+    #[serde(default)]
+    pub time_sync: Vec<String>,
 }
 
 /// A suite beside the release's own.

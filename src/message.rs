@@ -96,6 +96,11 @@ impl Message {
         Message::new(FOREIGN, None, vec![("text", Argument::Text(printable(&text.to_string())))])
     }
 
+    /// A line to type, the same in every language.
+    pub fn command(line: impl fmt::Display) -> Message {
+        Message::foreign(line)
+    }
+
     /// Several sentences as one, with `between` between any two.
     pub fn joined(messages: Vec<Message>, between: &str) -> Message {
         Message::new(FOREIGN, None, vec![("text", Argument::Messages(messages, between.to_owned()))])

@@ -1,13 +1,15 @@
 //! What would go wrong, all of it at once, before anything changes.
 //!
-//! A check is a row of a table: a stable id, a title, the field note it comes from, a pure function of the facts, and
-//! the text that `explain ID` prints. All rows run before any verdict. Each room holds the rows of one part of the
-//! facts; this file only runs them.
+//! A check is a row of a table: a stable id, a title, the field note it comes from, what it needs, a pure function of the
+//! facts, and the text that `explain ID` prints. All rows run before anything is decided. Each module below holds the
+//! rows of one part of the facts; this file runs them.
 
 mod compose;
 mod docker;
 mod host;
+pub(crate) mod id;
 mod instance;
+mod judgement;
 mod kernel;
 mod network;
 mod packages;
@@ -17,80 +19,61 @@ use serde::{Deserialize, Serialize};
 
 use crate::distro::Distro;
 use crate::facts::Facts;
+use crate::message;
 use crate::message::Message;
 use crate::settings::Settings;
 
+pub(crate) use judgement::Judgement;
+
 /// What a check may look at: everything known, nothing more.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// The host.
+pub struct Inputs<'a> {
+    /// What was read from the host.
     pub facts: &'a Facts,
     /// The release's data; `Err` says why the release is not supported, and which one is nearest.
     pub distro: Result<&'a Distro, &'a str>,
-    /// What the user asked for.
+    /// What was asked for.
     pub settings: &'a Settings,
 }
 
 /// One row.
 pub struct Check {
-    /// Stable: scripts ignore by it.
+    /// One of [`id`].
     pub id: &'static str,
     /// What is promised when it passes, as a fragment: `the kernel has WireGuard`.
     pub title: &'static str,
     /// The field note it comes from, `FN-26`.
-    pub note: Option<&'static str>,
-    /// Decides. Pure.
-    pub run: fn(&Context) -> Outcome,
+    pub(crate) note: Option<&'static str>,
+    pub(crate) needs: Needs,
+    /// Pure.
+    pub(crate) run: fn(&Inputs) -> Judgement,
     /// What it means, how it is decided, how to mend it: what `explain` prints.
     pub explain: &'static str,
 }
 
-/// What a check found. `Fail` and `Warn` carry what was seen and a command the reader can type on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// As it should be; the detail says what was seen.
-    Pass(Message),
-    /// Works, with a reservation.
-    Warn {
-        /// What was seen.
-        detail: Message,
-        /// What to type.
-        hint: Message,
-    },
-    /// Would go wrong.
-    Fail {
-        /// What was seen.
-        detail: Message,
-        /// What to type.
-        hint: Message,
-    },
-    /// Can't be known here; the detail says why.
-    Unknown(Message),
+/// What a check has to see before it can judge a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Its files: a mounted tree will do.
+    Files,
+    /// Its kernel, its daemons or its network.
+    LiveHost,
 }
 
-impl Outcome {
-    /// Passes, with what was seen.
-    pub fn pass(detail: impl Into<Message>) -> Self {
-        Outcome::Pass(detail.into())
-    }
-    /// Warns.
-    pub fn warn(detail: impl Into<Message>, hint: impl Into<Message>) -> Self {
-        Outcome::Warn { detail: detail.into(), hint: hint.into() }
-    }
-    /// Fails.
-    pub fn fail(detail: impl Into<Message>, hint: impl Into<Message>) -> Self {
-        Outcome::Fail { detail: detail.into(), hint: hint.into() }
-    }
-    /// Can't tell.
-    pub fn unknown(detail: impl Into<Message>) -> Self {
-        Outcome::Unknown(detail.into())
+impl Needs {
+    fn are_met(self, facts: &Facts) -> bool {
+        match self {
+            Needs::Files => true,
+            Needs::LiveHost => facts.live,
+        }
     }
 }
 
-/// The four outcomes as one word.
+/// How bad a finding is, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+#[schemars(rename = "Verdict")]
+pub enum Severity {
     /// As it should be.
     Pass,
     /// Can't be known here.
@@ -104,10 +87,10 @@ pub enum Verdict {
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The check's id.
+    /// The check's.
     pub id: String,
-    /// The verdict, after `--ignore`.
-    pub outcome: Verdict,
+    /// After `--ignore`.
+    pub outcome: Severity,
     /// The promise that was checked.
     pub title: Message,
     /// What was seen.
@@ -136,46 +119,33 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         .flatten()
 }
 
-/// Checks that need no more than a host's files; of a mounted tree the others can't be judged.
-const OF_FILES: &[&str] = &[
-    "supported-release",
-    "disk-space",
-    "conf-is-file",
-    "env-file",
-    "compose-files",
-    "vpn-address",
-    "address-unique",
-    "key-pair",
-    "sample-key",
-    "interrupted-write",
-    "instance-writable",
-];
-
 /// Runs every check and applies `--ignore`.
-pub fn run(context: &Context) -> Vec<Finding> {
-    checks()
-        .map(|check| {
-            let judged = context.facts.live || OF_FILES.contains(&check.id);
-            let outcome =
-                if judged { (check.run)(context) } else { Outcome::unknown("only the running host can tell") };
-            let (outcome, detail, hint) = match outcome {
-                Outcome::Pass(detail) => (Verdict::Pass, detail, None),
-                Outcome::Unknown(detail) => (Verdict::Unknown, detail, None),
-                Outcome::Warn { detail, hint } => (Verdict::Warn, detail, Some(hint)),
-                Outcome::Fail { detail, hint } => (Verdict::Fail, detail, Some(hint)),
-            };
-            let ignored = outcome == Verdict::Fail && context.settings.ignore.iter().any(|id| id == check.id);
-            Finding {
-                id: check.id.to_owned(),
-                outcome: if ignored { Verdict::Warn } else { outcome },
-                title: Message::fixed(check.title),
-                detail,
-                hint,
-                note: check.note.map(str::to_owned),
-                ignored,
-            }
-        })
-        .collect()
+pub fn run(inputs: &Inputs) -> Vec<Finding> {
+    checks().map(|check| finding(check, inputs)).collect()
+}
+
+fn finding(check: &Check, inputs: &Inputs) -> Finding {
+    let judgement = if check.needs.are_met(inputs.facts) {
+        (check.run)(inputs)
+    } else {
+        Judgement::unknown(message!("only the running host can tell"))
+    };
+    let (severity, detail, hint) = match judgement {
+        Judgement::Pass(detail) => (Severity::Pass, detail, None),
+        Judgement::Unknown(detail) => (Severity::Unknown, detail, None),
+        Judgement::Warn { detail, hint } => (Severity::Warn, detail, Some(hint)),
+        Judgement::Fail { detail, hint } => (Severity::Fail, detail, Some(hint)),
+    };
+    let ignored = severity == Severity::Fail && inputs.settings.ignore.iter().any(|id| id == check.id);
+    Finding {
+        id: check.id.to_owned(),
+        outcome: if ignored { Severity::Warn } else { severity },
+        title: Message::fixed(check.title),
+        detail,
+        hint,
+        note: check.note.map(str::to_owned),
+        ignored,
+    }
 }
 
 #[cfg(test)]
@@ -185,15 +155,15 @@ mod tests {
     use super::*;
 
     /// The verdict of one row, and its words.
-    pub(super) fn outcome(id: &str, facts: &Facts) -> (Verdict, String) {
+    pub(super) fn outcome(id: &str, facts: &Facts) -> (Severity, String) {
         outcome_with(id, facts, &Settings::default())
     }
 
     /// As [`outcome`], with settings.
-    pub(super) fn outcome_with(id: &str, facts: &Facts, settings: &Settings) -> (Verdict, String) {
+    pub(super) fn outcome_with(id: &str, facts: &Facts, settings: &Settings) -> (Severity, String) {
         let distro = Distro::detect(&facts.os);
-        let context = Context { facts, distro: distro.as_ref().map_err(String::as_str), settings };
-        let finding = run(&context).into_iter().find(|f| f.id == id).expect("a check of this id");
+        let inputs = Inputs { facts, distro: distro.as_ref().map_err(String::as_str), settings };
+        let finding = run(&inputs).into_iter().find(|f| f.id == id).expect("a check of this id");
         let hint = finding.hint.map(|hint| hint.to_string()).unwrap_or_default();
         (finding.outcome, format!("{} [{hint}]", finding.detail))
     }
@@ -231,10 +201,10 @@ mod tests {
         let mut facts = Facts::healthy();
         facts.machine.is_root = false;
         let settings = Settings { ignore: vec!["root".into()], ..Settings::default() };
-        assert_eq!(outcome("root", &facts).0, Verdict::Fail);
-        assert_eq!(outcome_with("root", &facts, &settings).0, Verdict::Warn);
+        assert_eq!(outcome("root", &facts).0, Severity::Fail);
+        assert_eq!(outcome_with("root", &facts, &settings).0, Severity::Warn);
         let distro = Distro::detect(&facts.os);
-        let context = Context { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
-        assert!(run(&context).iter().any(|f| f.id == "root" && f.ignored));
+        let inputs = Inputs { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
+        assert!(run(&inputs).iter().any(|f| f.id == "root" && f.ignored));
     }
 }

@@ -206,7 +206,7 @@ impl Run<'_> {
                 // The next round unites it.
                 Ok((_, Reply::Conflict(_))) => {}
                 Ok((_, Reply::Refused(findings))) => {
-                    let first = findings.iter().find(|f| f.outcome == crate::preflight::Verdict::Fail);
+                    let first = findings.iter().find(|f| f.outcome == crate::preflight::Severity::Fail);
                     let detail = first.map_or_else(String::new, |f| format!("{}: {}", f.id, f.detail));
                     rollout.fail(address, &Error::new(Class::Refused, detail));
                 }

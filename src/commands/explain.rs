@@ -2,25 +2,39 @@
 
 use crate::error::{Error, Result};
 use crate::lang::Lang;
+use crate::message;
 use crate::preflight::{self, Check};
 use crate::report::Output;
 use crate::tunnel::mtu;
 
-/// What only a live tunnel can show: no check of preflight, so nothing that `--ignore` could name.
-const OF_THE_TUNNEL: &[Topic] = &[Topic {
+/// Topics that are no check of preflight, so that `--ignore` can't name them.
+const OTHER_TOPICS: &[Topic] = &[Topic {
     id: mtu::ID,
     title: "packets of the tunnel's full size get to every member and back",
     note: Some("FN-27"),
-    text: mtu::EXPLAIN,
+    text: "\
+WireGuard's usual MTU of 1420 suits a path that carries 1500 bytes everywhere. Where a cloud, a tunnel or a line on the
+path carries less and silently drops larger packets, handshakes and pings get through and real traffic hangs. `install`
+and `status` send each member an echo request of the tunnel's full size. If it gets no answer, they send smaller ones, in
+steps of 16 bytes, to which WireGuard pads. A member that answers no echo request at all is left out.
+
+Give the tunnel the MTU that was found, on every instance: the other end has to send smaller packets too.
+With the default gateway (--stack default):
+  `echo MITIGATOR_VPN_MTU=1328 >>/srv/mitigator/.env && cd /srv/mitigator && docker-compose up -d gateway`
+With the vendor's gateway, until its next restart:
+  `nsenter -n -t $(docker inspect -f '{{.State.Pid}}' $(docker-compose ps -q gateway)) ip link set dev wg0 mtu 1328`
+Or repair the path: no router on it may drop ICMP 'fragmentation needed', or fragments.",
 }];
 
-/// Something to explain.
+/// Something to explain, in English.
 #[derive(Clone, Copy)]
-struct Topic {
-    id: &'static str,
+pub struct Topic {
+    /// A check's id, or another word that `explain` takes.
+    pub id: &'static str,
     title: &'static str,
     note: Option<&'static str>,
-    text: &'static str,
+    /// Lines of at most 120 characters.
+    pub text: &'static str,
 }
 
 impl From<&Check> for Topic {
@@ -34,37 +48,38 @@ impl Topic {
     fn words(&self, lang: Lang) -> (&'static str, &'static str) {
         lang.explanation(self.id).map_or((self.title, self.text), |other| (&other.title, &other.text))
     }
+
+    fn page(&self, lang: Lang) -> String {
+        let (title, text) = self.words(lang);
+        let note = self.note.map_or(String::new(), |note| format!(" ({note})"));
+        format!("{}: {title}{note}\n\n{}\n", self.id, text.trim())
+    }
 }
 
-/// Explains one check, or lists them all.
+/// Explains one topic, or lists them all.
 pub fn run(id: Option<&str>, output: &Output) -> Result<()> {
     let text = match id {
         None => topics().map(|topic| format!("{:<20} {}\n", topic.id, topic.words(output.lang()).0)).collect(),
-        Some(id) => explanation(&find(id, topics())?, output.lang()),
+        Some(id) => find(id, topics())?.page(output.lang()),
     };
     output.bytes(text.as_bytes())
 }
 
 /// Refuses ids that no check has: a typo in `--ignore` must not look as if it worked.
-pub fn known_ids(ids: &[String]) -> Result<()> {
+pub(crate) fn known_ids(ids: &[String]) -> Result<()> {
     ids.iter().try_for_each(|id| find(id, preflight::checks().map(Topic::from)).map(drop))
 }
 
-fn topics() -> impl Iterator<Item = Topic> {
-    preflight::checks().map(Topic::from).chain(OF_THE_TUNNEL.iter().copied())
-}
-
-fn explanation(topic: &Topic, lang: Lang) -> String {
-    let (title, text) = topic.words(lang);
-    let note = topic.note.map_or(String::new(), |note| format!(" ({note})"));
-    format!("{}: {title}{note}\n\n{}\n", topic.id, text.trim())
+/// Every check, then the other topics.
+pub fn topics() -> impl Iterator<Item = Topic> {
+    preflight::checks().map(Topic::from).chain(OTHER_TOPICS.iter().copied())
 }
 
 fn find(id: &str, topics: impl Iterator<Item = Topic>) -> Result<Topic> {
     let topics: Vec<Topic> = topics.collect();
     topics.iter().find(|topic| topic.id == id).copied().ok_or_else(|| {
         let ids: Vec<&str> = topics.iter().map(|topic| topic.id).collect();
-        Error::input(format!("no check is called '{id}'")).hint(format!("one of: {}", ids.join(" ")))
+        Error::input(message!("no check is called '{id}'", id)).hint(message!("one of: {ids}", ids = ids.join(" ")))
     })
 }
 

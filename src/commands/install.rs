@@ -19,7 +19,7 @@ use crate::gateway::image;
 use crate::host::Host;
 use crate::message;
 use crate::message::Message;
-use crate::preflight::{self, Finding, Verdict};
+use crate::preflight::{self, Finding, Severity};
 use crate::report::{
     InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA, Text,
 };
@@ -52,7 +52,7 @@ impl Ground {
         let (facts, distro) = Facts::gather(host, &typed);
         let settings = resolve::complete(typed, &facts.instance, options);
         let context =
-            preflight::Context { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
+            preflight::Inputs { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
         let findings = preflight::run(&context);
         let preflight = PreflightDocument::new(&facts, &findings);
         Ok(Ground { facts, distro, settings, findings, preflight, key: PrivateKey::generate() })
@@ -200,7 +200,7 @@ fn apply(
     apply::run_replanned(host, plan, &ignored, &output.progress(), |host, agreed| {
         let known = Ground::survey(host, global, options)?;
         *ground = Ground { key: ground.key.clone(), ..known };
-        if let Some(found) = ground.findings.iter().find(|finding| finding.outcome == Verdict::Fail) {
+        if let Some(found) = ground.findings.iter().find(|finding| finding.outcome == Severity::Fail) {
             return Err(Error::new(
                 Class::Step,
                 message!("now that apt has the new source: {detail}", detail = &found.detail),

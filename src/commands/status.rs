@@ -8,7 +8,7 @@ use crate::cli::{Global, InstallOptions};
 use crate::error::{Class, Result};
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::host::Host;
-use crate::preflight::{Finding, Verdict};
+use crate::preflight::{Finding, Severity, id};
 use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument, Text};
 use crate::tunnel::{self, mtu};
 use crate::wireguard::PeerList;
@@ -22,7 +22,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
     let (facts, settings) = (&ground.facts, &ground.settings);
 
     // A mount gone stale only warns before an install, which mends it; here it is what the gateway lives by (FN-40).
-    let wrong = |f: &&Finding| f.outcome == Verdict::Fail || (f.id == "mount-fresh" && f.outcome == Verdict::Warn);
+    let wrong = |f: &&Finding| f.outcome == Severity::Fail || (f.id == id::MOUNT_FRESH && f.outcome == Severity::Warn);
     let wrong = ground.findings.iter().filter(wrong);
     let mut differences: Vec<String> = wrong.map(|f| format!("{}; mend it: {}", f.detail, f.way_out())).collect();
     let public_key = match &facts.instance.private_conf {

@@ -1,15 +1,16 @@
 //! Checks of: compose, and what it makes of this instance.
 
-use super::{Check, Context, Outcome};
+use super::{Check, Inputs, Judgement, Needs, id};
 use crate::compose::Generation;
 use crate::settings::StackKind;
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "compose",
+        id: id::COMPOSE,
         title: "compose is there and resolves the stack",
         note: Some("FN-35"),
+        needs: Needs::LiveHost,
         run: compose,
         explain: "\
 The stack is stopped and started by docker-compose, of either generation and under either spelling (`docker-compose`
@@ -26,9 +27,10 @@ No `gateway` service: this is not a Mitigator stack, or one of a version before 
 `--stack default` brings a gateway of this project's own, to try and to test.",
     },
     Check {
-        id: "mount-fresh",
+        id: id::MOUNT_FRESH,
         title: "the gateway sees the files as they are",
         note: Some("FN-40"),
+        needs: Needs::LiveHost,
         run: mount_fresh,
         explain: "\
 Docker mounts vpn-public.conf and vpn-private.conf into the gateway by inode. Whoever replaces such a file, instead
@@ -41,9 +43,10 @@ mount. Only a new container helps: `install` makes one (after asking, for it is 
 edit the list by hand use `mitigator-vpn peers`.",
     },
     Check {
-        id: "gateway-address",
+        id: id::GATEWAY_ADDRESS,
         title: "the gateway gets this instance's address",
         note: Some("FN-32"),
+        needs: Needs::LiveHost,
         run: gateway_address,
         explain:
             "\
@@ -56,12 +59,12 @@ It is decided by what compose itself resolves GATEWAY_ADDRESS to, with a clean e
     },
 ];
 
-fn compose(context: &Context) -> Outcome {
-    let (stack, docker, settings) = (&context.facts.stack, &context.facts.docker, context.settings);
+fn compose(inputs: &Inputs) -> Judgement {
+    let (stack, docker, settings) = (&inputs.facts.stack, &inputs.facts.docker, inputs.settings);
     let dir = settings.dir.display();
     let Some(command) = stack.commands.first() else {
-        let package = context.distro.map_or("docker-compose", |distro| &distro.packages.compose);
-        return Outcome::fail(
+        let package = inputs.distro.map_or("docker-compose", |distro| &distro.packages.compose);
+        return Judgement::fail(
             "neither 'docker-compose' nor 'docker compose' answers",
             format!("apt-get install {package}"),
         );
@@ -71,65 +74,65 @@ fn compose(context: &Context) -> Outcome {
     let engine = docker.daemon.as_ref().ok().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     match &stack.config {
         None if settings.stack == StackKind::Default => {
-            Outcome::pass(format!("{found}; the default stack will be brought"))
+            Judgement::pass(format!("{found}; the default stack will be brought"))
         }
-        None => Outcome::fail(
+        None => Judgement::fail(
             format!("there is no docker-compose.yml in {dir}"),
             "install Mitigator first, or try a gateway of this project's own: mitigator-vpn install --stack default",
         ),
-        Some(Err(words)) => Outcome::fail(words.clone(), format!("cd {dir} && {spelling} config")),
-        Some(Ok(config)) if config.gateway.is_none() => Outcome::fail(
+        Some(Err(words)) => Judgement::fail(words.clone(), format!("cd {dir} && {spelling} config")),
+        Some(Ok(config)) if config.gateway.is_none() => Judgement::fail(
             format!("the stack in {dir} has no service 'gateway'"),
             format!("cd {dir} && {spelling} config --services"),
         ),
         Some(Ok(_)) if command.generation == Generation::V1 && engine.is_some_and(|engine| engine >= 25) => {
-            Outcome::warn(
+            Judgement::warn(
                 format!("{found} fails to replace containers on a Docker Engine of version 25 or later"),
-                second_generation(context),
+                second_generation(inputs),
             )
         }
-        Some(Ok(config)) => Outcome::pass(format!("{found}; {} services", config.services.len())),
+        Some(Ok(config)) => Judgement::pass(format!("{found}; {} services", config.services.len())),
     }
 }
 
 /// How to get compose's second generation beside this Docker. Debian marks its own builds, Ubuntu doesn't.
-fn second_generation(context: &Context) -> String {
+fn second_generation(inputs: &Inputs) -> String {
     let dockers = "apt-get install docker-compose-plugin";
-    let package = context.distro.map_or("docker-compose", |distro| &distro.packages.compose);
-    match &context.facts.docker.daemon {
+    let package = inputs.distro.map_or("docker-compose", |distro| &distro.packages.compose);
+    match &inputs.facts.docker.daemon {
         Ok(version) if version.contains("dfsg") => format!("apt-get install {package}"),
         _ if package == "docker-compose" => dockers.to_owned(),
         _ => format!("apt-get install {package}\nor, with Docker's own packages: {dockers}"),
     }
 }
 
-fn mount_fresh(context: &Context) -> Outcome {
-    let Some(gateway) = &context.facts.stack.gateway else { return Outcome::pass("no gateway runs") };
+fn mount_fresh(inputs: &Inputs) -> Judgement {
+    let Some(gateway) = &inputs.facts.stack.gateway else { return Judgement::pass("no gateway runs") };
     if gateway.stale.is_empty() {
-        return Outcome::pass("the running gateway sees the current files");
+        return Judgement::pass("the running gateway sees the current files");
     }
-    let spelling = context.facts.stack.compose_command_line();
-    Outcome::warn(
+    let spelling = inputs.facts.stack.compose_command_line();
+    Judgement::warn(
         format!("the running gateway sees an old copy of {}", gateway.stale.join(", ")),
-        format!("cd {} && {spelling} up -d --no-deps --force-recreate gateway", context.settings.dir.display()),
+        format!("cd {} && {spelling} up -d --no-deps --force-recreate gateway", inputs.settings.dir.display()),
     )
 }
 
-fn gateway_address(context: &Context) -> Outcome {
-    let resolved = context.facts.stack.config.as_ref().and_then(|config| config.as_ref().ok());
+fn gateway_address(inputs: &Inputs) -> Judgement {
+    let resolved = inputs.facts.stack.config.as_ref().and_then(|config| config.as_ref().ok());
     let address = resolved.and_then(|config| config.gateway.as_ref()?.address.clone());
-    let values = &context.facts.instance.env.values;
+    let values = &inputs.facts.instance.env.values;
     let (Some(address), Some(set)) = (address, values.get("MITIGATOR_VPN_ADDRESS")) else {
-        return Outcome::pass("not set up yet");
+        return Judgement::pass("not set up yet");
     };
     let prefix = values.get("MITIGATOR_VPN_PREFIX").map_or("24", String::as_str);
     if address == format!("{set}/{prefix}") {
-        return Outcome::pass(format!("{address}, as .env says"));
+        return Judgement::pass(format!("{address}, as .env says"));
     }
-    let spelling = context.facts.stack.compose_command_line();
-    Outcome::fail(
+    let spelling = inputs.facts.stack.compose_command_line();
+    Judgement::fail(
         format!("compose gives the gateway {address}, .env says {set}/{prefix}"),
-        format!("cd {} && {spelling} config | grep GATEWAY_ADDRESS", context.settings.dir.display()),
+        format!("cd {} && {spelling} config | grep GATEWAY_ADDRESS", inputs.settings.dir.display()),
     )
 }
 
@@ -138,39 +141,39 @@ mod tests {
     use super::*;
     use crate::compose::GatewayContainer;
     use crate::facts::Facts;
-    use crate::preflight::{Finding, Verdict};
+    use crate::preflight::{Finding, Severity};
     use crate::settings::Settings;
 
     fn find(id: &str, facts: &Facts, settings: &Settings) -> Finding {
-        let context = Context { facts, distro: Err("not asked"), settings };
-        crate::preflight::run(&context).into_iter().find(|finding| finding.id == id).unwrap()
+        let inputs = Inputs { facts, distro: Err("not asked"), settings };
+        crate::preflight::run(&inputs).into_iter().find(|finding| finding.id == id).unwrap()
     }
 
-    fn verdict(id: &str, change: impl FnOnce(&mut Facts)) -> (Verdict, String) {
+    fn judged(id: &str, change: impl FnOnce(&mut Facts)) -> (Severity, String) {
         let mut facts = Facts::healthy();
         change(&mut facts);
         let finding = find(id, &facts, &Settings::default());
         (finding.outcome, format!("{} → {}", finding.detail, finding.way_out()))
     }
 
-    fn assert_words((seen, words): (Verdict, String), verdict: Verdict, expected: &str) {
-        assert!(seen == verdict && words.contains(expected), "{seen:?}: {words}");
+    fn assert_words((seen, words): (Severity, String), severity: Severity, expected: &str) {
+        assert!(seen == severity && words.contains(expected), "{seen:?}: {words}");
     }
 
     #[test]
     fn a_healthy_host_is_silent() {
         for id in ["compose", "mount-fresh", "gateway-address"] {
-            assert_eq!(verdict(id, |_| {}).0, Verdict::Pass, "{id}");
+            assert_eq!(judged(id, |_| {}).0, Severity::Pass, "{id}");
         }
     }
 
     #[test]
     fn compose_fires_when_it_is_missing_or_unable() {
-        assert_words(verdict("compose", |f| f.stack.commands.clear()), Verdict::Fail, "apt-get install docker-compose");
+        assert_words(judged("compose", |f| f.stack.commands.clear()), Severity::Fail, "apt-get install docker-compose");
         let broken = |f: &mut Facts| f.stack.config = Some(Err("yaml: line 3".into()));
         assert_words(
-            verdict("compose", broken),
-            Verdict::Fail,
+            judged("compose", broken),
+            Severity::Fail,
             "yaml: line 3 → cd /srv/mitigator && docker compose config",
         );
         let no_gateway = |f: &mut Facts| {
@@ -178,13 +181,13 @@ mod tests {
                 config.gateway = None;
             }
         };
-        assert_words(verdict("compose", no_gateway), Verdict::Fail, "no service 'gateway'");
-        assert_words(verdict("compose", |f| f.stack.config = None), Verdict::Fail, "--stack default");
+        assert_words(judged("compose", no_gateway), Severity::Fail, "no service 'gateway'");
+        assert_words(judged("compose", |f| f.stack.config = None), Severity::Fail, "--stack default");
         let old_on_new = |f: &mut Facts| {
             f.stack.commands[0].generation = Generation::V1;
             f.docker.daemon = Ok("26.1.5".into());
         };
-        assert_words(verdict("compose", old_on_new), Verdict::Warn, "version 25");
+        assert_words(judged("compose", old_on_new), Severity::Warn, "version 25");
     }
 
     #[test]
@@ -195,7 +198,7 @@ mod tests {
                 ..GatewayContainer::default()
             });
         };
-        assert_words(verdict("mount-fresh", stale), Verdict::Warn, "--force-recreate gateway");
+        assert_words(judged("mount-fresh", stale), Severity::Warn, "--force-recreate gateway");
     }
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
                 }
             }
         };
-        assert_eq!(verdict("gateway-address", set("10.8.3.2/24")).0, Verdict::Pass);
-        assert_words(verdict("gateway-address", set("10.8.3.1/24")), Verdict::Fail, "gives the gateway 10.8.3.1/24");
+        assert_eq!(judged("gateway-address", set("10.8.3.2/24")).0, Severity::Pass);
+        assert_words(judged("gateway-address", set("10.8.3.1/24")), Severity::Fail, "gives the gateway 10.8.3.1/24");
     }
 }

@@ -1,13 +1,14 @@
 //! Checks of: docker and compose.
 
-use super::{Check, Context, Outcome};
+use super::{Check, Inputs, Judgement, Needs, id};
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "docker",
+        id: id::DOCKER,
         title: "Docker is there and its daemon answers",
         note: None,
+        needs: Needs::LiveHost,
         run: docker,
         explain: "\
 The product runs as a Docker Compose stack. Looked for: a program `docker`, and the daemon's answer to `docker version`.
@@ -19,9 +20,10 @@ Docker's own packages do as well; don't mix the two. A daemon that is installed 
 as root.",
     },
     Check {
-        id: "docker-not-snap",
+        id: id::DOCKER_NOT_SNAP,
         title: "Docker is not the snap",
         note: Some("FN-39"),
+        needs: Needs::LiveHost,
         run: docker_not_snap,
         explain: "\
 The Docker snap is confined to a few directories: a container of it can't mount files from /srv, so the gateway would
@@ -34,38 +36,38 @@ volumes away, so the time and the backup are yours to choose.",
     },
 ];
 
-fn docker(context: &Context) -> Outcome {
-    let docker = &context.facts.docker;
+fn docker(inputs: &Inputs) -> Judgement {
+    let docker = &inputs.facts.docker;
     if !docker.present {
-        let packages = context.distro.map_or("docker.io".to_owned(), |distro| distro.packages.docker.join(" "));
-        return Outcome::fail("there is no docker program", format!("apt-get install {packages}"));
+        let packages = inputs.distro.map_or("docker.io".to_owned(), |distro| distro.packages.docker.join(" "));
+        return Judgement::fail("there is no docker program", format!("apt-get install {packages}"));
     }
     match &docker.daemon {
-        Ok(version) => Outcome::pass(format!("Docker {version}")),
-        Err(reason) if !context.facts.machine.is_root => Outcome::unknown(format!("needs root: {reason}")),
+        Ok(version) => Judgement::pass(format!("Docker {version}")),
+        Err(reason) if !inputs.facts.machine.is_root => Judgement::unknown(format!("needs root: {reason}")),
         Err(reason) => {
-            let start = if context.facts.machine.systemd { "systemctl start docker" } else { "service docker start" };
-            Outcome::fail(format!("the daemon doesn't answer: {reason}"), start)
+            let start = if inputs.facts.machine.systemd { "systemctl start docker" } else { "service docker start" };
+            Judgement::fail(format!("the daemon doesn't answer: {reason}"), start)
         }
     }
 }
 
-fn docker_not_snap(context: &Context) -> Outcome {
-    let docker = &context.facts.docker;
+fn docker_not_snap(inputs: &Inputs) -> Judgement {
+    let docker = &inputs.facts.docker;
     if docker.snap {
-        return Outcome::fail(
+        return Judgement::fail(
             "Docker comes from snap, whose containers can't mount files from /srv",
             "mitigator-vpn explain docker-not-snap",
         );
     }
-    Outcome::pass(if docker.present { "Docker is not from snap" } else { "there is no Docker at all" })
+    Judgement::pass(if docker.present { "Docker is not from snap" } else { "there is no Docker at all" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::facts::Facts;
-    use crate::preflight::Verdict::{Fail, Pass, Unknown};
+    use crate::preflight::Severity::{Fail, Pass, Unknown};
     use crate::preflight::tests::outcome;
 
     #[test]
@@ -79,14 +81,14 @@ mod tests {
     fn no_docker_and_a_silent_daemon_fail_with_different_ways_out() {
         let mut facts = Facts::healthy();
         facts.docker.daemon = Err("Cannot connect to the Docker daemon".into());
-        let (verdict, text) = outcome("docker", &facts);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("docker", &facts);
+        assert_eq!(severity, Fail);
         assert!(text.contains("Cannot connect") && text.contains("systemctl start docker"), "{text}");
         facts.machine.systemd = false;
         assert!(outcome("docker", &facts).1.contains("service docker start"));
         facts.docker.present = false;
-        let (verdict, text) = outcome("docker", &facts);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("docker", &facts);
+        assert_eq!(severity, Fail);
         assert!(text.contains("apt-get install docker.io"), "{text}");
     }
 
@@ -102,8 +104,8 @@ mod tests {
     fn the_snap_fails_with_its_reason() {
         let mut facts = Facts::healthy();
         facts.docker.snap = true;
-        let (verdict, text) = outcome("docker-not-snap", &facts);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("docker-not-snap", &facts);
+        assert_eq!(severity, Fail);
         assert!(text.contains("can't mount files from /srv"), "{text}");
     }
 }

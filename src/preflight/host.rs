@@ -1,14 +1,15 @@
 //! Checks of: the release, the machine, the clock.
 
-use super::{Check, Context, Outcome};
+use super::{Check, Inputs, Judgement, Needs, id};
 use crate::facts::WireGuardSupport;
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "supported-release",
+        id: id::SUPPORTED_RELEASE,
         title: "this release is supported",
         note: Some("FN-11"),
+        needs: Needs::Files,
         run: supported_release,
         explain: "\
 The release is read from /etc/os-release (or /usr/lib/os-release) and compared with the releases this program knows:
@@ -21,9 +22,10 @@ A release past its support still works, with a warning: Debian 10's packages are
 on such a host gets security updates any more. The way out is an upgrade of the release, one at a time.",
     },
     Check {
-        id: "root",
+        id: id::ROOT,
         title: "this runs as root",
         note: None,
+        needs: Needs::LiveHost,
         run: root,
         explain: "\
 Installing packages, loading a kernel module and writing into the instance's directory need root, and so does looking
@@ -32,9 +34,10 @@ at the firewall and at other processes' ports: without it several other checks c
 Run the same command with sudo, or in a root shell.",
     },
     Check {
-        id: "disk-space",
+        id: id::DISK_SPACE,
         title: "there is room for what install writes",
         note: None,
+        needs: Needs::Files,
         run: disk_space,
         explain: "\
 Install writes a few kilobytes into the instance's directory. Where packages are missing, apt needs room for its lists
@@ -45,18 +48,20 @@ Make room on the file system that is named: `apt-get clean` empties apt's downlo
 shortens the journal, `docker system df` shows what images and volumes take.",
     },
     Check {
-        id: "memory",
+        id: id::MEMORY,
         title: "there is enough memory",
         note: None,
+        needs: Needs::LiveHost,
         run: memory,
         explain: "\
 The VPN itself needs next to nothing: 10 MiB for the gateway, 30 MiB more where wireguard-go stands in for the kernel.
 Building the module with dkms (Debian 10) takes 500 MiB for a minute. Less is a warning, since swap may do.",
     },
     Check {
-        id: "virtualization",
+        id: id::VIRTUALIZATION,
         title: "this system has a kernel of its own, or its host's has WireGuard",
         note: Some("FN-19"),
+        needs: Needs::LiveHost,
         run: virtualization,
         explain: "\
 Containers (LXC, OpenVZ, Docker, WSL) share the kernel of their host and can't load modules into it. WireGuard works in
@@ -68,9 +73,10 @@ this instance needs a machine with a kernel of its own.
 In a container, install leaves modules-load.d alone.",
     },
     Check {
-        id: "reboot-required",
+        id: id::REBOOT_REQUIRED,
         title: "no reboot is pending",
         note: None,
+        needs: Needs::LiveHost,
         run: reboot_required,
         explain: "\
 Some package has asked for a reboot (/run/reboot-required), mostly a new kernel. What is proven now is proven for the
@@ -78,9 +84,10 @@ running kernel; the check kernel-next looks at the one that comes. A reboot stop
 so its time is yours to choose.",
     },
     Check {
-        id: "clock",
+        id: id::CLOCK,
         title: "the clock is synchronised",
         note: Some("FN-30"),
+        needs: Needs::LiveHost,
         run: clock,
         explain: "\
 WireGuard refuses a handshake that is older than one it has seen. When a host's clock jumps back, its peers ignore it
@@ -98,74 +105,74 @@ In a container the host keeps the clock.",
 
 const MIB: u64 = 1 << 20;
 
-fn supported_release(context: &Context) -> Outcome {
-    let distro = match context.distro {
+fn supported_release(inputs: &Inputs) -> Judgement {
+    let distro = match inputs.distro {
         Ok(distro) => distro,
-        Err(reason) => return Outcome::fail(reason, "mitigator-vpn explain supported-release"),
+        Err(reason) => return Judgement::fail(reason, "mitigator-vpn explain supported-release"),
     };
     let mut reservations: Vec<String> =
         distro.best_effort.iter().map(|what| format!("{what}, which is best effort")).collect();
-    if distro.is_past_support(&context.facts.clock.today) {
+    if distro.is_past_support(&inputs.facts.clock.today) {
         reservations.push(format!("{} has had no security updates since {}", distro.name, distro.support_ends));
     }
     if reservations.is_empty() {
-        return Outcome::pass(format!("{}, supported until {}", distro.name, distro.support_ends));
+        return Judgement::pass(format!("{}, supported until {}", distro.name, distro.support_ends));
     }
-    Outcome::warn(reservations.join("; "), "mitigator-vpn explain supported-release")
+    Judgement::warn(reservations.join("; "), "mitigator-vpn explain supported-release")
 }
 
-fn root(context: &Context) -> Outcome {
-    if context.facts.machine.is_root {
-        Outcome::pass("running as root")
+fn root(inputs: &Inputs) -> Judgement {
+    if inputs.facts.machine.is_root {
+        Judgement::pass("running as root")
     } else {
-        Outcome::fail("not running as root", "run the same command with sudo, or after: sudo -i")
+        Judgement::fail("not running as root", "run the same command with sudo, or after: sudo -i")
     }
 }
 
-fn disk_space(context: &Context) -> Outcome {
-    let facts = context.facts;
-    let missing = context.distro.map(|d| d.missing_packages(facts, context.settings)).unwrap_or_default();
-    let builds = context.distro.is_ok_and(|d| d.module_route(facts).is_some_and(|source| source.is_built()));
+fn disk_space(inputs: &Inputs) -> Judgement {
+    let facts = inputs.facts;
+    let missing = inputs.distro.map(|d| d.missing_packages(facts, inputs.settings)).unwrap_or_default();
+    let builds = inputs.distro.is_ok_and(|d| d.module_route(facts).is_some_and(|source| source.is_built()));
     let installs = |mib: u64| if missing.is_empty() { 0 } else { mib };
     // The lists of a release with all its packages take some 100 MiB; what we install is small beside them.
     let var = installs(if facts.packages.lists_age.is_none() { 128 } else { 16 });
-    let dir = context.settings.dir.display().to_string();
+    let dir = inputs.settings.dir.display().to_string();
     let needs = [(dir.as_str(), 8), ("/var", var), ("/usr", if builds { 512 } else { installs(8) })];
     let known = needs.iter().filter_map(|(path, need)| Some((path, need * MIB, *facts.machine.free_space.get(*path)?)));
     let known: Vec<_> = known.collect();
     if let Some((path, need, free)) = known.iter().find(|(_, need, free)| free < need) {
-        return Outcome::fail(
+        return Judgement::fail(
             format!("{} MiB free in {path}, {} MiB are needed", free / MIB, need / MIB),
             format!("df -h {path}"),
         );
     }
     match known.iter().map(|(_, _, free)| free).min() {
-        Some(least) => Outcome::pass(format!("{} MiB free", least / MIB)),
-        None => Outcome::unknown("free space can't be read here"),
+        Some(least) => Judgement::pass(format!("{} MiB free", least / MIB)),
+        None => Judgement::unknown("free space can't be read here"),
     }
 }
 
-fn memory(context: &Context) -> Outcome {
-    let (Some(total), Some(available)) = (context.facts.machine.memory, context.facts.machine.memory_available) else {
-        return Outcome::unknown("there is no /proc to tell");
+fn memory(inputs: &Inputs) -> Judgement {
+    let (Some(total), Some(available)) = (inputs.facts.machine.memory, inputs.facts.machine.memory_available) else {
+        return Judgement::unknown("there is no /proc to tell");
     };
-    let builds = context.distro.is_ok_and(|d| d.module_route(context.facts).is_some_and(|source| source.is_built()));
+    let builds = inputs.distro.is_ok_and(|d| d.module_route(inputs.facts).is_some_and(|source| source.is_built()));
     let need = if builds { 512 * MIB } else { 64 * MIB };
     let detail = format!("{} of {} MiB available", available / MIB, total / MIB);
     if available < need {
-        return Outcome::warn(format!("{detail}, {} MiB are wanted", need / MIB), "free -m");
+        return Judgement::warn(format!("{detail}, {} MiB are wanted", need / MIB), "free -m");
     }
-    Outcome::pass(detail)
+    Judgement::pass(detail)
 }
 
-fn virtualization(context: &Context) -> Outcome {
-    let Some(kind) = &context.facts.machine.container else { return Outcome::pass("a kernel of its own") };
-    match &context.facts.kernel.wireguard {
+fn virtualization(inputs: &Inputs) -> Judgement {
+    let Some(kind) = &inputs.facts.machine.container else { return Judgement::pass("a kernel of its own") };
+    match &inputs.facts.kernel.wireguard {
         WireGuardSupport::BuiltIn | WireGuardSupport::Loaded => {
-            Outcome::pass(format!("a container ({kind}); its host's kernel has WireGuard"))
+            Judgement::pass(format!("a container ({kind}); its host's kernel has WireGuard"))
         }
-        WireGuardSupport::Loadable => Outcome::pass(format!("a container ({kind}) that may load modules")),
-        WireGuardSupport::Missing | WireGuardSupport::Refused(_) => Outcome::warn(
+        WireGuardSupport::Loadable => Judgement::pass(format!("a container ({kind}) that may load modules")),
+        WireGuardSupport::Missing | WireGuardSupport::Refused(_) => Judgement::warn(
             format!("a container ({kind}); its host's kernel has no WireGuard loaded"),
             on_the_containers_host(kind),
         ),
@@ -181,30 +188,32 @@ pub(super) fn on_the_containers_host(kind: &str) -> &'static str {
     }
 }
 
-fn reboot_required(context: &Context) -> Outcome {
-    if context.facts.machine.reboot_required {
-        return Outcome::warn("a package has asked for a reboot", "cat /run/reboot-required*");
+fn reboot_required(inputs: &Inputs) -> Judgement {
+    if inputs.facts.machine.reboot_required {
+        return Judgement::warn("a package has asked for a reboot", "cat /run/reboot-required*");
     }
-    Outcome::pass("no package asks for one")
+    Judgement::pass("no package asks for one")
 }
 
-fn clock(context: &Context) -> Outcome {
-    match context.facts.clock.synchronised {
-        Some(true) => Outcome::pass("synchronised"),
-        Some(false) if context.facts.machine.container.is_some() => {
-            Outcome::warn("nothing keeps this clock right", "on the container's host: timedatectl set-ntp true")
+fn clock(inputs: &Inputs) -> Judgement {
+    match inputs.facts.clock.synchronised {
+        Some(true) => Judgement::pass("synchronised"),
+        Some(false) if inputs.facts.machine.container.is_some() => {
+            Judgement::warn("nothing keeps this clock right", "on the container's host: timedatectl set-ntp true")
         }
-        Some(false) => Outcome::warn("nothing keeps this clock right", keep_it_right(context)),
-        None => Outcome::unknown("nothing here tells whether something keeps the clock right"),
+        Some(false) => Judgement::warn("nothing keeps this clock right", keep_it_right(inputs)),
+        None => Judgement::unknown("nothing here tells whether something keeps the clock right"),
     }
 }
 
-/// Debian 10 has the service within systemd, the others as a package that may be missing.
-fn keep_it_right(context: &Context) -> &'static str {
-    match (context.facts.machine.systemd, context.distro.map(|distro| distro.codename.as_str())) {
-        (false, _) => "apt-get install chrony",
-        (true, Ok("buster") | Err(_)) => "timedatectl set-ntp true",
-        (true, Ok(_)) => "timedatectl set-ntp true || apt-get install systemd-timesyncd",
+fn keep_it_right(inputs: &Inputs) -> String {
+    if !inputs.facts.machine.systemd {
+        return "apt-get install chrony".to_owned();
+    }
+    let switch_on = "timedatectl set-ntp true";
+    match inputs.distro.map_or(&[][..], |distro| &distro.packages.time_sync) {
+        [] => switch_on.to_owned(),
+        packages => format!("{switch_on} || apt-get install {}", packages.join(" ")),
     }
 }
 
@@ -213,7 +222,7 @@ mod tests {
     use super::*;
     use crate::distro::Distro;
     use crate::facts::Facts;
-    use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
 
@@ -236,8 +245,8 @@ mod tests {
     fn an_unknown_release_fails_and_a_derivative_or_old_one_warns() {
         let mut facts = Facts::healthy();
         facts.os.id = "altlinux".into();
-        let (verdict, text) = outcome("supported-release", &facts);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("supported-release", &facts);
+        assert_eq!(severity, Fail);
         assert!(text.contains("nearest supported one is Debian 13"), "{text}");
 
         let mut facts = Facts::healthy();
@@ -247,8 +256,8 @@ mod tests {
 
         let mut facts = Facts::healthy();
         facts.clock.today = "2028-07-01".into();
-        let (verdict, text) = outcome("supported-release", &facts);
-        assert_eq!(verdict, Warn);
+        let (severity, text) = outcome("supported-release", &facts);
+        assert_eq!(severity, Warn);
         assert!(text.contains("no security updates since 2028-06-30"), "{text}");
     }
 
@@ -263,8 +272,8 @@ mod tests {
     fn a_full_disk_fails_only_where_something_will_be_written() {
         let mut facts = Facts::healthy();
         facts.machine.free_space.insert("/var".into(), 10 * MIB);
-        let (verdict, text) = outcome("disk-space", &facts);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("disk-space", &facts);
+        assert_eq!(severity, Fail);
         assert!(text.contains("10 MiB free in /var, 16 MiB are needed") && text.contains("df -h /var"), "{text}");
         facts.packages.known.get_mut("wireguard-tools").unwrap().installed = Some("1".into());
         assert_eq!(outcome("disk-space", &facts).0, Pass);
@@ -290,8 +299,8 @@ mod tests {
         let mut facts = Facts::healthy();
         facts.machine.container = Some("lxc".into());
         facts.kernel.wireguard = WireGuardSupport::Missing;
-        let (verdict, text) = outcome("virtualization", &facts);
-        assert_eq!(verdict, Warn);
+        let (severity, text) = outcome("virtualization", &facts);
+        assert_eq!(severity, Warn);
         assert!(text.contains("on the container's host: modprobe wireguard"), "{text}");
         facts.machine.container = Some("wsl".into());
         assert!(outcome("virtualization", &facts).1.contains("wsl --update"));

@@ -3,15 +3,15 @@
 mod files;
 mod member;
 
-use super::{Check, Outcome};
-use crate::message::Message;
+use super::{Check, Needs, id};
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "instance-writable",
+        id: id::INSTANCE_WRITABLE,
         title: "the instance's directory is there and can be written",
         note: None,
+        needs: Needs::Files,
         run: files::instance_writable,
         explain: "\
 Install writes vpn-private.conf, vpn-public.conf, docker-compose.vpn.yml and .env into the instance's directory,
@@ -24,9 +24,10 @@ A file marked immutable: `lsattr FILE`, then `chattr -i FILE`.
 No directory: install Mitigator first, or try this project's own gateway with `--stack default`.",
     },
     Check {
-        id: "interrupted-write",
+        id: id::INTERRUPTED_WRITE,
         title: "no earlier write was cut off",
         note: Some("FN-40"),
+        needs: Needs::Files,
         run: files::interrupted_write,
         explain: "\
 A file that a container has mounted is written in place, for a container holds on to the old one otherwise. Before, the
@@ -37,9 +38,10 @@ This program reads such a file as if the write had been completed; the container
 `peers add` completes it. Until then don't run `reconfigure` by hand.",
     },
     Check {
-        id: "conf-is-file",
+        id: id::CONF_IS_FILE,
         title: "vpn-public.conf and vpn-private.conf are files that can be used",
         note: Some("FN-38"),
+        needs: Needs::Files,
         run: files::conf_is_file,
         explain: "\
 Where a file that a container mounts is missing, Docker makes a directory of its name, and nothing works until that is
@@ -52,9 +54,10 @@ or remove it; then a new key is made, and every other instance needs the new lis
 Only root should be able to read vpn-private.conf: `chmod 600 FILE`.",
     },
     Check {
-        id: "env-file",
+        id: id::ENV_FILE,
         title: ".env can be read, and both generations of compose read the same",
         note: Some("FN-34"),
+        needs: Needs::Files,
         run: files::env_file,
         explain: "\
 docker-compose 1 and 2 read .env by different rules. Version 1 skips a line it can't read, version 2 refuses the whole
@@ -66,9 +69,10 @@ the line. Lines are changed only where they hold COMPOSE_FILE or a key that begi
 yours to mend: `sed -n 3p /srv/mitigator/.env` shows line 3.",
     },
     Check {
-        id: "compose-files",
+        id: id::COMPOSE_FILES,
         title: "every file that COMPOSE_FILE names is there",
         note: Some("FN-33"),
+        needs: Needs::Files,
         run: files::compose_files,
         explain: "\
 COMPOSE_FILE in .env lists the files that docker-compose merges, joined by colons (or by COMPOSE_PATH_SEPARATOR). One
@@ -80,9 +84,10 @@ are taken out, docker-compose.vpn.yml comes last. A name whose file is gone has 
 back: nobody but you knows which.",
     },
     Check {
-        id: "vpn-address",
+        id: id::VPN_ADDRESS,
         title: "the VPN address fits into the cluster's network",
         note: Some("FN-42"),
+        needs: Needs::Files,
         run: member::vpn_address,
         explain: "\
 All instances have addresses in one network, a /24 unless --prefix (MITIGATOR_VPN_PREFIX in .env) says otherwise. An
@@ -94,9 +99,10 @@ It is compared with the addresses in vpn-public.conf and in the list given with 
 Another address than so far has to be entered in Mitigator's web interface, too.",
     },
     Check {
-        id: "address-unique",
+        id: id::ADDRESS_UNIQUE,
         title: "no other member has this address, endpoint or key",
         note: Some("FN-53"),
+        needs: Needs::Files,
         run: member::address_unique,
         explain: "\
 Where two members share a VPN address, WireGuard takes the last one in the file without a word, and the other is cut
@@ -109,9 +115,10 @@ After a warning every other instance needs the new list before it can be reached
 it out on all of them: `mitigator-vpn peers remove ADDRESS`, then `docker-compose exec -T gateway reconfigure`.",
     },
     Check {
-        id: "key-pair",
+        id: id::KEY_PAIR,
         title: "the private key here belongs to the own section in the list",
         note: Some("FN-47"),
+        needs: Needs::Files,
         run: member::key_pair,
         explain: "\
 The other instances know this one by the public key in its section of vpn-public.conf. If the private key here has
@@ -123,9 +130,10 @@ It is decided by deriving the public half of the key in vpn-private.conf. Which 
                needs the new list",
     },
     Check {
-        id: "sample-key",
+        id: id::SAMPLE_KEY,
         title: "no key is one that documentation publishes",
         note: Some("FN-46"),
+        needs: Needs::Files,
         run: member::sample_key,
         explain: "\
 The documentation prints a key pair as an example. Whoever has copied it shares the key with everybody who can read:
@@ -135,22 +143,3 @@ The private key here: remove vpn-private.conf and install again; a new key is ma
 Every other instance needs the new list then. Another member's: the same, on that instance.",
     },
 ];
-
-/// One verdict of several findings: the worst counts, and what was found beside it is told as well.
-fn worst(findings: Vec<Outcome>, otherwise: impl Into<Message>) -> Outcome {
-    let (mut details, mut hints, mut fails) = (Vec::new(), Vec::new(), false);
-    for finding in findings {
-        fails |= matches!(finding, Outcome::Fail { .. });
-        if let Outcome::Warn { detail, hint } | Outcome::Fail { detail, hint } = finding {
-            details.push(detail);
-            if !hints.contains(&hint) {
-                hints.push(hint);
-            }
-        }
-    }
-    match (details.is_empty(), fails) {
-        (true, _) => Outcome::pass(otherwise),
-        (_, true) => Outcome::fail(Message::joined(details, "; "), Message::joined(hints, "\n")),
-        (_, false) => Outcome::warn(Message::joined(details, "; "), Message::joined(hints, "\n")),
-    }
-}

@@ -1,17 +1,18 @@
 //! Checks of: WireGuard in the running kernel and in the next one, and what Secure Boot makes of a module built here.
 
 use super::host::on_the_containers_host;
-use super::{Check, Context, Outcome};
+use super::{Check, Inputs, Judgement, Needs, id};
 use crate::desired;
 use crate::distro::ModuleSource;
 use crate::facts::WireGuardSupport;
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "kernel-wireguard",
+        id: id::KERNEL_WIREGUARD,
         title: "the running kernel has WireGuard, or install can give it",
         note: Some("FN-14"),
+        needs: Needs::LiveHost,
         run: kernel_wireguard,
         explain: "\
 Decided by what the kernel can do, never by its version: the module is loaded (/sys/module/wireguard), built in
@@ -36,9 +37,10 @@ The vendor's gateway needs the module. With `--stack default`, wireguard-go stan
 package of that (Debian 12 and later, Ubuntu 24.04): slower, and a warning.",
     },
     Check {
-        id: "kernel-next",
+        id: id::KERNEL_NEXT,
         title: "the next boot's kernel has WireGuard too",
         note: Some("FN-14"),
+        needs: Needs::LiveHost,
         run: kernel_next,
         explain: "\
 The newest kernel in /boot is the one the next boot takes. If it lacks the module, the VPN is gone after a reboot that
@@ -51,9 +53,10 @@ Debian 11 and later: `apt-get install linux-image-amd64`. Ubuntu otherwise: `apt
 A kernel that nobody wants any more: `apt-get purge linux-image-VERSION`, and the next boot takes another one.",
     },
     Check {
-        id: "secure-boot",
+        id: id::SECURE_BOOT,
         title: "Secure Boot doesn't refuse the module",
         note: Some("FN-17"),
+        needs: Needs::LiveHost,
         run: secure_boot,
         explain: "\
 Matters only where dkms has to build the module (Debian 10): UEFI Secure Boot refuses what isn't signed with a key the
@@ -74,26 +77,26 @@ Debian 11 and later, Ubuntu: nothing to do, their module is signed.",
     },
 ];
 
-fn kernel_wireguard(context: &Context) -> Outcome {
-    let kernel = &context.facts.kernel;
+fn kernel_wireguard(inputs: &Inputs) -> Judgement {
+    let kernel = &inputs.facts.kernel;
     let running = if kernel.release.is_empty() { "the tree's newest kernel" } else { &kernel.release };
     match &kernel.wireguard {
-        WireGuardSupport::BuiltIn => Outcome::pass(format!("built into {running}")),
-        WireGuardSupport::Loaded => Outcome::pass(format!("loaded into {running}")),
-        WireGuardSupport::Loadable => Outcome::pass(format!("a module of {running}, which install loads")),
+        WireGuardSupport::BuiltIn => Judgement::pass(format!("built into {running}")),
+        WireGuardSupport::Loaded => Judgement::pass(format!("loaded into {running}")),
+        WireGuardSupport::Loadable => Judgement::pass(format!("a module of {running}, which install loads")),
         WireGuardSupport::Refused(words) => without_module(
-            context,
+            inputs,
             format!("{running} has the module and refuses it: {words}"),
-            refusal_hint(context, words),
+            refusal_hint(inputs, words),
         ),
         WireGuardSupport::Missing if kernel.release.is_empty() => {
-            Outcome::unknown("this tree has no kernel that shows its modules")
+            Judgement::unknown("this tree has no kernel that shows its modules")
         }
-        WireGuardSupport::Missing => match context.distro.ok().and_then(|d| d.module_route(context.facts)) {
+        WireGuardSupport::Missing => match inputs.distro.ok().and_then(|d| d.module_route(inputs.facts)) {
             Some(ModuleSource::Package(name)) => {
-                Outcome::pass(format!("{running} has none; install gets it from {name}"))
+                Judgement::pass(format!("{running} has none; install gets it from {name}"))
             }
-            Some(ModuleSource::Dkms { headers, packages }) => Outcome::pass(format!(
+            Some(ModuleSource::Dkms { headers, packages }) => Judgement::pass(format!(
                 "{running} has none; install has dkms build it from {} and {}",
                 packages.join(", "),
                 headers.join(", ")
@@ -103,104 +106,104 @@ fn kernel_wireguard(context: &Context) -> Outcome {
                     Some(next) if names.is_empty() => format!("the installed {} has", next.release),
                     _ => format!("its headers are gone from apt, so that dkms builds it for {}", names.join(", ")),
                 };
-                Outcome::warn(
+                Judgement::warn(
                     format!("{running} has none; {comes}: install stops for a reboot and goes on after it"),
                     "mitigator-vpn install, then: systemctl reboot",
                 )
             }
-            None => missing(context, running),
+            None => missing(inputs, running),
         },
     }
 }
 
-fn missing(context: &Context, running: &str) -> Outcome {
-    let facts = context.facts;
+fn missing(inputs: &Inputs, running: &str) -> Judgement {
+    let facts = inputs.facts;
     if let Some(kind) = &facts.machine.container {
         let detail = format!("{running} has none, and a container ({kind}) can't load one");
-        without_module(context, detail, on_the_containers_host(kind).to_owned())
-    } else if facts.kernel.secure_boot == Some(true) && context.distro.is_ok_and(|d| !d.packages.dkms.is_empty()) {
+        without_module(inputs, detail, on_the_containers_host(kind).to_owned())
+    } else if facts.kernel.secure_boot == Some(true) && inputs.distro.is_ok_and(|d| !d.packages.dkms.is_empty()) {
         let detail = format!("{running} has none, and Secure Boot refuses what dkms would build");
-        without_module(context, detail, "mitigator-vpn explain secure-boot".to_owned())
+        without_module(inputs, detail, "mitigator-vpn explain secure-boot".to_owned())
     } else {
-        let hint = format!("apt-get install {}, then: systemctl reboot", release_kernel(context));
+        let hint = format!("apt-get install {}, then: systemctl reboot", release_kernel(inputs));
         let own =
-            context.distro.map_or(String::new(), |d| format!("; {}'s own have it since {}", d.name, d.wireguard_since));
-        without_module(context, format!("{running} has none{own}"), hint)
+            inputs.distro.map_or(String::new(), |d| format!("; {}'s own have it since {}", d.name, d.wireguard_since));
+        without_module(inputs, format!("{running} has none{own}"), hint)
     }
 }
 
 /// The kernel can't: that stops the vendor's stack; ours goes on with a userspace implementation.
-fn without_module(context: &Context, detail: String, hint: String) -> Outcome {
-    let facts = context.facts;
-    if !desired::uses_default_stack(facts, context.settings) {
-        return Outcome::fail(format!("{detail}; the vendor's gateway needs it"), hint);
+fn without_module(inputs: &Inputs, detail: String, hint: String) -> Judgement {
+    let facts = inputs.facts;
+    if !desired::uses_default_stack(facts, inputs.settings) {
+        return Judgement::fail(format!("{detail}; the vendor's gateway needs it"), hint);
     }
-    let userspace = context.distro.ok().and_then(|d| d.packages.userspace.as_deref());
+    let userspace = inputs.distro.ok().and_then(|d| d.packages.userspace.as_deref());
     // Without package lists nobody knows yet; install fetches them.
     let obtainable = |name: &str| facts.packages.obtainable(name) || facts.packages.lists_age.is_none();
     match userspace.filter(|name| obtainable(name)) {
-        None => Outcome::fail(format!("{detail}, and apt has nothing that stands in for it"), hint),
+        None => Judgement::fail(format!("{detail}, and apt has nothing that stands in for it"), hint),
         Some(name) if !facts.kernel.tun => {
             let hint = if facts.machine.container.is_some() {
                 "on the container's host: modprobe tun"
             } else {
                 "modprobe tun"
             };
-            Outcome::fail(format!("{detail}, and {name}, which could stand in for it, needs /dev/net/tun"), hint)
+            Judgement::fail(format!("{detail}, and {name}, which could stand in for it, needs /dev/net/tun"), hint)
         }
-        Some(name) => Outcome::warn(format!("{detail}; {name} stands in for it, which is slower"), hint),
+        Some(name) => Judgement::warn(format!("{detail}; {name} stands in for it, which is slower"), hint),
     }
 }
 
-fn refusal_hint(context: &Context, words: &str) -> String {
+fn refusal_hint(inputs: &Inputs, words: &str) -> String {
     let file = words.split_whitespace().next().filter(|file| file.contains("/modprobe.d/"));
     if let Some(file) = file {
         format!("sed -i '/install *wireguard/d' {file} && modprobe wireguard")
     } else if words.contains("modules_disabled") {
         "systemctl reboot".to_owned()
-    } else if let Some(kind) = &context.facts.machine.container {
+    } else if let Some(kind) = &inputs.facts.machine.container {
         on_the_containers_host(kind).to_owned()
     } else {
         "modprobe wireguard; dmesg | tail".to_owned()
     }
 }
 
-fn release_kernel(context: &Context) -> String {
-    let package = context.distro.ok().and_then(|d| d.kernel_package(&context.facts.machine.arch));
+fn release_kernel(inputs: &Inputs) -> String {
+    let package = inputs.distro.ok().and_then(|d| d.kernel_package(&inputs.facts.machine.arch));
     package.unwrap_or_else(|| "linux-image-amd64".to_owned())
 }
 
-fn kernel_next(context: &Context) -> Outcome {
-    let kernel = &context.facts.kernel;
-    if let Some(kind) = &context.facts.machine.container {
-        return Outcome::pass(format!("a container ({kind}) boots its host's kernel"));
+fn kernel_next(inputs: &Inputs) -> Judgement {
+    let kernel = &inputs.facts.kernel;
+    if let Some(kind) = &inputs.facts.machine.container {
+        return Judgement::pass(format!("a container ({kind}) boots its host's kernel"));
     }
     let Some(next) = &kernel.next else {
-        return Outcome::unknown("no kernel in /boot: something else boots this host");
+        return Judgement::unknown("no kernel in /boot: something else boots this host");
     };
     if next.wireguard {
-        return Outcome::pass(format!("{} has it", next.release));
+        return Judgement::pass(format!("{} has it", next.release));
     }
     if next.release == kernel.release {
-        return Outcome::pass(format!("{} is the running one", next.release));
+        return Judgement::pass(format!("{} is the running one", next.release));
     }
-    let names = context.distro.map(|d| &d.packages).ok();
+    let names = inputs.distro.map(|d| &d.packages).ok();
     let package = if names.is_some_and(|p| !p.dkms.is_empty()) {
         format!("linux-headers-{}", next.release)
     } else if names.is_some_and(|p| p.extra_modules.is_some()) {
         format!("linux-modules-extra-{}", next.release)
     } else {
-        release_kernel(context)
+        release_kernel(inputs)
     };
-    Outcome::warn(
+    Judgement::warn(
         format!("the next boot takes {}, which has no WireGuard", next.release),
         format!("apt-get install {package}"),
     )
 }
 
-fn secure_boot(context: &Context) -> Outcome {
-    let facts = context.facts;
-    let builds = context.distro.is_ok_and(|d| {
+fn secure_boot(inputs: &Inputs) -> Judgement {
+    let facts = inputs.facts;
+    let builds = inputs.distro.is_ok_and(|d| {
         let source = d.module_source(&facts.kernel, &facts.machine.arch, &facts.packages);
         facts.kernel.wireguard == WireGuardSupport::Missing
             && facts.machine.container.is_none()
@@ -208,15 +211,15 @@ fn secure_boot(context: &Context) -> Outcome {
             && d.module_route(facts).is_none_or(|route| route.is_built())
     });
     if !builds {
-        return Outcome::pass("no module has to be built here");
+        return Judgement::pass("no module has to be built here");
     }
     let hint =
         "mokutil --disable-validation, then reboot and confirm at the console: mitigator-vpn explain secure-boot";
-    match (facts.kernel.secure_boot, desired::uses_default_stack(facts, context.settings)) {
-        (Some(false), _) => Outcome::pass("off"),
-        (Some(true), false) => Outcome::fail("on: it refuses the module that dkms would build", hint),
-        (Some(true), true) => Outcome::warn("on: it refuses the module that dkms would build", hint),
-        (None, _) => Outcome::unknown("the firmware's variables can't be read"),
+    match (facts.kernel.secure_boot, desired::uses_default_stack(facts, inputs.settings)) {
+        (Some(false), _) => Judgement::pass("off"),
+        (Some(true), false) => Judgement::fail("on: it refuses the module that dkms would build", hint),
+        (Some(true), true) => Judgement::warn("on: it refuses the module that dkms would build", hint),
+        (None, _) => Judgement::unknown("the firmware's variables can't be read"),
     }
 }
 
@@ -224,7 +227,7 @@ fn secure_boot(context: &Context) -> Outcome {
 mod tests {
     use super::*;
     use crate::facts::{Facts, NextKernel, Os, Package};
-    use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::{Settings, StackKind};
 
@@ -260,8 +263,8 @@ mod tests {
     #[test]
     fn a_kernel_without_the_module_stops_the_vendors_stack_and_slows_ours() {
         let mut facts = missing();
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert_eq!(severity, Fail);
         assert!(text.contains("apt-get install linux-image-amd64, then: systemctl reboot"), "{text}");
         assert_eq!(outcome_with("kernel-wireguard", &facts, &default_stack()).0, Fail, "wireguard-go has no candidate");
         candidate(&mut facts, "wireguard-go");
@@ -271,29 +274,29 @@ mod tests {
         vendors.instance.compose_files = Facts::healthy().instance.compose_files;
         assert_eq!(outcome_with("kernel-wireguard", &vendors, &default_stack()).0, Fail, "an existing stack stays");
         facts.kernel.tun = false;
-        let (verdict, text) = outcome_with("kernel-wireguard", &facts, &default_stack());
-        assert!(verdict == Fail && text.contains("modprobe tun"), "{text}");
+        let (severity, text) = outcome_with("kernel-wireguard", &facts, &default_stack());
+        assert!(severity == Fail && text.contains("modprobe tun"), "{text}");
     }
 
     #[test]
     fn a_reboot_is_the_way_out_where_the_next_kernel_has_it() {
         let mut facts = missing();
         facts.kernel.next = Some(NextKernel { release: "6.1.0-20-amd64".into(), wireguard: true });
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert!(verdict == Warn && text.contains("6.1.0-20-amd64 has") && text.contains("systemctl reboot"), "{text}");
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert!(severity == Warn && text.contains("6.1.0-20-amd64 has") && text.contains("systemctl reboot"), "{text}");
     }
 
     #[test]
     fn debian_10_passes_because_dkms_builds_it_and_warns_when_the_headers_are_gone() {
         let mut facts = missing();
         release(&mut facts, "debian", "10", "4.19.0-21-amd64");
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert_eq!(verdict, Pass);
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert_eq!(severity, Pass);
         assert!(text.contains("dkms build it from wireguard-dkms and linux-headers-4.19.0-21-amd64"), "{text}");
         candidate(&mut facts, "linux-headers-amd64");
         candidate(&mut facts, "linux-image-amd64");
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert_eq!(verdict, Warn);
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert_eq!(severity, Warn);
         assert!(text.contains("dkms builds it for linux-image-amd64, linux-headers-amd64"), "{text}");
         assert!(text.contains("goes on after it"), "{text}");
     }
@@ -302,8 +305,8 @@ mod tests {
     fn a_cloud_kernel_passes_where_apt_has_its_extra_modules() {
         let mut facts = missing();
         release(&mut facts, "ubuntu", "20.04", "5.4.0-1103-kvm");
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert!(verdict == Fail && text.contains("linux-image-generic"), "{text}");
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert!(severity == Fail && text.contains("linux-image-generic"), "{text}");
         candidate(&mut facts, "linux-modules-extra-5.4.0-1103-kvm");
         assert_eq!(outcome("kernel-wireguard", &facts).0, Pass);
     }
@@ -313,8 +316,8 @@ mod tests {
         let mut facts = missing();
         release(&mut facts, "debian", "10", "4.19.0-21-amd64");
         facts.machine.container = Some("lxc".into());
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert!(verdict == Fail && text.contains("on the container's host: modprobe wireguard"), "{text}");
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert!(severity == Fail && text.contains("on the container's host: modprobe wireguard"), "{text}");
         assert_eq!(outcome("kernel-next", &facts).0, Pass);
         assert_eq!(outcome("secure-boot", &facts).0, Pass);
     }
@@ -324,8 +327,8 @@ mod tests {
         let mut facts = Facts::healthy();
         facts.kernel.wireguard =
             WireGuardSupport::Refused("/etc/modprobe.d/x.conf says: install wireguard /bin/true".into());
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert!(verdict == Fail && text.contains("sed -i '/install *wireguard/d' /etc/modprobe.d/x.conf"), "{text}");
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert!(severity == Fail && text.contains("sed -i '/install *wireguard/d' /etc/modprobe.d/x.conf"), "{text}");
         facts.kernel.wireguard = WireGuardSupport::Refused("kernel.modules_disabled".into());
         assert!(outcome("kernel-wireguard", &facts).1.contains("systemctl reboot"));
     }
@@ -349,8 +352,8 @@ mod tests {
             ("ubuntu", "22.04", "linux-modules-extra-9.9-x"),
         ] {
             release(&mut facts, id, version, "5.4.0-42-generic");
-            let (verdict, text) = outcome("kernel-next", &facts);
-            assert!(verdict == Warn && text.contains(&format!("apt-get install {package}")), "{text}");
+            let (severity, text) = outcome("kernel-next", &facts);
+            assert!(severity == Warn && text.contains(&format!("apt-get install {package}")), "{text}");
         }
         facts.kernel.next = Some(NextKernel { release: facts.kernel.release.clone(), wireguard: false });
         assert_eq!(outcome("kernel-next", &facts).0, Pass);
@@ -363,8 +366,8 @@ mod tests {
         assert_eq!(outcome("secure-boot", &facts).0, Pass);
         release(&mut facts, "debian", "10", "4.19.0-21-amd64");
         assert_eq!(outcome("secure-boot", &facts).0, Fail);
-        let (verdict, text) = outcome("kernel-wireguard", &facts);
-        assert!(verdict == Fail && text.contains("explain secure-boot"), "{text}");
+        let (severity, text) = outcome("kernel-wireguard", &facts);
+        assert!(severity == Fail && text.contains("explain secure-boot"), "{text}");
         assert_eq!(outcome_with("secure-boot", &facts, &default_stack()).0, Warn);
         facts.kernel.secure_boot = None;
         assert_eq!(outcome("secure-boot", &facts).0, Unknown);

@@ -5,17 +5,17 @@ mod filter;
 mod port;
 mod subnet;
 
-use super::{Check, Context, Outcome};
+use super::{Check, Inputs, Needs, id};
 use crate::facts::{PrivateConfFile, TextFile};
-use crate::message::Message;
 use crate::wireguard::{Peer, PeerList};
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "subnet-free",
+        id: id::SUBNET_FREE,
         title: "the VPN's network is used for nothing else",
         note: Some("FN-31"),
+        needs: Needs::LiveHost,
         run: subnet::subnet_free,
         explain: "\
 The VPN's network is that of --vpn-address and --prefix. It is compared with the addresses and routes of this host, with
@@ -31,9 +31,10 @@ Docker's networks: `docker network inspect NAME`, and give the other one a subne
 cluster needs another VPN network: every member's address, on every instance.",
     },
     Check {
-        id: "endpoint",
+        id: id::ENDPOINT,
         title: "the other instances can send to the endpoint",
         note: Some("FN-28"),
+        needs: Needs::LiveHost,
         run: endpoint::endpoint,
         explain: "\
 The endpoint is what the other members send their packets to: an address of this host, or one that is translated to it
@@ -47,9 +48,10 @@ the one WireGuard listens on needs a translation as well.
 Whether it really can be reached only a handshake shows: WireGuard never answers strangers, so no scan proves anything.",
     },
     Check {
-        id: "port-exposed",
+        id: id::PORT_EXPOSED,
         title: "packets can get from the host's port to the gateway",
         note: Some("FN-22"),
+        needs: Needs::LiveHost,
         run: port::port_exposed,
         explain: "\
 Read from the resolved compose configuration: the service `gateway` has to publish the UDP port (`ports:`) or to live in
@@ -59,9 +61,10 @@ See what compose makes of it: `docker compose config`, and look for the service 
 --port counts as not published.",
     },
     Check {
-        id: "udp-port-free",
+        id: id::UDP_PORT_FREE,
         title: "the VPN's UDP ports are free, or the gateway's",
         note: Some("FN-26"),
+        needs: Needs::LiveHost,
         run: port::udp_port_free,
         explain: "\
 Read from /proc/net/udp, with the process that holds the port. Of our own, and fine: the gateway's WireGuard (in the
@@ -72,9 +75,10 @@ gateway-dataplane, 4568 is looked at as well.
 service, or move it, or choose another port for the whole cluster with --port.",
     },
     Check {
-        id: "firewall",
+        id: id::FIREWALL,
         title: "the firewall lets the VPN's packets in",
         note: Some("FN-58"),
+        needs: Needs::LiveHost,
         run: filter::firewall,
         explain: "\
 Looked at: ufw, firewalld, nftables, and iptables in both variants, for both of them may hold rules and both filter
@@ -96,52 +100,28 @@ of a cloud are outside this host and can't be seen from here: open the UDP port 
 ];
 
 /// The other members, as far as the lists here and the one given can be read.
-fn other_members(context: &Context) -> Vec<Peer> {
-    let here = match &context.facts.instance.public_conf {
+fn other_members(inputs: &Inputs) -> Vec<Peer> {
+    let here = match &inputs.facts.instance.public_conf {
         TextFile::Text(text) => Some(text.as_str()),
         _ => None,
     };
-    let lists = [here, context.settings.peers.as_deref()].into_iter().flatten();
+    let lists = [here, inputs.settings.peers.as_deref()].into_iter().flatten();
     let peers =
         lists.filter_map(|text| PeerList::parse(text).ok()).flat_map(|list| list.peers().cloned().collect::<Vec<_>>());
     // Our section is the one with our key, also when this run gives it another address.
-    let own = match &context.facts.instance.private_conf {
+    let own = match &inputs.facts.instance.private_conf {
         PrivateConfFile::Present { public, .. } => Some(*public),
         _ => None,
     };
-    let settings = context.settings;
+    let settings = inputs.settings;
     peers.filter(|peer| Some(peer.address) != settings.vpn_address && Some(peer.public_key) != own).collect()
-}
-
-/// Findings of one row as one outcome: all details, and the first way out; a failure outweighs warnings.
-fn sum_up(findings: Vec<Outcome>, pass: impl Into<Message>) -> Outcome {
-    let mut details = Vec::new();
-    let (mut fail, mut warn) = (None, None);
-    for finding in findings {
-        match finding {
-            Outcome::Fail { detail, hint } => {
-                details.push(detail);
-                fail = fail.or(Some(hint));
-            }
-            Outcome::Warn { detail, hint } => {
-                details.push(detail);
-                warn = warn.or(Some(hint));
-            }
-            Outcome::Pass(_) | Outcome::Unknown(_) => {}
-        }
-    }
-    match (fail, warn) {
-        (Some(hint), _) => Outcome::fail(Message::joined(details, "; "), hint),
-        (None, Some(hint)) => Outcome::warn(Message::joined(details, "; "), hint),
-        (None, None) => Outcome::pass(pass),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::facts::Facts;
-    use crate::preflight::Verdict::Pass;
+    use crate::preflight::Severity::Pass;
     use crate::preflight::tests::outcome_with;
     use crate::settings::Settings;
 
@@ -163,8 +143,8 @@ mod tests {
     #[test]
     fn a_healthy_host_passes_every_row() {
         for check in CHECKS {
-            let (verdict, text) = outcome_with(check.id, &Facts::healthy(), &settings());
-            assert_eq!(verdict, Pass, "{}: {text}", check.id);
+            let (severity, text) = outcome_with(check.id, &Facts::healthy(), &settings());
+            assert_eq!(severity, Pass, "{}: {text}", check.id);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Checks of: apt and dpkg. They are strict only where something has to be installed.
 
-use super::{Check, Context, Outcome};
+use super::{Check, Inputs, Judgement, Needs, id};
 use crate::distro::{AptFeature, Distro};
 
 /// The rows, in the order they are reported.
-pub const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[Check] = &[
     Check {
-        id: "dpkg-lock",
+        id: id::DPKG_LOCK,
         title: "nobody else is installing packages",
         note: Some("FN-20"),
+        needs: Needs::LiveHost,
         run: dpkg_lock,
         explain: "\
 apt and dpkg lock their files while they work; unattended-upgrades and cloud-init do that on their own, often right
@@ -19,9 +20,10 @@ To wait beforehand: `apt-get -o DPkg::Lock::Timeout=600 check`. Debian 10's apt 
 there, look again with `ps -p PID` until that process is gone.",
     },
     Check {
-        id: "dpkg-healthy",
+        id: id::DPKG_HEALTHY,
         title: "dpkg has no half-done work",
         note: Some("FN-13"),
+        needs: Needs::LiveHost,
         run: dpkg_healthy,
         explain: "\
 Every run of apt finishes what earlier runs left half done, and fails if that fails, whatever it was asked for. So
@@ -34,9 +36,10 @@ is a warning: install brings the headers and configures it again. The reason of 
 /var/lib/dkms/wireguard/*/build/make.log.",
     },
     Check {
-        id: "apt-sources",
+        id: id::APT_SOURCES,
         title: "apt can get the packages",
         note: Some("FN-11"),
+        needs: Needs::LiveHost,
         run: apt_sources,
         explain: "\
 The packages that are missing must come from somewhere: apt has to be able to read its sources, and to know the packages
@@ -53,16 +56,16 @@ Elsewhere the release's own main archive has all that is needed: `apt-get update
 ];
 
 /// What install would install, and the release that says so; `None` for a release nobody knows.
-fn missing<'a>(context: &Context<'a>) -> Option<(&'a Distro, Vec<String>)> {
-    let distro = context.distro.ok()?;
-    Some((distro, distro.missing_packages(context.facts, context.settings)))
+fn missing<'a>(inputs: &Inputs<'a>) -> Option<(&'a Distro, Vec<String>)> {
+    let distro = inputs.distro.ok()?;
+    Some((distro, distro.missing_packages(inputs.facts, inputs.settings)))
 }
 
-fn dpkg_lock(context: &Context) -> Outcome {
-    let Some(holder) = &context.facts.packages.lock_holder else { return Outcome::pass("not locked") };
-    match missing(context) {
+fn dpkg_lock(inputs: &Inputs) -> Judgement {
+    let Some(holder) = &inputs.facts.packages.lock_holder else { return Judgement::pass("not locked") };
+    match missing(inputs) {
         Some((_, missing)) if missing.is_empty() => {
-            Outcome::pass(format!("locked by {holder}; nothing has to be installed"))
+            Judgement::pass(format!("locked by {holder}; nothing has to be installed"))
         }
         found => {
             let waits = found.is_none_or(|(distro, _)| !distro.apt_lacks.contains(&AptFeature::LockTimeout));
@@ -70,24 +73,24 @@ fn dpkg_lock(context: &Context) -> Outcome {
                 Some((_, pid)) if !waits => format!("ps -p {}", pid.trim_end_matches(')')),
                 _ => "apt-get -o DPkg::Lock::Timeout=600 check".to_owned(),
             };
-            Outcome::warn(format!("locked by {holder}; install waits for it"), hint)
+            Judgement::warn(format!("locked by {holder}; install waits for it"), hint)
         }
     }
 }
 
-fn dpkg_healthy(context: &Context) -> Outcome {
-    let packages = &context.facts.packages;
-    let nothing_to_do = missing(context).is_some_and(|(_, missing)| missing.is_empty());
-    let verdict = if nothing_to_do { Outcome::warn } else { Outcome::fail };
+fn dpkg_healthy(inputs: &Inputs) -> Judgement {
+    let packages = &inputs.facts.packages;
+    let nothing_to_do = missing(inputs).is_some_and(|(_, missing)| missing.is_empty());
+    let judgement = if nothing_to_do { Judgement::warn } else { Judgement::fail };
     if !packages.apt {
         return if nothing_to_do {
-            Outcome::pass("no apt here; nothing has to be installed")
+            Judgement::pass("no apt here; nothing has to be installed")
         } else {
-            Outcome::fail("there is no apt-get or no dpkg here", "command -v apt-get dpkg")
+            Judgement::fail("there is no apt-get or no dpkg here", "command -v apt-get dpkg")
         };
     }
     if packages.broken.is_empty() && !packages.interrupted {
-        return Outcome::pass("no half-done packages");
+        return Judgement::pass("no half-done packages");
     }
     let list: Vec<String> = packages.broken.iter().map(|(name, letters)| format!("{name} ({letters})")).collect();
     let detail = match (packages.interrupted, list.is_empty()) {
@@ -98,7 +101,7 @@ fn dpkg_healthy(context: &Context) -> Outcome {
     // Those install asks for are configured again by that, and what dpkg was cut off from is finished first.
     let finishes = packages.broken.keys().all(|name| packages.known.contains_key(name));
     if finishes && !(nothing_to_do && packages.interrupted) {
-        return Outcome::warn(format!("{detail}; install finishes it"), "dpkg --audit");
+        return Judgement::warn(format!("{detail}; install finishes it"), "dpkg --audit");
     }
     let torn: Vec<&str> = packages
         .broken
@@ -112,21 +115,21 @@ fn dpkg_healthy(context: &Context) -> Outcome {
     } else {
         format!("apt-get install --reinstall {}", torn.join(" "))
     };
-    verdict(detail, hint)
+    judgement(detail, hint)
 }
 
-fn apt_sources(context: &Context) -> Outcome {
-    let packages = &context.facts.packages;
-    let Some((distro, missing)) = missing(context) else {
-        return Outcome::unknown("which packages are needed depends on the release");
+fn apt_sources(inputs: &Inputs) -> Judgement {
+    let packages = &inputs.facts.packages;
+    let Some((distro, missing)) = missing(inputs) else {
+        return Judgement::unknown("which packages are needed depends on the release");
     };
     if missing.is_empty() {
-        return Outcome::pass("nothing has to be installed");
+        return Judgement::pass("nothing has to be installed");
     }
     let sources = match &packages.sources {
         Ok(sources) => sources,
         Err(words) => {
-            return Outcome::fail(
+            return Judgement::fail(
                 format!("apt can't read its sources: {words}"),
                 "mend the file it names, then: apt-get update",
             );
@@ -135,36 +138,39 @@ fn apt_sources(context: &Context) -> Outcome {
     let unknown: Vec<&str> = missing.iter().filter(|n| !packages.obtainable(n)).map(String::as_str).collect();
     if unknown.is_empty() {
         return match sources.iter().find(|source| !source.fetched) {
-            Some(source) => Outcome::warn(
+            Some(source) => Judgement::warn(
                 format!("apt has no lists of {} {}; it may be dead", source.uri, source.suite),
                 "apt-get update",
             ),
-            None => Outcome::pass(format!("apt has {}", missing.join(", "))),
+            None => Judgement::pass(format!("apt has {}", missing.join(", "))),
         };
     }
     if let Some(suite) = distro.suite.as_ref().filter(|_| distro.lacks_suite(packages)) {
-        let places: Vec<&str> = match &context.settings.apt_mirror {
+        let places: Vec<&str> = match &inputs.settings.apt_mirror {
             Some(named) => vec![named],
             None => packages.mirror.iter().chain(&suite.archive).map(String::as_str).collect(),
         };
         let detail = format!("apt doesn't know {}; {}", unknown.join(", "), suite.name);
         return if places.is_empty() {
-            Outcome::fail(format!("{detail} has it, and no mirror is known"), "mitigator-vpn install --apt-mirror URL")
+            Judgement::fail(
+                format!("{detail} has it, and no mirror is known"),
+                "mitigator-vpn install --apt-mirror URL",
+            )
         } else {
             let detail = format!("{detail} is added by install from {}", places.join(", else from "));
-            Outcome::warn(detail, "mitigator-vpn explain apt-sources")
+            Judgement::warn(detail, "mitigator-vpn explain apt-sources")
         };
     }
     if sources.is_empty() {
-        return Outcome::fail(
+        return Judgement::fail(
             format!("apt has no sources, so {} can't be got", unknown.join(", ")),
             format!("name an archive of {} in /etc/apt/sources.list, then: apt-get update", distro.name),
         );
     }
     if packages.lists_age.is_none() {
-        return Outcome::pass("apt has no package lists yet; install fetches them");
+        return Judgement::pass("apt has no package lists yet; install fetches them");
     }
-    Outcome::warn(
+    Judgement::warn(
         format!("apt doesn't know {}; install fetches the lists anew and looks again", unknown.join(", ")),
         format!("apt-get update; apt-cache policy {}", unknown.join(" ")),
     )
@@ -174,7 +180,7 @@ fn apt_sources(context: &Context) -> Outcome {
 mod tests {
     use super::*;
     use crate::facts::{Facts, ListedSuite, Os, Package, WireGuardSupport};
-    use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
 
@@ -203,8 +209,8 @@ mod tests {
             facts.packages.lock_holder = Some("unattended-upgr (pid 812)".into());
             facts
         };
-        let (verdict, text) = outcome("dpkg-lock", &holder(Facts::healthy()));
-        assert!(verdict == Warn && text.contains("unattended-upgr (pid 812)"), "{text}");
+        let (severity, text) = outcome("dpkg-lock", &holder(Facts::healthy()));
+        assert!(severity == Warn && text.contains("unattended-upgr (pid 812)"), "{text}");
         assert!(text.contains("DPkg::Lock::Timeout=600"), "{text}");
         assert!(outcome("dpkg-lock", &holder(buster(Facts::healthy()))).1.contains("ps -p 812"));
         assert_eq!(outcome("dpkg-lock", &holder(complete())).0, Pass);
@@ -216,8 +222,8 @@ mod tests {
             facts.packages.broken.insert(name.into(), letters.into());
             facts
         };
-        let (verdict, text) = outcome("dpkg-healthy", &broken(Facts::healthy(), "mysql-server", "iF"));
-        assert!(verdict == Fail && text.contains("dpkg --configure -a"), "{text}");
+        let (severity, text) = outcome("dpkg-healthy", &broken(Facts::healthy(), "mysql-server", "iF"));
+        assert!(severity == Fail && text.contains("dpkg --configure -a"), "{text}");
         let (_, text) = outcome("dpkg-healthy", &broken(Facts::healthy(), "mysql-server", "iHR"));
         assert!(text.contains("apt-get install --reinstall mysql-server"), "{text}");
         assert_eq!(outcome("dpkg-healthy", &broken(complete(), "mysql-server", "iF")).0, Warn);
@@ -229,15 +235,15 @@ mod tests {
         let mut facts = Facts::healthy();
         facts.packages.interrupted = true;
         facts.packages.broken.insert("wireguard-tools".into(), "iU".into());
-        let (verdict, text) = outcome("dpkg-healthy", &facts);
-        assert!(verdict == Warn && text.contains("cut off") && text.contains("install finishes it"), "{text}");
+        let (severity, text) = outcome("dpkg-healthy", &facts);
+        assert!(severity == Warn && text.contains("cut off") && text.contains("install finishes it"), "{text}");
         facts.packages.broken.insert("mysql-server".into(), "iU".into());
-        let (verdict, text) = outcome("dpkg-healthy", &facts);
-        assert!(verdict == Fail && text.contains("dpkg --configure -a"), "{text}");
+        let (severity, text) = outcome("dpkg-healthy", &facts);
+        assert!(severity == Fail && text.contains("dpkg --configure -a"), "{text}");
         let mut facts = complete();
         facts.packages.interrupted = true;
-        let (verdict, text) = outcome("dpkg-healthy", &facts);
-        assert!(verdict == Warn && text.contains("dpkg --configure -a"), "nothing has to be installed: {text}");
+        let (severity, text) = outcome("dpkg-healthy", &facts);
+        assert!(severity == Warn && text.contains("dpkg --configure -a"), "nothing has to be installed: {text}");
         let mut facts = Facts::healthy();
         facts.packages.apt = false;
         assert_eq!(outcome("dpkg-healthy", &facts).0, Fail);
@@ -250,8 +256,8 @@ mod tests {
     fn sources_that_cant_be_read_or_arent_there_fail_unless_nothing_is_missing() {
         let mut facts = Facts::healthy();
         facts.packages.sources = Err("Malformed entry 1 in list file /etc/apt/sources.list (Suite)".into());
-        let (verdict, text) = outcome("apt-sources", &facts);
-        assert!(verdict == Fail && text.contains("Malformed entry 1"), "{text}");
+        let (severity, text) = outcome("apt-sources", &facts);
+        assert!(severity == Fail && text.contains("Malformed entry 1"), "{text}");
 
         let mut facts = Facts::healthy();
         facts.packages.sources = Ok(Vec::new());
@@ -277,8 +283,8 @@ mod tests {
         let mut facts = Facts::healthy();
         let dead = ListedSuite { uri: "http://mirror.example/debian".into(), suite: "dead".into(), fetched: false };
         facts.packages.sources.as_mut().unwrap().push(dead);
-        let (verdict, text) = outcome("apt-sources", &facts);
-        assert!(verdict == Warn && text.contains("mirror.example/debian dead"), "{text}");
+        let (severity, text) = outcome("apt-sources", &facts);
+        assert!(severity == Warn && text.contains("mirror.example/debian dead"), "{text}");
     }
 
     #[test]
@@ -286,15 +292,15 @@ mod tests {
         let mut facts = buster(Facts::healthy());
         facts.packages.known.clear();
         facts.kernel.wireguard = WireGuardSupport::Missing;
-        let (verdict, text) = outcome("apt-sources", &facts);
+        let (severity, text) = outcome("apt-sources", &facts);
         assert!(
-            verdict == Warn
+            severity == Warn
                 && text.contains("is added by install from http://mirror.example/debian, else from http://archive."),
             "{text}"
         );
         facts.packages.mirror = None;
-        let (verdict, text) = outcome("apt-sources", &facts);
-        assert!(verdict == Warn && text.contains("is added by install from http://archive."), "{text}");
+        let (severity, text) = outcome("apt-sources", &facts);
+        assert!(severity == Warn && text.contains("is added by install from http://archive."), "{text}");
         let settings = Settings { apt_mirror: Some("http://inside.example/debian".into()), ..Settings::default() };
         assert_eq!(outcome_with("apt-sources", &facts, &settings).0, Warn);
     }

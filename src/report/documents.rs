@@ -14,7 +14,7 @@ use crate::facts::Facts;
 use crate::lang::Lang;
 use crate::message;
 use crate::message::Message;
-use crate::preflight::{Finding, Verdict};
+use crate::preflight::{Finding, Severity};
 use crate::resource::Resource;
 use crate::wireguard::PublicKey;
 use crate::wireguard::device::Implementation;
@@ -79,7 +79,7 @@ pub struct FindingDocument {
     /// The check's id.
     pub id: String,
     /// The verdict, after `--ignore`.
-    pub outcome: Verdict,
+    pub outcome: Severity,
     /// The promise that was checked.
     pub title: Text,
     /// What was seen.
@@ -133,8 +133,8 @@ impl PreflightDocument {
     pub fn new(facts: &Facts, findings: &[Finding]) -> Self {
         let findings: Vec<FindingDocument> = findings.iter().map(FindingDocument::from).collect();
         let outcome = match findings.iter().map(|f| f.outcome).max() {
-            Some(Verdict::Fail) => Outcome::Fail,
-            Some(Verdict::Warn) => Outcome::Warn,
+            Some(Severity::Fail) => Outcome::Fail,
+            Some(Severity::Warn) => Outcome::Warn,
             _ => Outcome::Pass,
         };
         PreflightDocument { schema: SCHEMA, host: facts.into(), findings, outcome }
@@ -159,10 +159,10 @@ impl Counts {
     pub fn of(findings: &[FindingDocument]) -> Self {
         let count = |verdict| findings.iter().filter(|f| f.outcome == verdict).count();
         Counts {
-            fail: count(Verdict::Fail),
-            warn: count(Verdict::Warn),
-            unknown: count(Verdict::Unknown),
-            pass: count(Verdict::Pass),
+            fail: count(Severity::Fail),
+            warn: count(Severity::Warn),
+            unknown: count(Severity::Unknown),
+            pass: count(Severity::Pass),
         }
     }
 }
@@ -220,7 +220,7 @@ impl PlanDocument {
     /// From a plan and the checks before it.
     pub fn new(facts: &Facts, plan: &Plan, notes: Vec<Message>, preflight: &PreflightDocument) -> Self {
         let mut findings = preflight.findings.clone();
-        findings.retain(|f| matches!(f.outcome, Verdict::Fail | Verdict::Warn));
+        findings.retain(|f| matches!(f.outcome, Severity::Fail | Severity::Warn));
         PlanDocument {
             schema: SCHEMA,
             host: facts.into(),

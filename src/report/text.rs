@@ -10,7 +10,7 @@ use super::documents::{
 };
 use crate::lang::Lang;
 use crate::message::Message;
-use crate::preflight::Verdict;
+use crate::preflight::Severity;
 use crate::wireguard::device::Implementation;
 use crate::{counted, message};
 
@@ -31,7 +31,7 @@ impl Document for PreflightDocument {
         );
         line!(out);
         // The worst last: it stands right above the prompt.
-        for verdict in [Verdict::Pass, Verdict::Unknown, Verdict::Warn, Verdict::Fail] {
+        for verdict in [Severity::Pass, Severity::Unknown, Severity::Warn, Severity::Fail] {
             self.findings.iter().filter(|f| f.outcome == verdict).for_each(|f| finding(&mut out, f, lang));
         }
         let Counts { fail, warn, unknown, pass } = Counts::of(&self.findings);
@@ -51,17 +51,17 @@ fn finding(out: &mut String, finding: &FindingDocument, lang: Lang) {
         column(lang, [message!("pass"), message!("unknown"), message!("warn"), message!("FAIL")]);
     let margin = " ".repeat(pass.chars().count() + 1);
     let mark = match finding.outcome {
-        Verdict::Pass => style(pass).green(),
-        Verdict::Unknown => style(unknown).dim(),
-        Verdict::Warn => style(warn).yellow().bold(),
-        Verdict::Fail => style(fail).red().bold(),
+        Severity::Pass => style(pass).green(),
+        Severity::Unknown => style(unknown).dim(),
+        Severity::Warn => style(warn).yellow().bold(),
+        Severity::Fail => style(fail).red().bold(),
     };
     let (id, detail) = (&finding.id, lang.render(&finding.detail.0));
     match finding.outcome {
-        Verdict::Pass | Verdict::Unknown => {
+        Severity::Pass | Severity::Unknown => {
             line!(out, "{mark} {id:<18} {detail}");
         }
-        Verdict::Warn | Verdict::Fail => {
+        Severity::Warn | Severity::Fail => {
             let ignored = if finding.ignored {
                 format!(" {}", lang.render(&message!("(a failure, ignored on request)")))
             } else {

@@ -18,22 +18,8 @@ use crate::compose::GatewayContainer;
 use crate::host::Host;
 use crate::report::MemberDocument;
 
-/// What to call it, and `explain` by.
-pub const ID: &str = "path-mtu";
-/// What `explain` says of it.
-pub const EXPLAIN: &str = "
-WireGuard's usual MTU is 1420, for ways that carry 1500 bytes all along. Where a cloud, a tunnel or a line on the way
-carries less and drops what is larger without a word, the handshake and pings still get through while real traffic
-hangs. 'install' and 'status' send each member that answers an echo request of the tunnel's full size, and where it
-doesn't come back, smaller ones, down to steps of 16 bytes, which WireGuard pads to. A member that answers no echo
-request at all is left out.
-
-Mend it by giving the tunnel the MTU that was found, on every instance, since the other end has to send smaller packets
-as well. With the default gateway (--stack default):
-  echo MITIGATOR_VPN_MTU=1328 >>/srv/mitigator/.env && cd /srv/mitigator && docker-compose up -d gateway
-With the vendor's gateway, until its next restart:
-  nsenter -n -t $(docker inspect -f '{{.State.Pid}}' $(docker-compose ps -q gateway)) ip link set dev wg0 mtu 1328
-or mend the way: no router on it may drop ICMP 'fragmentation needed' or fragments.";
+/// What `explain` knows it by.
+pub(crate) const ID: &str = "path-mtu";
 /// A size that gets through wherever a handshake does.
 const SMALL: u16 = 8 * STEP;
 /// WireGuard pads what it sends to multiples of this, so no finer answer can be had.

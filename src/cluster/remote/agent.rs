@@ -29,7 +29,7 @@ use crate::error::{Class, Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile};
 use crate::gateway::image;
 use crate::host::{Host, Lock};
-use crate::preflight::{self, Finding, Verdict};
+use crate::preflight::{self, Finding, Severity};
 use crate::progress::Progress;
 use crate::resource::{Resource, State, Tunnel as LiveTunnel};
 use crate::settings::{Restart, Settings, StackKind};
@@ -280,9 +280,9 @@ fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Pla
         settings.stack = StackKind::Default;
     }
     let distro: Result<&Distro, &str> = distro.as_ref().map_err(String::as_str);
-    let mut findings = preflight::run(&preflight::Context { facts: &facts, distro, settings: &settings });
-    findings.retain(|finding: &Finding| matches!(finding.outcome, Verdict::Fail | Verdict::Warn));
-    let refused = findings.iter().any(|finding| finding.outcome == Verdict::Fail);
+    let mut findings = preflight::run(&preflight::Inputs { facts: &facts, distro, settings: &settings });
+    findings.retain(|finding: &Finding| matches!(finding.outcome, Severity::Fail | Severity::Warn));
+    let refused = findings.iter().any(|finding| finding.outcome == Severity::Fail);
     let mut survey = Survey { findings, refused, ..Survey::default() };
     if refused {
         return Ok((survey, None));

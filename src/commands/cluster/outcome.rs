@@ -8,7 +8,7 @@ use crate::cluster::action::Need;
 use crate::cluster::hosts::{Fleet, Node, State};
 use crate::cluster::rollout::{Fate, Rollout, told};
 use crate::error::Class;
-use crate::preflight::Verdict;
+use crate::preflight::Severity;
 use crate::report::{AppliedHost, ClusterApplyDocument, FindingDocument, Outcome, PlannedHost, SCHEMA};
 use crate::wireguard::{Change, PeerList};
 
@@ -65,7 +65,7 @@ pub(super) fn applied(fleet: &Fleet, needs: &BTreeMap<Ipv4Addr, Need>, rollout: 
             (State::Down(error), ..) => ("behind", Some(told(error))),
             (_, Fate { taken_back: true, .. }, _) => ("taken-back", None),
             (_, _, Some(Need::Refused(survey))) => {
-                let failed = survey.findings.iter().find(|f| f.outcome == Verdict::Fail);
+                let failed = survey.findings.iter().find(|f| f.outcome == Severity::Fail);
                 ("refused", failed.map(|f| format!("{}: {}; {}", f.id, f.detail, f.way_out().replace('\n', "; "))))
             }
             _ if now != digest => ("behind", None),

@@ -1,20 +1,19 @@
 //! The files themselves: there, readable, writable, whole.
 
-use super::super::{Context, Outcome};
-use super::worst;
 use crate::compose::{self, split_compose_file};
 use crate::facts::{PrivateConfFile, TextFile};
+use crate::preflight::{Inputs, Judgement};
 use crate::settings::StackKind;
 
-pub(super) fn instance_writable(context: &Context) -> Outcome {
-    let (instance, dir) = (&context.facts.instance, context.settings.dir.display());
-    if !instance.dir_exists && context.settings.stack == StackKind::Vendor {
-        return Outcome::fail(
+pub(super) fn instance_writable(inputs: &Inputs) -> Judgement {
+    let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
+    if !instance.dir_exists && inputs.settings.stack == StackKind::Vendor {
+        return Judgement::fail(
             format!("there is no directory {dir}"),
             "install Mitigator first, or name its directory: --dir DIR",
         );
     }
-    let Some(reason) = &instance.unwritable else { return Outcome::pass(format!("{dir} can be written")) };
+    let Some(reason) = &instance.unwritable else { return Judgement::pass(format!("{dir} can be written")) };
     let path = reason.rsplit_once(": ").map_or(reason.as_str(), |(path, _)| path);
     let hint = if reason.ends_with("read-only file system") {
         format!("mount -o remount,rw \"$(findmnt -n -o TARGET -T {path})\"")
@@ -23,27 +22,27 @@ pub(super) fn instance_writable(context: &Context) -> Outcome {
     } else {
         format!("run this as root; see: ls -ld {path}")
     };
-    Outcome::fail(reason.clone(), hint)
+    Judgement::fail(reason.clone(), hint)
 }
 
-pub(super) fn interrupted_write(context: &Context) -> Outcome {
-    let interrupted = &context.facts.instance.interrupted;
+pub(super) fn interrupted_write(inputs: &Inputs) -> Judgement {
+    let interrupted = &inputs.facts.instance.interrupted;
     if interrupted.is_empty() {
-        return Outcome::pass("none");
+        return Judgement::pass("none");
     }
     let detail = format!("a write to {} was cut off; the next install completes it", interrupted.join(", "));
-    Outcome::warn(detail, format!("ls -la {}", context.settings.dir.display()))
+    Judgement::warn(detail, format!("ls -la {}", inputs.settings.dir.display()))
 }
 
-pub(super) fn conf_is_file(context: &Context) -> Outcome {
-    let (instance, dir) = (&context.facts.instance, context.settings.dir.display());
+pub(super) fn conf_is_file(inputs: &Inputs) -> Judgement {
+    let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
     let mut findings = Vec::new();
     let mut unusable = |name: &str, reason: &str, directory: bool, hint: String| {
         findings.push(if directory {
             let detail = format!("{dir}/{name} is a directory; Docker makes one where a file to mount is missing");
-            Outcome::fail(detail, format!("rmdir {dir}/{name}"))
+            Judgement::fail(detail, format!("rmdir {dir}/{name}"))
         } else {
-            Outcome::fail(reason, hint)
+            Judgement::fail(reason, hint)
         });
     };
     if let TextFile::Unusable { reason, directory } = &instance.public_conf {
@@ -60,47 +59,47 @@ pub(super) fn conf_is_file(context: &Context) -> Outcome {
         && mode & 0o077 != 0
     {
         let detail = format!("others than its owner may read vpn-private.conf (mode {mode:03o})");
-        findings.push(Outcome::warn(detail, format!("chmod 600 {dir}/vpn-private.conf")));
+        findings.push(Judgement::warn(detail, format!("chmod 600 {dir}/vpn-private.conf")));
     }
     let here = matches!(instance.private_conf, PrivateConfFile::Present { .. });
-    worst(findings, if here { "they can" } else { "no private key here yet" })
+    Judgement::of_all(findings, if here { "they can" } else { "no private key here yet" })
 }
 
-pub(super) fn env_file(context: &Context) -> Outcome {
-    let (env, path) = (&context.facts.instance.env, context.settings.dir.join(".env"));
+pub(super) fn env_file(inputs: &Inputs) -> Judgement {
+    let (env, path) = (&inputs.facts.instance.env, inputs.settings.dir.join(".env"));
     let path = path.display();
     if let Some(problem) = &env.problem {
-        return Outcome::fail(problem.clone(), format!("ls -ld {path}"));
+        return Judgement::fail(problem.clone(), format!("ls -ld {path}"));
     }
     // Where compose can't be asked, as in a mounted tree, nobody knows which of the two it will be.
-    let generation = context.facts.stack.commands.first().map(|command| command.generation);
+    let generation = inputs.facts.stack.commands.first().map(|command| command.generation);
     let findings = env.oddities.iter().map(|oddity| {
         let hint = format!("sed -n {}p {path}", oddity.line);
         match oddity.stops {
-            Some(stops) if generation == Some(stops) => Outcome::fail(oddity.to_string(), hint),
-            _ => Outcome::warn(oddity.to_string(), hint),
+            Some(stops) if generation == Some(stops) => Judgement::fail(oddity.to_string(), hint),
+            _ => Judgement::warn(oddity.to_string(), hint),
         }
     });
-    worst(findings.collect(), if env.exists { "they do" } else { "none yet; it will be made" })
+    Judgement::of_all(findings.collect(), if env.exists { "they do" } else { "none yet; it will be made" })
 }
 
-pub(super) fn compose_files(context: &Context) -> Outcome {
-    let (instance, dir) = (&context.facts.instance, context.settings.dir.display());
+pub(super) fn compose_files(inputs: &Inputs) -> Judgement {
+    let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
     let value = |key: &str| instance.env.values.get(key).map(String::as_str);
     let separator = value("COMPOSE_PATH_SEPARATOR");
     let Some(named) = value("COMPOSE_FILE").filter(|named| !named.is_empty()) else {
-        return Outcome::pass("COMPOSE_FILE isn't set: compose takes its usual names");
+        return Judgement::pass("COMPOSE_FILE isn't set: compose takes its usual names");
     };
     // What install writes may be missing before.
     let ours = |file: &str| {
         let name = file.trim_start_matches("./");
-        name == compose::OVERLAY_NAME || (name == compose::BASE_NAME && context.settings.stack == StackKind::Default)
+        name == compose::OVERLAY_NAME || (name == compose::BASE_NAME && inputs.settings.stack == StackKind::Default)
     };
     let mut findings = Vec::new();
     let missing = split_compose_file(named, separator).filter(|file| !instance.compose_files.contains(*file));
     for file in missing.filter(|file| !ours(file)) {
-        let path = context.settings.dir.join(file);
-        findings.push(Outcome::fail(
+        let path = inputs.settings.dir.join(file);
+        findings.push(Judgement::fail(
             format!("COMPOSE_FILE names {file}, which isn't there"),
             format!("ls -l {}; take the name out of COMPOSE_FILE in {dir}/.env, or put the file back", path.display()),
         ));
@@ -108,9 +107,9 @@ pub(super) fn compose_files(context: &Context) -> Outcome {
     let spaced = named.split(separator.filter(|s| !s.is_empty()).unwrap_or(":")).any(|file| file != file.trim());
     if spaced {
         let detail = "a space in COMPOSE_FILE counts as part of a file's name; install takes it out";
-        findings.push(Outcome::warn(detail, format!("grep COMPOSE_FILE {dir}/.env")));
+        findings.push(Judgement::warn(detail, format!("grep COMPOSE_FILE {dir}/.env")));
     }
-    worst(findings, format!("COMPOSE_FILE is {named}"))
+    Judgement::of_all(findings, format!("COMPOSE_FILE is {named}"))
 }
 
 #[cfg(test)]
@@ -119,7 +118,7 @@ mod tests {
     use crate::compose::Generation;
     use crate::compose::dotenv::Oddity;
     use crate::facts::Facts;
-    use crate::preflight::Verdict::{Fail, Pass, Warn};
+    use crate::preflight::Severity::{Fail, Pass, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
     use crate::wireguard::PublicKey;
@@ -144,8 +143,8 @@ mod tests {
         ] {
             let mut facts = Facts::healthy();
             facts.instance.unwritable = Some(reason.into());
-            let (verdict, text) = outcome("instance-writable", &facts);
-            assert!(verdict == Fail && text.contains(reason) && text.contains(hint), "{text}");
+            let (severity, text) = outcome("instance-writable", &facts);
+            assert!(severity == Fail && text.contains(reason) && text.contains(hint), "{text}");
         }
     }
 
@@ -162,8 +161,8 @@ mod tests {
     fn a_cut_off_write_is_told() {
         let mut facts = Facts::healthy();
         facts.instance.interrupted = vec!["vpn-public.conf".into()];
-        let (verdict, text) = outcome("interrupted-write", &facts);
-        assert!(verdict == Warn && text.contains("vpn-public.conf was cut off"), "{text}");
+        let (severity, text) = outcome("interrupted-write", &facts);
+        assert!(severity == Warn && text.contains("vpn-public.conf was cut off"), "{text}");
     }
 
     #[test]
@@ -175,8 +174,8 @@ mod tests {
             directory: false,
         };
         facts.instance.overlay = unusable("not UTF-8", false);
-        let (verdict, text) = outcome("conf-is-file", &facts);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("conf-is-file", &facts);
+        assert_eq!(severity, Fail);
         assert!(text.contains("/srv/mitigator/vpn-public.conf is a directory"), "{text}");
         assert!(text.contains("line 1: no PrivateKey") && text.contains("not UTF-8"), "{text}");
         assert!(text.contains("rmdir /srv/mitigator/vpn-public.conf"), "{text}");
@@ -192,8 +191,8 @@ mod tests {
             outcome("conf-is-file", &facts)
         };
         assert_eq!(private(0o400).0, Pass);
-        let (verdict, text) = private(0o644);
-        assert!(verdict == Warn && text.contains("mode 644") && text.contains("chmod 600"), "{text}");
+        let (severity, text) = private(0o644);
+        assert!(severity == Warn && text.contains("mode 644") && text.contains("chmod 600"), "{text}");
     }
 
     #[test]
@@ -201,8 +200,11 @@ mod tests {
         let mut facts = Facts::healthy();
         facts.instance.env.oddities =
             vec![Oddity { line: 3, reason: "a quote that is never closed".into(), stops: Some(Generation::V2) }];
-        let (verdict, text) = outcome("env-file", &facts);
-        assert!(verdict == Fail && text.contains("line 3") && text.contains("sed -n 3p /srv/mitigator/.env"), "{text}");
+        let (severity, text) = outcome("env-file", &facts);
+        assert!(
+            severity == Fail && text.contains("line 3") && text.contains("sed -n 3p /srv/mitigator/.env"),
+            "{text}"
+        );
         facts.stack.commands[0].generation = Generation::V1;
         assert_eq!(outcome("env-file", &facts).0, Warn);
         facts.stack.commands.clear();
@@ -224,13 +226,13 @@ mod tests {
         };
         assert_eq!(with("docker-compose.yml:docker-compose.vpn.yml", None).0, Pass);
         assert_eq!(with("docker-compose.yml,docker-compose.vpn.yml", Some(",")).0, Pass);
-        let (verdict, text) = with("docker-compose.yml:gone.yml", None);
+        let (severity, text) = with("docker-compose.yml:gone.yml", None);
         assert!(
-            verdict == Fail && text.contains("names gone.yml") && text.contains("/srv/mitigator/gone.yml"),
+            severity == Fail && text.contains("names gone.yml") && text.contains("/srv/mitigator/gone.yml"),
             "{text}"
         );
-        let (verdict, text) = with("docker-compose.yml: docker-compose.vpn.yml", None);
-        assert!(verdict == Warn && text.contains("a space"), "{text}");
+        let (severity, text) = with("docker-compose.yml: docker-compose.vpn.yml", None);
+        assert!(severity == Warn && text.contains("a space"), "{text}");
         assert_eq!(with("", None).0, Pass);
     }
 }

@@ -4,9 +4,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::{Context, Outcome};
-use super::worst;
 use crate::facts::{PrivateConfFile, TextFile};
+use crate::preflight::{Inputs, Judgement};
 use crate::wireguard::{Network, Peer, PeerList, Problem, PublicKey};
 
 /// The lists to compare with, each with the words for it and the name it has in a command.
@@ -14,22 +13,22 @@ struct Lists {
     here: Option<PeerList>,
     given: Option<PeerList>,
     /// Why one of the two can't be judged.
-    unusable: Option<Outcome>,
+    unusable: Option<Judgement>,
     here_file: String,
 }
 
 impl Lists {
-    fn of(context: &Context) -> Lists {
-        let here_file = context.settings.dir.join("vpn-public.conf").display().to_string();
+    fn of(inputs: &Inputs) -> Lists {
+        let here_file = inputs.settings.dir.join("vpn-public.conf").display().to_string();
         let mut lists = Lists { here: None, given: None, unusable: None, here_file };
-        match &context.facts.instance.public_conf {
+        match &inputs.facts.instance.public_conf {
             TextFile::Absent => {}
             // What is here is replaced by a whole list, so it can't contradict that.
-            TextFile::Text(_) if context.settings.whole_list => {}
+            TextFile::Text(_) if inputs.settings.whole_list => {}
             TextFile::Text(text) => lists.here = PeerList::parse(text).ok(),
-            TextFile::Unusable { .. } => lists.unusable = Some(Outcome::unknown("vpn-public.conf can't be read")),
+            TextFile::Unusable { .. } => lists.unusable = Some(Judgement::unknown("vpn-public.conf can't be read")),
         }
-        match context.settings.peers.as_deref().map(PeerList::parse) {
+        match inputs.settings.peers.as_deref().map(PeerList::parse) {
             None => {}
             Some(Ok(list)) => lists.given = Some(list),
             Some(Err(problems)) => lists.unusable = Some(refused(&problems)),
@@ -47,32 +46,35 @@ impl Lists {
     }
 }
 
-fn refused(problems: &[Problem]) -> Outcome {
+fn refused(problems: &[Problem]) -> Judgement {
     let told = Problem::error("--peers", problems);
-    Outcome::fail(told.to_string(), told.way_out().unwrap_or_default())
+    Judgement::fail(told.to_string(), told.way_out().unwrap_or_default())
 }
 
-fn own_key(context: &Context) -> Option<PublicKey> {
-    match &context.facts.instance.private_conf {
+fn own_key(inputs: &Inputs) -> Option<PublicKey> {
+    match &inputs.facts.instance.private_conf {
         PrivateConfFile::Present { public, .. } => Some(*public),
         _ => None,
     }
 }
 
-pub(super) fn vpn_address(context: &Context) -> Outcome {
-    let settings = context.settings;
-    let Some(address) = settings.vpn_address else { return Outcome::unknown("no --vpn-address to judge") };
+pub(super) fn vpn_address(inputs: &Inputs) -> Judgement {
+    let settings = inputs.settings;
+    let Some(address) = settings.vpn_address else { return Judgement::unknown("no --vpn-address to judge") };
     if !(8..=30).contains(&settings.prefix) {
         let detail = format!("/{} makes no network for a cluster", settings.prefix);
-        return Outcome::fail(detail, "name a prefix from 8 to 30: --prefix 24");
+        return Judgement::fail(detail, "name a prefix from 8 to 30: --prefix 24");
     }
-    let lists = Lists::of(context);
+    let lists = Lists::of(inputs);
     let network = Network::of(address, settings.prefix);
     if let Some(kind) = unusable(address) {
-        return Outcome::fail(format!("{address} is {kind}"), "name one that a host can have: --vpn-address 10.8.3.1");
+        return Judgement::fail(
+            format!("{address} is {kind}"),
+            "name one that a host can have: --vpn-address 10.8.3.1",
+        );
     }
     if let Some(kind) = network.reserved(address) {
-        return Outcome::fail(format!("{address} is the {kind} address of {network}"), free(network, &lists));
+        return Judgement::fail(format!("{address} is the {kind} address of {network}"), free(network, &lists));
     }
     let mut findings = Vec::new();
     for (list, file) in lists.each() {
@@ -80,20 +82,20 @@ pub(super) fn vpn_address(context: &Context) -> Outcome {
         findings.extend(strangers.map(|peer| {
             let detail =
                 format!("the member {} can't be in one network with {address}/{}", peer.address, network.prefix());
-            Outcome::fail(detail, format!("mitigator-vpn peers check --prefix {} {file}", network.prefix()))
+            Judgement::fail(detail, format!("mitigator-vpn peers check --prefix {} {file}", network.prefix()))
         }));
     }
-    let so_far = |key: &str| context.facts.instance.env.values.get(key).filter(|value| !value.is_empty());
+    let so_far = |key: &str| inputs.facts.instance.env.values.get(key).filter(|value| !value.is_empty());
     if let Some(other) = so_far("MITIGATOR_VPN_ADDRESS").filter(|value| **value != address.to_string()) {
         let detail = format!("so far this instance has been {other}, by .env; now it becomes {address}");
-        findings.push(Outcome::warn(detail, format!("to keep what it has: --vpn-address {other}")));
+        findings.push(Judgement::warn(detail, format!("to keep what it has: --vpn-address {other}")));
     }
     if let Some(other) = so_far("MITIGATOR_VPN_PREFIX").filter(|value| **value != settings.prefix.to_string()) {
         let detail =
             format!("so far the network's prefix has been {other}, by .env; now it becomes {}", settings.prefix);
-        findings.push(Outcome::warn(detail, "give every instance the same --prefix"));
+        findings.push(Judgement::warn(detail, "give every instance the same --prefix"));
     }
-    worst(findings, format!("{address} in {network}"))
+    Judgement::of_all(findings, format!("{address} in {network}"))
 }
 
 fn reserved(network: Network, peer: &Peer) -> bool {
@@ -121,17 +123,17 @@ fn free(network: Network, lists: &Lists) -> String {
     }
 }
 
-pub(super) fn address_unique(context: &Context) -> Outcome {
-    let Some(address) = context.settings.vpn_address else { return Outcome::unknown("no --vpn-address to judge") };
-    let lists = Lists::of(context);
+pub(super) fn address_unique(inputs: &Inputs) -> Judgement {
+    let Some(address) = inputs.settings.vpn_address else { return Judgement::unknown("no --vpn-address to judge") };
+    let lists = Lists::of(inputs);
     if let Some(unusable) = lists.unusable {
         return unusable;
     }
     let mut findings = Vec::new();
     for (list, file) in lists.each() {
-        findings.extend(list.by_address(address).and_then(|entry| own_entry(context, entry, file, &lists)));
+        findings.extend(list.by_address(address).and_then(|entry| own_entry(inputs, entry, file, &lists)));
         findings
-            .extend(list.peers().filter(|peer| peer.address != address).filter_map(|peer| taken(context, peer, file)));
+            .extend(list.peers().filter(|peer| peer.address != address).filter_map(|peer| taken(inputs, peer, file)));
     }
     if let (Some(here), Some(given)) = (&lists.here, &lists.given) {
         // The own section is made new in both.
@@ -143,29 +145,29 @@ pub(super) fn address_unique(context: &Context) -> Outcome {
         if let Err(problems) = PeerList::merge(&without_own(here), &without_own(given)) {
             let detail: Vec<&str> = problems.iter().map(|p| p.reason.as_str()).collect();
             let hint = format!("mitigator-vpn peers diff {} FILE", lists.here_file);
-            findings.push(Outcome::fail(detail.join("; "), hint));
+            findings.push(Judgement::fail(detail.join("; "), hint));
         }
     }
     let others = lists.members().filter(|peer| peer.address != address).map(|peer| peer.address);
     let others = others.collect::<std::collections::BTreeSet<_>>().len();
-    worst(findings, format!("{address} among {others} other members"))
+    Judgement::of_all(findings, format!("{address} among {others} other members"))
 }
 
 /// What to say about a section that has this instance's VPN address.
-fn own_entry(context: &Context, entry: &Peer, file: &str, lists: &Lists) -> Option<Outcome> {
+fn own_entry(inputs: &Inputs, entry: &Peer, file: &str, lists: &Lists) -> Option<Judgement> {
     let address = entry.address;
-    let moved = context.settings.endpoint.filter(|endpoint| *endpoint != entry.endpoint);
-    match (moved, own_key(context)) {
+    let moved = inputs.settings.endpoint.filter(|endpoint| *endpoint != entry.endpoint);
+    match (moved, own_key(inputs)) {
         // Whether the key is the right one is the check key-pair's question.
         (None, Some(_)) => None,
-        (None, None) => Some(Outcome::warn(
+        (None, None) => Some(Judgement::warn(
             format!(
                 "{address} is listed with a key that isn't here; a new one will replace it, and every other member \
                  needs the new list"
             ),
-            format!("if its vpn-private.conf is saved somewhere, put it into {} first", context.settings.dir.display()),
+            format!("if its vpn-private.conf is saved somewhere, put it into {} first", inputs.settings.dir.display()),
         )),
-        (Some(endpoint), Some(key)) if key == entry.public_key => Some(Outcome::warn(
+        (Some(endpoint), Some(key)) if key == entry.public_key => Some(Judgement::warn(
             format!(
                 "the endpoint of {address} changes from {} to {endpoint}; every other member needs the new list",
                 entry.endpoint
@@ -173,8 +175,8 @@ fn own_entry(context: &Context, entry: &Peer, file: &str, lists: &Lists) -> Opti
             format!("to keep it: --endpoint {}", entry.endpoint),
         )),
         (Some(_), _) => {
-            let network = Network::of(address, context.settings.prefix);
-            Some(Outcome::fail(
+            let network = Network::of(address, inputs.settings.prefix);
+            Some(Judgement::fail(
                 format!("{address} is in use by the member at {}", entry.endpoint),
                 format!(
                     "{}\nor, if that member is gone: mitigator-vpn peers remove {address} {file}",
@@ -186,15 +188,15 @@ fn own_entry(context: &Context, entry: &Peer, file: &str, lists: &Lists) -> Opti
 }
 
 /// What to say about another member that has what this instance would have.
-fn taken(context: &Context, peer: &Peer, file: &str) -> Option<Outcome> {
-    let what = if own_key(context) == Some(peer.public_key) {
+fn taken(inputs: &Inputs, peer: &Peer, file: &str) -> Option<Judgement> {
+    let what = if own_key(inputs) == Some(peer.public_key) {
         "the key in vpn-private.conf".to_owned()
-    } else if context.settings.endpoint == Some(peer.endpoint) {
+    } else if inputs.settings.endpoint == Some(peer.endpoint) {
         format!("the endpoint {}", peer.endpoint)
     } else {
         return None;
     };
-    Some(Outcome::fail(
+    Some(Judgement::fail(
         format!("{what} is that of the member {}", peer.address),
         format!(
             "if this instance has been {0} so far: --vpn-address {0}\nif that entry is out of date: mitigator-vpn \
@@ -204,20 +206,20 @@ fn taken(context: &Context, peer: &Peer, file: &str) -> Option<Outcome> {
     ))
 }
 
-pub(super) fn key_pair(context: &Context) -> Outcome {
-    let key = match &context.facts.instance.private_conf {
-        PrivateConfFile::Absent => return Outcome::pass("no key yet; it will be made here"),
-        PrivateConfFile::Unusable { .. } => return Outcome::unknown("vpn-private.conf can't be read"),
+pub(super) fn key_pair(inputs: &Inputs) -> Judgement {
+    let key = match &inputs.facts.instance.private_conf {
+        PrivateConfFile::Absent => return Judgement::pass("no key yet; it will be made here"),
+        PrivateConfFile::Unusable { .. } => return Judgement::unknown("vpn-private.conf can't be read"),
         PrivateConfFile::Present { public, .. } => *public,
     };
-    let Some(address) = context.settings.vpn_address else { return Outcome::unknown("no --vpn-address to judge") };
-    let lists = Lists::of(context);
-    let moved = |entry: &Peer| context.settings.endpoint.is_some_and(|endpoint| endpoint != entry.endpoint);
+    let Some(address) = inputs.settings.vpn_address else { return Judgement::unknown("no --vpn-address to judge") };
+    let lists = Lists::of(inputs);
+    let moved = |entry: &Peer| inputs.settings.endpoint.is_some_and(|endpoint| endpoint != entry.endpoint);
     let entry = |list: &Option<PeerList>| list.as_ref().and_then(|list| list.by_address(address).cloned());
     let (here, given) = (entry(&lists.here), entry(&lists.given));
     match (&here, &given) {
         // A section that isn't its own by its endpoint either is the check address-unique's.
-        (Some(entry), _) | (None, Some(entry)) if entry.public_key != key && !moved(entry) => Outcome::fail(
+        (Some(entry), _) | (None, Some(entry)) if entry.public_key != key && !moved(entry) => Judgement::fail(
             format!(
                 "vpn-private.conf has the key {}…, the section of {address} in the list {}…",
                 key.short(),
@@ -225,31 +227,31 @@ pub(super) fn key_pair(context: &Context) -> Outcome {
             ),
             "put the vpn-private.conf that belongs to it back; if the one here is right: mitigator-vpn explain key-pair",
         ),
-        (Some(_), Some(given)) if given.public_key != key && !moved(given) => Outcome::warn(
+        (Some(_), Some(given)) if given.public_key != key && !moved(given) => Judgement::warn(
             format!("the list given has an older key for {address}; every other member needs the new list"),
             format!("mitigator-vpn peers diff {} FILE", lists.here_file),
         ),
-        (None, None) => Outcome::pass("the key is here and not in a list yet"),
-        _ => Outcome::pass(format!("both have {}…", key.short())),
+        (None, None) => Judgement::pass("the key is here and not in a list yet"),
+        _ => Judgement::pass(format!("both have {}…", key.short())),
     }
 }
 
-pub(super) fn sample_key(context: &Context) -> Outcome {
-    let dir = context.settings.dir.display();
-    if own_key(context).is_some_and(|key| key.is_published()) {
+pub(super) fn sample_key(inputs: &Inputs) -> Judgement {
+    let dir = inputs.settings.dir.display();
+    if own_key(inputs).is_some_and(|key| key.is_published()) {
         let hint = format!("rm {dir}/vpn-private.conf; the next install makes a key of its own");
-        return Outcome::fail("the private key here is the documentation's example", hint);
+        return Judgement::fail("the private key here is the documentation's example", hint);
     }
-    let lists = Lists::of(context);
-    let own = context.settings.vpn_address;
+    let lists = Lists::of(inputs);
+    let own = inputs.settings.vpn_address;
     let published = lists.members().filter(|peer| Some(peer.address) != own && peer.public_key.is_published());
     let findings = published.map(|peer| {
         let detail = format!("the member {} has the documentation's example key", peer.address);
-        Outcome::warn(detail, format!("make it a new one, there: rm {dir}/vpn-private.conf, then install"))
+        Judgement::warn(detail, format!("make it a new one, there: rm {dir}/vpn-private.conf, then install"))
     });
-    let mut findings: Vec<Outcome> = findings.collect();
+    let mut findings: Vec<Judgement> = findings.collect();
     findings.dedup();
-    worst(findings, "none is")
+    Judgement::of_all(findings, "none is")
 }
 
 #[cfg(test)]
@@ -258,7 +260,7 @@ mod tests {
 
     use super::*;
     use crate::facts::Facts;
-    use crate::preflight::Verdict::{self, Fail, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{self, Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::outcome_with;
     use crate::settings::Settings;
 
@@ -306,9 +308,9 @@ mod tests {
             self
         }
 
-        fn says(&self, id: &str, verdict: Verdict, words: &str) {
+        fn says(&self, id: &str, severity: Severity, words: &str) {
             let (found, text) = outcome_with(id, &self.facts, &self.settings);
-            assert!(found == verdict && text.contains(words), "{id}: {found:?} {text}");
+            assert!(found == severity && text.contains(words), "{id}: {found:?} {text}");
         }
     }
 

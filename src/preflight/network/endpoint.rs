@@ -2,37 +2,38 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Context, Outcome, other_members, sum_up};
+use super::other_members;
+use crate::preflight::{Inputs, Judgement};
 
-pub fn endpoint(context: &Context) -> Outcome {
-    let Some(endpoint) = context.settings.endpoint else { return Outcome::unknown("no --endpoint to judge") };
+pub fn endpoint(inputs: &Inputs) -> Judgement {
+    let Some(endpoint) = inputs.settings.endpoint else { return Judgement::unknown("no --endpoint to judge") };
     if let Some(reason) = impossible(endpoint.ip()) {
         let hint = format!("name an address that the others can send to: --endpoint ADDRESS:{}", endpoint.port());
-        return Outcome::fail(format!("{endpoint}: {reason}"), hint);
+        return Judgement::fail(format!("{endpoint}: {reason}"), hint);
     }
-    let others = other_members(context);
+    let others = other_members(inputs);
     let mut findings = Vec::new();
     if let Some(peer) = others.iter().find(|peer| peer.endpoint == endpoint) {
         let detail = format!("{endpoint} is the endpoint of {} already", peer.address);
-        findings.push(Outcome::fail(detail, "ip address show; then --endpoint with an address of this host"));
+        findings.push(Judgement::fail(detail, "ip address show; then --endpoint with an address of this host"));
     }
-    findings.extend(whose(context, endpoint.ip()));
+    findings.extend(whose(inputs, endpoint.ip()));
     if is_private(endpoint.ip()) && others.iter().any(|peer| !is_private(peer.endpoint.ip())) {
         let detail = format!("{} is private, and other members have public endpoints", endpoint.ip());
-        findings.push(Outcome::warn(detail, "mitigator-vpn explain endpoint"));
+        findings.push(Judgement::warn(detail, "mitigator-vpn explain endpoint"));
     }
-    let port = context.settings.port;
+    let port = inputs.settings.port;
     if endpoint.port() != port {
         let detail = format!("the others send to port {}, WireGuard listens on {port}", endpoint.port());
         let hint =
             format!("have UDP {} forwarded to this host's port {port}, or use the same for both", endpoint.port());
-        findings.push(Outcome::warn(detail, hint));
+        findings.push(Judgement::warn(detail, hint));
     }
-    sum_up(findings, own_interface(context, endpoint))
+    Judgement::of_all(findings, own_interface(inputs, endpoint))
 }
 
-fn own_interface(context: &Context, endpoint: SocketAddr) -> String {
-    let own = context.facts.net.addresses.iter().find(|own| own.address == endpoint.ip());
+fn own_interface(inputs: &Inputs, endpoint: SocketAddr) -> String {
+    let own = inputs.facts.net.addresses.iter().find(|own| own.address == endpoint.ip());
     own.map_or_else(|| endpoint.to_string(), |own| format!("{endpoint}, an address of {}", own.interface))
 }
 
@@ -53,8 +54,8 @@ fn impossible(address: IpAddr) -> Option<&'static str> {
 }
 
 /// What to say about an address that isn't this host's own.
-fn whose(context: &Context, address: IpAddr) -> Option<Outcome> {
-    let own = &context.facts.net.addresses;
+fn whose(inputs: &Inputs, address: IpAddr) -> Option<Judgement> {
+    let own = &inputs.facts.net.addresses;
     if own.iter().any(|own| own.address == address) {
         return None;
     }
@@ -68,12 +69,12 @@ fn whose(context: &Context, address: IpAddr) -> Option<Outcome> {
     Some(match implausible {
         Some(reason) => {
             let detail = format!("{address} is no address of this host, and {reason}");
-            Outcome::fail(detail, "ip -brief address; translated all the same: --ignore endpoint")
+            Judgement::fail(detail, "ip -brief address; translated all the same: --ignore endpoint")
         }
         None => {
-            let port = context.settings.port;
+            let port = inputs.settings.port;
             let detail = format!("{address} is no address of this host: it must be translated to it");
-            Outcome::warn(detail, format!("have UDP {port} of {address} forwarded to this host"))
+            Judgement::warn(detail, format!("have UDP {port} of {address} forwarded to this host"))
         }
     })
 }
@@ -89,12 +90,12 @@ fn is_private(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::facts::{Facts, PrivateConfFile, TextFile};
-    use crate::preflight::Verdict::{self, Fail, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{self, Fail, Pass, Unknown, Warn};
     use crate::preflight::network::tests::{other, settings};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
 
-    fn judge(own: &str, endpoint: &str, peers: Option<String>) -> (Verdict, String) {
+    fn judge(own: &str, endpoint: &str, peers: Option<String>) -> (Severity, String) {
         let mut facts = Facts::healthy();
         facts.net.addresses[0].address = own.parse().unwrap();
         let settings = Settings { endpoint: Some(endpoint.parse().unwrap()), peers, ..settings() };
@@ -134,15 +135,15 @@ mod tests {
     fn an_address_of_this_host_passes_and_one_behind_nat_warns() {
         assert_eq!(judge("192.0.2.1", "192.0.2.1:4567", None).0, Pass);
         assert_eq!(judge("10.1.1.5", "10.1.1.5:4567", None).0, Pass, "a cluster in a private network");
-        let (verdict, text) = judge("10.1.1.5", "198.51.100.7:4567", None);
-        assert_eq!(verdict, Warn);
+        let (severity, text) = judge("10.1.1.5", "198.51.100.7:4567", None);
+        assert_eq!(severity, Warn);
         assert!(text.contains("forwarded to this host"), "{text}");
     }
 
     #[test]
     fn an_address_that_cannot_lead_here_fails() {
-        let (verdict, text) = judge("192.0.2.1", "198.51.100.7:4567", None);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = judge("192.0.2.1", "198.51.100.7:4567", None);
+        assert_eq!(severity, Fail);
         assert!(text.contains("eth0 has a public one, 192.0.2.1"), "{text}");
         assert_eq!(judge("192.0.2.1", "10.1.1.5:4567", None).0, Fail);
         assert_eq!(judge("192.0.2.1", "[2001:db8::7]:4567", None).0, Warn, "of this family the host has none");
@@ -151,8 +152,8 @@ mod tests {
     #[test]
     fn a_private_endpoint_among_public_ones_warns() {
         let public = other("10.8.3.2", "198.51.100.2:4567");
-        let (verdict, text) = judge("100.64.0.9", "100.64.0.9:4567", Some(public));
-        assert_eq!(verdict, Warn);
+        let (severity, text) = judge("100.64.0.9", "100.64.0.9:4567", Some(public));
+        assert_eq!(severity, Warn);
         assert!(text.contains("other members have public endpoints"), "{text}");
         assert_eq!(judge("10.1.1.5", "10.1.1.5:4567", Some(other("10.8.3.2", "10.1.1.6:4567"))).0, Pass);
     }
@@ -167,8 +168,8 @@ mod tests {
 
     #[test]
     fn another_port_than_wireguards_warns() {
-        let (verdict, text) = judge("192.0.2.1", "192.0.2.1:5000", None);
-        assert_eq!(verdict, Warn);
+        let (severity, text) = judge("192.0.2.1", "192.0.2.1:5000", None);
+        assert_eq!(severity, Warn);
         assert!(text.contains("send to port 5000, WireGuard listens on 4567"), "{text}");
     }
 

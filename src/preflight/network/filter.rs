@@ -1,27 +1,31 @@
 //! Does the firewall let the VPN's packets in, and what will install do about it?
 
-use super::{Context, Outcome, sum_up};
 use crate::facts::{Backend, Filter};
+use crate::preflight::{Inputs, Judgement};
 use crate::resource::{Exposure, FirewallRule};
 use crate::settings::FirewallPolicy;
 
-pub fn firewall(context: &Context) -> Outcome {
-    let (facts, settings) = (context.facts, context.settings);
+pub fn firewall(inputs: &Inputs) -> Judgement {
+    let (facts, settings) = (inputs.facts, inputs.settings);
     if let Some(reason) = &facts.firewall.unknown {
-        return Outcome::unknown(if facts.machine.is_root { reason.clone() } else { format!("needs root: {reason}") });
+        return Judgement::unknown(if facts.machine.is_root {
+            reason.clone()
+        } else {
+            format!("needs root: {reason}")
+        });
     }
     let exposure = Exposure::of(facts, settings);
     if exposure == Exposure::Unknown {
-        return Outcome::unknown("whether a rule is needed, the compose configuration will tell");
+        return Judgement::unknown("whether a rule is needed, the compose configuration will tell");
     }
-    let mut findings: Vec<Outcome> = Vec::new();
+    let mut findings: Vec<Judgement> = Vec::new();
     if exposure == Exposure::Published {
-        findings.extend(facts.firewall.forward.iter().map(|chain| forward_drops(chain, context)));
+        findings.extend(facts.firewall.forward.iter().map(|chain| forward_drops(chain, inputs)));
     }
     let wanted = FirewallRule::wanted(facts, settings);
-    let missing: Vec<&FirewallRule> = wanted.iter().filter(|rule| !is_there(rule, context)).collect();
+    let missing: Vec<&FirewallRule> = wanted.iter().filter(|rule| !is_there(rule, inputs)).collect();
     if settings.firewall == FirewallPolicy::Auto {
-        findings.extend(volatile(&missing, context));
+        findings.extend(volatile(&missing, inputs));
     } else {
         findings.extend(missing.iter().map(|rule| left_to_you(rule)));
     }
@@ -29,16 +33,16 @@ pub fn firewall(context: &Context) -> Outcome {
     let look = |note: &str| {
         if note.starts_with("iptables") { "iptables-legacy-save; iptables-nft-save" } else { "ufw status numbered" }
     };
-    findings.extend(notes.map(|note| Outcome::warn(note.clone(), look(note))));
-    sum_up(findings, describe(exposure, &wanted, &missing, context))
+    findings.extend(notes.map(|note| Judgement::warn(note.clone(), look(note))));
+    Judgement::of_all(findings, describe(exposure, &wanted, &missing, inputs))
 }
 
 /// What a pass says: who filters here, and what install does.
-fn describe(exposure: Exposure, wanted: &[FirewallRule], missing: &[&FirewallRule], context: &Context) -> String {
+fn describe(exposure: Exposure, wanted: &[FirewallRule], missing: &[&FirewallRule], inputs: &Inputs) -> String {
     let list = |rules: &[&FirewallRule]| rules.iter().map(|rule| rule.to_string()).collect::<Vec<_>>().join(", ");
-    let off: Vec<String> = context.facts.firewall.inactive.iter().map(Backend::to_string).collect();
+    let off: Vec<String> = inputs.facts.firewall.inactive.iter().map(Backend::to_string).collect();
     let off = if off.is_empty() { String::new() } else { format!("; {} is installed and off", off.join(" and ")) };
-    let port = context.settings.port;
+    let port = inputs.settings.port;
     if !missing.is_empty() {
         return format!("install opens it: {}{off}", list(missing));
     }
@@ -50,36 +54,36 @@ fn describe(exposure: Exposure, wanted: &[FirewallRule], missing: &[&FirewallRul
     said + &off
 }
 
-fn is_there(rule: &FirewallRule, context: &Context) -> bool {
+fn is_there(rule: &FirewallRule, inputs: &Inputs) -> bool {
     let same = |filter: &&Filter| filter.backend == rule.backend && filter.place == rule.place;
-    context.facts.firewall.filters.iter().find(same).is_some_and(|filter| filter.ours.contains_key(&rule.port))
+    inputs.facts.firewall.filters.iter().find(same).is_some_and(|filter| filter.ours.contains_key(&rule.port))
 }
 
-fn left_to_you(rule: &FirewallRule) -> Outcome {
+fn left_to_you(rule: &FirewallRule) -> Judgement {
     let detail = format!("packets are dropped, and install leaves it as it is: missing is a rule for {rule}");
-    Outcome::warn(detail, rule.commands().join("\n"))
+    Judgement::warn(detail, rule.commands().join("\n"))
 }
 
 /// A rule that lasts needs systemd, unless the firewall keeps it by itself.
-fn volatile(missing: &[&FirewallRule], context: &Context) -> Option<Outcome> {
+fn volatile(missing: &[&FirewallRule], inputs: &Inputs) -> Option<Judgement> {
     let keeps = |rule: &&&FirewallRule| matches!(rule.backend, Backend::Ufw | Backend::Firewalld);
-    let rule = missing.iter().find(|rule| !keeps(rule)).filter(|_| !context.facts.machine.systemd)?;
+    let rule = missing.iter().find(|rule| !keeps(rule)).filter(|_| !inputs.facts.machine.systemd)?;
     let detail = format!("install adds a rule for {rule}, and without systemd nothing puts it back after a boot");
-    Some(Outcome::warn(detail, rule.commands().join("\n")))
+    Some(Judgement::warn(detail, rule.commands().join("\n")))
 }
 
 /// FN-22 the other way round: what Docker publishes is forwarded, and an accept in Docker's chains doesn't keep a chain
 /// of nftables from dropping it (FN-58). Such a host's forwarding is its operator's own design, so we say it and stay out.
-fn forward_drops(chain: &str, context: &Context) -> Outcome {
-    let port = context.settings.port;
+fn forward_drops(chain: &str, inputs: &Inputs) -> Judgement {
+    let port = inputs.settings.port;
     let detail = format!("the nftables chain {chain} drops forwarded packets, and with them what Docker publishes");
-    Outcome::warn(detail, format!("nft insert rule {chain} meta l4proto udp ct original proto-dst {port} accept"))
+    Judgement::warn(detail, format!("nft insert rule {chain} meta l4proto udp ct original proto-dst {port} accept"))
 }
 
 #[cfg(test)]
 mod tests {
     use crate::facts::{Backend, Facts, Filter};
-    use crate::preflight::Verdict::{self, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{self, Pass, Unknown, Warn};
     use crate::preflight::network::tests::settings;
     use crate::preflight::tests::outcome_with;
     use crate::settings::{FirewallPolicy, Settings};
@@ -97,7 +101,7 @@ mod tests {
         gateway.as_mut().unwrap().host_network = true;
     }
 
-    fn judge(policy: FirewallPolicy, change: impl FnOnce(&mut Facts)) -> (Verdict, String) {
+    fn judge(policy: FirewallPolicy, change: impl FnOnce(&mut Facts)) -> (Severity, String) {
         let mut facts = Facts::healthy();
         change(&mut facts);
         outcome_with("firewall", &facts, &Settings { firewall: policy, ..settings() })
@@ -105,35 +109,36 @@ mod tests {
 
     #[test]
     fn a_filter_that_drops_passes_since_install_opens_it() {
-        let (verdict, text) = judge(FirewallPolicy::Auto, |facts| drops(facts, Backend::Nftables, "inet filter input"));
-        assert_eq!(verdict, Pass);
+        let (severity, text) =
+            judge(FirewallPolicy::Auto, |facts| drops(facts, Backend::Nftables, "inet filter input"));
+        assert_eq!(severity, Pass);
         assert!(text.starts_with("install opens it: UDP port 4567 in the nftables chain inet filter input"), "{text}");
     }
 
     #[test]
     fn the_same_warns_with_the_commands_where_install_is_told_to_keep_out() {
         for policy in [FirewallPolicy::Report, FirewallPolicy::None] {
-            let (verdict, text) = judge(policy, |facts| drops(facts, Backend::Ufw, ""));
-            assert_eq!(verdict, Warn);
+            let (severity, text) = judge(policy, |facts| drops(facts, Backend::Ufw, ""));
+            assert_eq!(severity, Warn);
             assert!(text.contains("[ufw allow 4567/udp comment mitigator-vpn]"), "{text}");
         }
         let there = |facts: &mut Facts| {
             drops(facts, Backend::Ufw, "");
             facts.firewall.filters[0].ours.insert(4567, 1);
         };
-        let (verdict, text) = judge(FirewallPolicy::Report, there);
-        assert_eq!(verdict, Pass);
+        let (severity, text) = judge(FirewallPolicy::Report, there);
+        assert_eq!(severity, Pass);
         assert!(text.starts_with("open already: UDP port 4567 in ufw"), "{text}");
     }
 
     #[test]
     fn a_published_port_needs_nothing_unless_forwarding_is_dropped() {
-        let (verdict, text) = judge(FirewallPolicy::Auto, |_| {});
-        assert_eq!(verdict, Pass);
+        let (severity, text) = judge(FirewallPolicy::Auto, |_| {});
+        assert_eq!(severity, Pass);
         assert!(text.contains("Docker publishes UDP 4567"), "{text}");
-        let (verdict, text) =
+        let (severity, text) =
             judge(FirewallPolicy::Auto, |facts| facts.firewall.forward = vec!["inet filter forward".into()]);
-        assert_eq!(verdict, Warn);
+        assert_eq!(severity, Warn);
         assert!(
             text.contains("nft insert rule inet filter forward meta l4proto udp ct original proto-dst 4567 accept"),
             "{text}"
@@ -142,18 +147,18 @@ mod tests {
 
     #[test]
     fn one_that_is_off_is_named_and_left_off() {
-        let (verdict, text) = judge(FirewallPolicy::Auto, |facts| facts.firewall.inactive = vec![Backend::Ufw]);
-        assert_eq!(verdict, Pass);
+        let (severity, text) = judge(FirewallPolicy::Auto, |facts| facts.firewall.inactive = vec![Backend::Ufw]);
+        assert_eq!(severity, Pass);
         assert!(text.contains("ufw is installed and off"), "{text}");
     }
 
     #[test]
     fn without_systemd_a_live_rule_is_said_to_be_gone_after_a_boot() {
-        let (verdict, text) = judge(FirewallPolicy::Auto, |facts| {
+        let (severity, text) = judge(FirewallPolicy::Auto, |facts| {
             drops(facts, Backend::IptablesLegacy, "iptables-legacy INPUT");
             facts.machine.systemd = false;
         });
-        assert_eq!(verdict, Warn);
+        assert_eq!(severity, Warn);
         assert!(text.contains("nothing puts it back"), "{text}");
         let ufw = judge(FirewallPolicy::Auto, |facts| {
             drops(facts, Backend::Ufw, "");

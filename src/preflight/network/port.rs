@@ -1,35 +1,35 @@
 //! Who holds the VPN's UDP ports, and do packets to them get to the gateway?
 
-use super::{Context, Outcome, sum_up};
 use crate::facts::UdpListener;
+use crate::preflight::{Inputs, Judgement};
 use crate::resource::Exposure;
 use crate::settings::DATAPLANE_PORT;
 
 /// Programs that hold the port for the gateway: WireGuard in user space, this program, Docker's for a published port.
 const GATEWAYS: &[&str] = &["wireguard-go", "boringtun-cli", "mitigator-vpn", "docker-proxy"];
 
-pub fn udp_port_free(context: &Context) -> Outcome {
-    let facts = context.facts;
-    let mut ports = vec![context.settings.port];
-    if has_dataplane(context) {
+pub fn udp_port_free(inputs: &Inputs) -> Judgement {
+    let facts = inputs.facts;
+    let mut ports = vec![inputs.settings.port];
+    if has_dataplane(inputs) {
         ports.push(DATAPLANE_PORT);
     }
     let holders: Vec<&UdpListener> = facts.net.udp.iter().filter(|listener| ports.contains(&listener.port)).collect();
     if !holders.is_empty() && !facts.machine.is_root {
-        return Outcome::unknown("somebody holds it; who it is, only root can see");
+        return Judgement::unknown("somebody holds it; who it is, only root can see");
     }
-    let strangers = holders.iter().filter(|holder| !is_ours(context, holder)).map(|holder| stranger(holder)).collect();
+    let strangers = holders.iter().filter(|holder| !is_ours(inputs, holder)).map(|holder| stranger(holder)).collect();
     let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" and ");
-    sum_up(strangers, format!("UDP {ports}: {}", if holders.is_empty() { "free" } else { "the gateway's" }))
+    Judgement::of_all(strangers, format!("UDP {ports}: {}", if holders.is_empty() { "free" } else { "the gateway's" }))
 }
 
-fn has_dataplane(context: &Context) -> bool {
-    matches!(&context.facts.stack.config, Some(Ok(resolved)) if resolved.dataplane)
+fn has_dataplane(inputs: &Inputs) -> bool {
+    matches!(&inputs.facts.stack.config, Some(Ok(resolved)) if resolved.dataplane)
 }
 
 /// A kernel socket or one of the known programs, while a gateway runs; or the gateway's own process.
-fn is_ours(context: &Context, holder: &UdpListener) -> bool {
-    let Some(gateway) = &context.facts.stack.gateway else { return false };
+fn is_ours(inputs: &Inputs, holder: &UdpListener) -> bool {
+    let Some(gateway) = &inputs.facts.stack.gateway else { return false };
     let Some(process) = &holder.process else { return true };
     GATEWAYS.contains(&name(process)) || process.ends_with(&format!("(pid {})", gateway.pid))
 }
@@ -38,7 +38,7 @@ fn name(process: &str) -> &str {
     process.rsplit_once(" (pid").map_or(process, |(name, _)| name)
 }
 
-fn stranger(holder: &UdpListener) -> Outcome {
+fn stranger(holder: &UdpListener) -> Judgement {
     let UdpListener { address, port, process } = holder;
     let (who, hint) = match process.as_deref() {
         None => {
@@ -50,18 +50,18 @@ fn stranger(holder: &UdpListener) -> Outcome {
         ),
         Some(process) => (process.to_owned(), format!("ss -lunp 'sport = :{port}'")),
     };
-    Outcome::fail(format!("{who} holds UDP {port} on {address}"), hint)
+    Judgement::fail(format!("{who} holds UDP {port} on {address}"), hint)
 }
 
-pub fn port_exposed(context: &Context) -> Outcome {
-    let port = context.settings.port;
-    match Exposure::of(context.facts, context.settings) {
-        Exposure::Published => Outcome::pass(format!("Docker publishes UDP {port}")),
-        Exposure::Host => Outcome::pass("the gateway lives in the host's own network"),
-        Exposure::Unknown => Outcome::unknown("compose resolves no service gateway here"),
-        Exposure::Nowhere => Outcome::warn(
+pub fn port_exposed(inputs: &Inputs) -> Judgement {
+    let port = inputs.settings.port;
+    match Exposure::of(inputs.facts, inputs.settings) {
+        Exposure::Published => Judgement::pass(format!("Docker publishes UDP {port}")),
+        Exposure::Host => Judgement::pass("the gateway lives in the host's own network"),
+        Exposure::Unknown => Judgement::unknown("compose resolves no service gateway here"),
+        Exposure::Nowhere => Judgement::warn(
             format!("the gateway neither publishes UDP {port} nor lives in the host's own network"),
-            format!("cd {} && {} config", context.settings.dir.display(), context.facts.stack.compose_command_line()),
+            format!("cd {} && {} config", inputs.settings.dir.display(), inputs.facts.stack.compose_command_line()),
         ),
     }
 }
@@ -70,7 +70,7 @@ pub fn port_exposed(context: &Context) -> Outcome {
 mod tests {
     use crate::compose::{GatewayContainer, ResolvedConfig};
     use crate::facts::{Facts, UdpListener};
-    use crate::preflight::Verdict::{Fail, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::outcome;
 
     fn held(port: u16, process: Option<&str>) -> Facts {
@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn a_stranger_on_the_port_is_named() {
-        let (verdict, text) = outcome("udp-port-free", &held(4567, Some("mariadbd (pid 812)")));
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome("udp-port-free", &held(4567, Some("mariadbd (pid 812)")));
+        assert_eq!(severity, Fail);
         assert_eq!(text, "mariadbd (pid 812) holds UDP 4567 on 0.0.0.0 [ss -lunp 'sport = :4567']");
         assert_eq!(outcome("udp-port-free", &with_gateway(held(4567, Some("garbd (pid 9)")))).0, Fail);
         assert_eq!(outcome("udp-port-free", &held(53, Some("named (pid 9)"))).0, Pass);

@@ -3,58 +3,59 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Context, Outcome, other_members, sum_up};
+use super::other_members;
+use crate::preflight::{Inputs, Judgement};
 use crate::wireguard::Network;
 
-pub fn subnet_free(context: &Context) -> Outcome {
-    let Some(address) = context.settings.vpn_address else { return Outcome::unknown("no --vpn-address to judge") };
-    let vpn = Network::of(address, context.settings.prefix);
-    let docker = docker_networks(context);
+pub fn subnet_free(inputs: &Inputs) -> Judgement {
+    let Some(address) = inputs.settings.vpn_address else { return Judgement::unknown("no --vpn-address to judge") };
+    let vpn = Network::of(address, inputs.settings.prefix);
+    let docker = docker_networks(inputs);
     let clashes = [
         docker_clashes(vpn, &docker),
-        interface_clashes(vpn, context, &docker),
-        route_clashes(vpn, context, &docker),
-        pool_clashes(vpn, context),
-        endpoint_clashes(vpn, context),
+        interface_clashes(vpn, inputs, &docker),
+        route_clashes(vpn, inputs, &docker),
+        pool_clashes(vpn, inputs),
+        endpoint_clashes(vpn, inputs),
     ];
-    sum_up(clashes.concat(), format!("{vpn} is free"))
+    Judgement::of_all(clashes.concat(), format!("{vpn} is free"))
 }
 
 /// Name and network of what Docker has.
-fn docker_networks<'a>(context: &Context<'a>) -> Vec<(&'a str, Network)> {
+fn docker_networks<'a>(inputs: &Inputs<'a>) -> Vec<(&'a str, Network)> {
     let named = |(name, subnets): (&'a String, &'a Vec<String>)| {
         subnets.iter().filter_map(|s| Some((name.as_str(), cidr(s)?))).collect::<Vec<_>>()
     };
-    context.facts.docker.networks.iter().flat_map(named).collect()
+    inputs.facts.docker.networks.iter().flat_map(named).collect()
 }
 
-fn docker_clashes(vpn: Network, docker: &[(&str, Network)]) -> Vec<Outcome> {
+fn docker_clashes(vpn: Network, docker: &[(&str, Network)]) -> Vec<Judgement> {
     let clashes = docker.iter().filter(|(_, network)| network.overlaps(vpn));
     clashes
         .map(|(name, network)| {
             let detail = format!("Docker's network {name} is {network}, the VPN's {vpn}");
-            Outcome::fail(detail, format!("docker network inspect {name}"))
+            Judgement::fail(detail, format!("docker network inspect {name}"))
         })
         .collect()
 }
 
 /// Bridges of Docker's are left out here and below: they have been named by their networks.
-fn interface_clashes(vpn: Network, context: &Context, docker: &[(&str, Network)]) -> Vec<Outcome> {
+fn interface_clashes(vpn: Network, inputs: &Inputs, docker: &[(&str, Network)]) -> Vec<Judgement> {
     let mut clashes = Vec::new();
-    for own in &context.facts.net.addresses {
+    for own in &inputs.facts.net.addresses {
         let IpAddr::V4(address) = own.address else { continue };
         let network = Network::of(address, own.prefix);
         let of_docker = docker.iter().any(|(_, other)| *other == network);
         if network.overlaps(vpn) && !of_docker && !is_gateways(&own.interface, network, vpn) {
             let detail = format!("{} has {address}/{}, in the VPN's {vpn}", own.interface, own.prefix);
-            clashes.push(Outcome::fail(detail, format!("ip address show dev {}", own.interface)));
+            clashes.push(Judgement::fail(detail, format!("ip address show dev {}", own.interface)));
         }
     }
     clashes
 }
 
-fn route_clashes(vpn: Network, context: &Context, docker: &[(&str, Network)]) -> Vec<Outcome> {
-    let net = &context.facts.net;
+fn route_clashes(vpn: Network, inputs: &Inputs, docker: &[(&str, Network)]) -> Vec<Judgement> {
+    let net = &inputs.facts.net;
     let connected: BTreeSet<Network> =
         net.addresses.iter().filter_map(|own| Some(Network::of(v4(own.address)?, own.prefix))).collect();
     let mut clashes = Vec::new();
@@ -66,33 +67,33 @@ fn route_clashes(vpn: Network, context: &Context, docker: &[(&str, Network)]) ->
         }
         let hint = format!("ip route get {}", vpn.address());
         clashes.push(if network.prefix() >= vpn.prefix() {
-            Outcome::fail(format!("{network} is routed to {}, in the VPN's {vpn}", route.device), hint)
+            Judgement::fail(format!("{network} is routed to {}, in the VPN's {vpn}", route.device), hint)
         } else {
             let detail = format!("{network} is routed to {}; the VPN takes {vpn} out of it", route.device);
-            Outcome::warn(detail, hint)
+            Judgement::warn(detail, hint)
         });
     }
     clashes
 }
 
-fn pool_clashes(vpn: Network, context: &Context) -> Vec<Outcome> {
-    let pools = context.facts.docker.pools.iter().filter_map(|pool| cidr(pool)).filter(|pool| pool.overlaps(vpn));
+fn pool_clashes(vpn: Network, inputs: &Inputs) -> Vec<Judgement> {
+    let pools = inputs.facts.docker.pools.iter().filter_map(|pool| cidr(pool)).filter(|pool| pool.overlaps(vpn));
     pools
         .map(|pool| {
             let detail = format!("Docker may give {vpn} to a new network: its pool {pool} has the VPN's in it");
-            Outcome::warn(detail, "cat /etc/docker/daemon.json")
+            Judgement::warn(detail, "cat /etc/docker/daemon.json")
         })
         .collect()
 }
 
-fn endpoint_clashes(vpn: Network, context: &Context) -> Vec<Outcome> {
-    let own = context.settings.endpoint.map(|endpoint| ("this instance".to_owned(), endpoint));
-    let others = other_members(context).into_iter().map(|peer| (peer.address.to_string(), peer.endpoint));
+fn endpoint_clashes(vpn: Network, inputs: &Inputs) -> Vec<Judgement> {
+    let own = inputs.settings.endpoint.map(|endpoint| ("this instance".to_owned(), endpoint));
+    let others = other_members(inputs).into_iter().map(|peer| (peer.address.to_string(), peer.endpoint));
     let inside = own.into_iter().chain(others).filter(|(_, e)| v4(e.ip()).is_some_and(|ip| vpn.contains(ip)));
     inside
         .map(|(member, endpoint)| {
             let detail = format!("the endpoint {endpoint} of {member} lies inside the VPN's {vpn}");
-            Outcome::fail(detail, "give an address outside the VPN with --endpoint, or correct the list of members")
+            Judgement::fail(detail, "give an address outside the VPN with --endpoint, or correct the list of members")
         })
         .collect()
 }
@@ -115,11 +116,11 @@ fn cidr(text: &str) -> Option<Network> {
 #[cfg(test)]
 mod tests {
     use crate::facts::{Facts, InterfaceAddress, Route};
-    use crate::preflight::Verdict::{self, Fail, Pass, Unknown, Warn};
+    use crate::preflight::Severity::{self, Fail, Pass, Unknown, Warn};
     use crate::preflight::network::tests::{other, settings};
     use crate::preflight::tests::{outcome, outcome_with};
 
-    fn judge(change: impl FnOnce(&mut Facts)) -> (Verdict, String) {
+    fn judge(change: impl FnOnce(&mut Facts)) -> (Severity, String) {
         let mut facts = Facts::healthy();
         change(&mut facts);
         outcome_with("subnet-free", &facts, &settings())
@@ -137,11 +138,11 @@ mod tests {
 
     #[test]
     fn an_interface_in_the_vpns_network_fails_once_though_it_has_a_route_too() {
-        let (verdict, text) = judge(|facts| {
+        let (severity, text) = judge(|facts| {
             interface("eth1", [10, 8, 3, 9], 24)(facts);
             route("eth1", [10, 8, 3, 0], 24)(facts);
         });
-        assert_eq!(verdict, Fail);
+        assert_eq!(severity, Fail);
         assert!(text.starts_with("eth1 has 10.8.3.9/24, in the VPN's 10.8.3.0/24 ["), "{text}");
         assert_eq!(judge(interface("eth1", [10, 8, 0, 9], 16)).0, Fail, "a wider network that the host is in");
         assert_eq!(judge(interface("eth1", [10, 8, 4, 9], 24)).0, Pass);
@@ -151,8 +152,8 @@ mod tests {
     fn a_narrower_route_fails_and_a_wider_one_warns() {
         assert_eq!(judge(route("eth0", [10, 8, 3, 0], 24)).0, Fail);
         assert_eq!(judge(route("eth0", [10, 8, 3, 128], 25)).0, Fail);
-        let (verdict, text) = judge(route("eth0", [10, 0, 0, 0], 8));
-        assert_eq!(verdict, Warn);
+        let (severity, text) = judge(route("eth0", [10, 0, 0, 0], 8));
+        assert_eq!(severity, Warn);
         assert!(text.contains("takes 10.8.3.0/24 out of it [ip route get 10.8.3.0]"), "{text}");
         assert_eq!(judge(route("eth0", [172, 16, 0, 0], 12)).0, Pass);
     }
@@ -170,17 +171,17 @@ mod tests {
 
     #[test]
     fn a_docker_network_fails_by_its_name_and_a_pool_warns() {
-        let (verdict, text) = judge(|facts| {
+        let (severity, text) = judge(|facts| {
             facts.docker.networks.insert("shop_default".into(), vec!["fd00::/64".into(), "10.8.0.0/16".into()]);
             interface("br-77", [10, 8, 0, 1], 16)(facts);
             route("br-77", [10, 8, 0, 0], 16)(facts);
         });
-        assert_eq!(verdict, Fail);
+        assert_eq!(severity, Fail);
         let expected =
             "Docker's network shop_default is 10.8.0.0/16, the VPN's 10.8.3.0/24 [docker network inspect shop_default]";
         assert_eq!(text, expected);
-        let (verdict, text) = judge(|facts| facts.docker.pools = vec!["10.0.0.0/8".into(), "172.30.0.1/16".into()]);
-        assert_eq!(verdict, Warn);
+        let (severity, text) = judge(|facts| facts.docker.pools = vec!["10.0.0.0/8".into(), "172.30.0.1/16".into()]);
+        assert_eq!(severity, Warn);
         assert!(text.contains("its pool 10.0.0.0/8"), "{text}");
     }
 
@@ -188,8 +189,8 @@ mod tests {
     fn an_endpoint_inside_the_vpn_fails_whoevers_it_is() {
         let mut settings = settings();
         settings.peers = Some(other("10.8.3.2", "10.8.3.2:4567"));
-        let (verdict, text) = outcome_with("subnet-free", &Facts::healthy(), &settings);
-        assert_eq!(verdict, Fail);
+        let (severity, text) = outcome_with("subnet-free", &Facts::healthy(), &settings);
+        assert_eq!(severity, Fail);
         assert!(text.contains("the endpoint 10.8.3.2:4567 of 10.8.3.2 lies inside"), "{text}");
         settings.peers = None;
         settings.endpoint = Some("10.8.3.7:4567".parse().unwrap());

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Host;
 use crate::support::tree::TreeHost;
+use mitigator_vpn::commands::explain;
 use mitigator_vpn::lang::{self, Lang};
 use mitigator_vpn::preflight;
 use mitigator_vpn::report::{Cell, ClusterStatusDocument, Document, HostStatus, Outcome};
-use mitigator_vpn::tunnel::mtu;
 use proptest::prelude::*;
 
 const INSTALL: &str = "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --yes";
@@ -144,27 +144,34 @@ fn a_translation_has_the_places_of_its_sentence() {
 }
 
 #[test]
-fn every_check_has_a_title_and_an_explanation() {
-    for check in preflight::checks() {
-        let russian = Lang::Ru.explanation(check.id).unwrap_or_else(|| panic!("{} is missing", check.id));
-        assert!(is_russian(&russian.title) && is_russian(&russian.text), "{}", check.id);
-        assert!(russian.text.lines().all(|line| line.chars().count() <= 120), "{}", check.id);
+fn every_topic_of_explain_has_a_title_and_a_text_with_its_commands() {
+    for topic in explain::topics() {
+        let russian = Lang::Ru.explanation(topic.id).unwrap_or_else(|| panic!("{} is missing", topic.id));
+        assert!(is_russian(&russian.title) && is_russian(&russian.text), "{}", topic.id);
+        assert!(russian.text.lines().all(|line| line.chars().count() <= 120), "{}", topic.id);
         // Whoever translates must not lose a command. Names of arguments are left out.
-        let commands = check.explain.split('`').skip(1).step_by(2).filter(|command| command.contains(' '));
+        let commands = topic.text.split('`').skip(1).step_by(2).filter(|command| command.contains(' '));
         for command in commands.map(|command| command.replace('\n', " ")) {
-            assert!(russian.text.contains(&command), "{}: `{command}` is missing", check.id);
+            assert!(russian.text.contains(&command), "{}: `{command}` is missing", topic.id);
         }
     }
 }
 
 #[test]
-fn nothing_is_explained_that_nobody_asks_for_and_the_tunnels_own_topic_keeps_its_commands() {
-    let ids: BTreeSet<&str> = preflight::checks().map(|check| check.id).chain([mtu::ID]).collect();
+fn nothing_is_explained_that_is_no_topic() {
+    let ids: BTreeSet<&str> = explain::topics().map(|topic| topic.id).collect();
     let explained: toml::Table = read(&project().join("src/lang/explain.ru.toml")).parse().expect("a table");
     assert_eq!(explained.keys().map(String::as_str).collect::<BTreeSet<_>>(), ids);
-    let russian = Lang::Ru.explanation(mtu::ID).expect("it is one of them");
-    for command in mtu::EXPLAIN.lines().filter(|line| line.starts_with("  ")) {
-        assert!(russian.text.contains(command), "{command}");
+}
+
+#[test]
+fn every_page_that_a_message_sends_to_is_there() {
+    let ids: BTreeSet<&str> = explain::topics().map(|topic| topic.id).collect();
+    for path in files(&project().join("src"), "rs") {
+        for sent in read(&path).split("mitigator-vpn explain ").skip(1) {
+            let id: String = sent.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            assert!(id.is_empty() || ids.contains(id.as_str()), "{}: {id}", path.display());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use mitigator_vpn::desired::{self, Supplies};
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::facts::{Facts, os};
-use mitigator_vpn::preflight::{self, Context, Finding, Verdict};
+use mitigator_vpn::preflight::{self, Finding, Inputs, Severity};
 use mitigator_vpn::settings::Settings;
 use mitigator_vpn::wireguard::PrivateKey;
 use serde_json::{Value, json};
@@ -61,13 +61,13 @@ impl Recorded {
     fn findings(&self) -> Vec<Finding> {
         let distro = self.distro();
         let distro = distro.as_ref().map_err(String::as_str);
-        preflight::run(&Context { facts: &self.facts, distro, settings: &self.settings })
+        preflight::run(&Inputs { facts: &self.facts, distro, settings: &self.settings })
     }
 
     /// What install would make of this host, in its order; nothing where preflight forbids it.
     fn plan(&self) -> String {
         let failed: Vec<String> =
-            self.findings().into_iter().filter(|f| f.outcome == Verdict::Fail).map(|f| f.id).collect();
+            self.findings().into_iter().filter(|f| f.outcome == Severity::Fail).map(|f| f.id).collect();
         if !failed.is_empty() {
             return format!("refused: {}\n", failed.join(", "));
         }
@@ -184,7 +184,7 @@ fn every_release_has_a_fresh_recorded_host_that_install_is_willing_to_work_on() 
         let name = format!("{}-{}-fresh", distro.id, distro.version);
         let host = hosts.iter().find(|host| host.name == name).unwrap_or_else(|| panic!("no {name}"));
         assert_eq!(host.distro().as_ref(), Ok(distro), "{name}");
-        let failed: Vec<Finding> = host.findings().into_iter().filter(|f| f.outcome == Verdict::Fail).collect();
+        let failed: Vec<Finding> = host.findings().into_iter().filter(|f| f.outcome == Severity::Fail).collect();
         assert!(failed.is_empty(), "{name}: {failed:#?}");
     }
 }
@@ -193,7 +193,7 @@ fn every_release_has_a_fresh_recorded_host_that_install_is_willing_to_work_on() 
 fn every_warning_and_failure_on_a_recorded_host_says_what_to_type() {
     for host in Recorded::all() {
         for finding in host.findings() {
-            let silent = matches!(finding.outcome, Verdict::Pass | Verdict::Unknown);
+            let silent = matches!(finding.outcome, Severity::Pass | Severity::Unknown);
             assert!(silent || !finding.way_out().trim().is_empty(), "{}: {finding:?}", host.name);
         }
     }

@@ -218,7 +218,7 @@ fn a_failed_build_on_debian_10_is_mended_by_the_next_run() {
             "{error}"
         );
         let (facts, distro) = release.facts(host);
-        let context = preflight::Context { facts: &facts, distro: Ok(&distro), settings: &release.settings };
+        let context = preflight::Inputs { facts: &facts, distro: Ok(&distro), settings: &release.settings };
         let finding = preflight::run(&context).into_iter().find(|finding| finding.id == "dpkg-healthy").unwrap();
         assert_eq!(finding.detail.to_string(), "half done: wireguard-dkms (iF); install finishes it");
         fs::remove_file("/etc/dkms-fails").unwrap();
