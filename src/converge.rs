@@ -2,6 +2,7 @@
 //! functions.
 
 pub mod apply;
+pub mod impact;
 pub mod journal;
 pub mod plan;
 pub mod resume;

@@ -153,12 +153,18 @@ impl Resource {
     /// Whether it has to be made anew when `other` changes.
     pub fn is_made_from(&self, other: &Resource) -> bool {
         match (self, other) {
-            (Resource::Stack(_), Resource::EnvKey(_) | Resource::GatewayImage(_)) => true,
-            (Resource::Stack(stack), Resource::File(file)) => {
-                file.path.starts_with(&stack.dir) && file.path.extension().is_some_and(|e| e == "yml")
-            }
+            (Resource::Stack(stack), other) => other.shapes_stack_in(&stack.dir),
             (Resource::Tunnel(_), Resource::PrivateFile(_)) => true,
             (Resource::Tunnel(tunnel), Resource::File(file)) => file.path == tunnel.public_conf,
+            _ => false,
+        }
+    }
+
+    /// Whether the containers of the stack in this directory are made from it.
+    pub fn shapes_stack_in(&self, dir: &Path) -> bool {
+        match self {
+            Resource::EnvKey(_) | Resource::GatewayImage(_) => true,
+            Resource::File(file) => file.path.starts_with(dir) && file.path.extension().is_some_and(|e| e == "yml"),
             _ => false,
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::hosts::{Fleet, Node, State, unasked};
 use super::remote::protocol::{Reply, Request, Survey};
 use super::rollout::told;
-use crate::settings::{Restart, Settings};
+use crate::converge::impact::Impact;
+use crate::settings::Settings;
 use crate::wireguard::PeerList;
 
 /// Facts and checks of a whole host.
@@ -40,9 +41,9 @@ fn need(node: &mut Node, list: &PeerList, complete: bool) -> Need {
         State::Down(error) => return Need::Down(told(error)),
         State::Seen(seen) => seen,
     };
-    let restart = node.settings.restart != Restart::None;
-    let gateway = seen.look.gateway.as_ref();
-    if !seen.look.pending.is_empty() || (restart && gateway.is_none_or(|gateway| !gateway.stale.is_empty())) {
+    let listed = complete && node.digest().is_some_and(|digest| digest == list.digest());
+    let impact = seen.look.impact.max(if listed { Impact::Nothing } else { Impact::List });
+    if let Impact::Install { .. } = impact {
         let settings = Settings { peers: text(list), whole_list: false, ..node.settings.clone() };
         return match node.ask(&Request::Survey(settings), SURVEY) {
             Ok(Reply::Survey(survey)) if survey.refused => Need::Refused(survey),
@@ -51,13 +52,7 @@ fn need(node: &mut Node, list: &PeerList, complete: bool) -> Need {
             Err(error) => Need::Down(told(&error)),
         };
     }
-    let listed = complete && node.digest().is_some_and(|digest| digest == list.digest());
-    let live = !restart
-        || gateway.is_some_and(|gateway| {
-            let current = gateway.tunnel.as_ref().is_some_and(|tunnel| tunnel.differences.is_empty());
-            current && gateway.seen == node.digest()
-        });
-    if listed && live { Need::Nothing } else { Need::List }
+    if impact == Impact::Nothing { Need::Nothing } else { Need::List }
 }
 
 /// An empty list is no list yet.

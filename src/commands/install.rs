@@ -8,6 +8,7 @@ use super::{confirm, recover, resolve};
 use crate::cli::{Global, InstallOptions};
 use crate::compose;
 use crate::converge::apply;
+use crate::converge::impact::{Containers, impact};
 use crate::converge::journal::Receipt;
 use crate::converge::plan::Plan;
 use crate::converge::resume;
@@ -73,7 +74,15 @@ impl Ground {
     }
 
     fn document(&self, plan: &Plan) -> PlanDocument {
-        PlanDocument::new(&self.facts, plan, self.notes(plan).into_iter().map(Message::from).collect(), &self.preflight)
+        self.document_with(plan, self.notes(plan))
+    }
+
+    fn document_with(&self, plan: &Plan, notes: Vec<String>) -> PlanDocument {
+        let stack = &self.facts.stack;
+        let containers = Containers::of(stack.gateway.as_ref(), stack.running);
+        let outage = impact(plan, containers, true, &self.settings).outage();
+        let notes = notes.into_iter().map(Message::from).collect();
+        PlanDocument::new(&self.facts, plan, outage, notes, &self.preflight)
     }
 
     /// What was left out, and what a person has to do or know.
@@ -130,12 +139,7 @@ pub fn plan(host: &Host, global: &Global, options: &InstallOptions, output: &Out
     if plan.steps.iter().any(|step| matches!(step.resource, Resource::PrivateFile(_)) && step.before == State::Absent) {
         notes.push("the key is made at install, so its public half will be another one than shown here".to_owned());
     }
-    output.document(&PlanDocument::new(
-        &ground.facts,
-        &plan,
-        notes.into_iter().map(Message::from).collect(),
-        &ground.preflight,
-    ))?;
+    output.document(&ground.document_with(&plan, notes))?;
     Ok(ExitCode::SUCCESS)
 }
 

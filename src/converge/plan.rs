@@ -68,14 +68,6 @@ impl Plan {
         });
         names.flatten().map(String::as_str).collect()
     }
-
-    /// What the operator has to know before saying yes: the outage, if there is one.
-    pub fn outage(&self) -> Option<&'static str> {
-        self.steps.iter().find_map(|step| match (&step.resource, &step.before) {
-            (Resource::Stack(stack), State::Running | State::Outdated) => Some(stack.outage()),
-            _ => None,
-        })
-    }
 }
 
 impl Step {

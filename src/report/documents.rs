@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use super::SCHEMA;
+use crate::converge::impact::Outage;
 use crate::converge::plan::{Plan, Step};
 use crate::converge::undo::Fate;
 use crate::facts::Facts;
@@ -218,14 +219,20 @@ pub struct PlanDocument {
 
 impl PlanDocument {
     /// From a plan and the checks before it.
-    pub fn new(facts: &Facts, plan: &Plan, notes: Vec<Message>, preflight: &PreflightDocument) -> Self {
+    pub fn new(
+        facts: &Facts,
+        plan: &Plan,
+        outage: Option<Outage>,
+        notes: Vec<Message>,
+        preflight: &PreflightDocument,
+    ) -> Self {
         let mut findings = preflight.findings.clone();
         findings.retain(|f| matches!(f.outcome, Severity::Fail | Severity::Warn));
         PlanDocument {
             schema: SCHEMA,
             host: facts.into(),
             steps: plan.steps.iter().map(StepDocument::from).collect(),
-            outage: plan.outage().map(Text::from),
+            outage: outage.map(|outage| Text(outage.message())),
             notes: notes.into_iter().map(Text).collect(),
             findings,
             outcome: preflight.outcome,

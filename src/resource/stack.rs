@@ -79,15 +79,6 @@ impl Stack {
     fn logs(&self) -> String {
         format!("see: cd {} && {} logs gateway", self.dir.display(), self.compose.command_line())
     }
-
-    /// Which outage a restart means, in the words of a question to the operator.
-    pub fn outage(&self) -> &'static str {
-        match self.restart {
-            Restart::Full => "the whole stack restarts: DDoS protection is off until it is up again",
-            Restart::Gateway => "the gateway container is made anew: the VPN is down for a moment",
-            Restart::None => "nothing restarts",
-        }
-    }
 }
 
 impl fmt::Display for Stack {

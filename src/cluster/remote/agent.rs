@@ -16,10 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::guard::Guard;
-use self::look::{look, needs_whole_run, pending, plan_files};
+use self::look::{look, of_instance, plan_files};
 use super::protocol::{Failure, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey};
 use crate::compose::{self, GatewayContainer};
 use crate::converge::apply;
+use crate::converge::impact::{Containers, Impact, impact};
 use crate::converge::journal::Receipt;
 use crate::converge::plan::{Plan, Step};
 use crate::converge::undo::{self, Fate};
@@ -131,8 +132,10 @@ impl Session<'_> {
             return Ok(conflict);
         }
         let (_, files) = plan_files(self.host, &settings)?;
-        let gateway = compose::containers(self.host, &settings.dir).0;
-        let plan = if needs_whole_run(&settings, &pending(&files, &settings), gateway.as_ref()) {
+        let (gateway, running) = compose::containers(self.host, &settings.dir);
+        let containers = Containers::of(gateway.as_ref(), running);
+        let judged = impact(&of_instance(&files, &settings), containers, true, &settings);
+        let plan = if let Impact::Install { .. } = judged {
             let (survey, plan) = plan_whole(self.host, settings.clone())?;
             match plan {
                 Some(plan) => plan,
@@ -294,7 +297,8 @@ fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Pla
     let supplies = Supplies { key: PrivateKey::generate(), executable };
     let plan = Plan::diff(host, desired::resources(&facts, distro.ok(), &settings, &supplies)?)?;
     survey.steps = plan.steps.iter().map(Step::to_string).collect();
-    survey.outage = plan.outage().map(str::to_owned);
+    let containers = Containers::of(facts.stack.gateway.as_ref(), facts.stack.running);
+    survey.impact = impact(&plan, containers, true, &settings);
     Ok((survey, Some(plan)))
 }
 

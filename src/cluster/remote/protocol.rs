@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::converge::impact::Impact;
 use crate::error::{Class, Error};
 use crate::preflight::Finding;
 use crate::settings::Settings;
@@ -115,6 +116,8 @@ pub struct Look {
     pub pending: Vec<String>,
     /// The running gateway.
     pub gateway: Option<Gateway>,
+    /// What the host itself would do with the list that it has. Another list is never less than [`Impact::List`].
+    pub impact: Impact,
     /// Whether it was reached through the VPN itself.
     pub through_vpn: bool,
 }
@@ -150,8 +153,8 @@ pub struct Survey {
     pub refused: bool,
     /// The steps, each in a few words.
     pub steps: Vec<String>,
-    /// The outage, if there is one.
-    pub outage: Option<String>,
+    /// What they mean, as the host itself judges it.
+    pub impact: Impact,
 }
 
 /// One member as seen through the tunnel.

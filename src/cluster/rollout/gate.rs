@@ -92,8 +92,7 @@ impl Run<'_> {
             failed.iter().filter_map(|a| self.fleet.by_address(*a)).map(|n| n.instance.name.clone()).collect();
         rollout.stopped = Some(format!("{} no longer reaches everybody it should", names.join(", ")));
         // What a host has joined with stays there: it was no member before, so nobody misses it.
-        let joined =
-            |address: &Ipv4Addr| matches!(needs.get(address), Some(Need::Whole(survey)) if survey.outage.is_none());
+        let joined = |address: &Ipv4Addr| matches!(needs.get(address), Some(Need::Whole(survey)) if survey.impact.outage().is_none());
         let back = |node: &Node| gated.contains_key(&node.instance.address) && !joined(&node.instance.address);
         let taken_back = self.fleet.each(back, |node| {
             let reply = node.ask(&Request::TakeBack, APPLY);

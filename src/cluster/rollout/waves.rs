@@ -25,7 +25,7 @@ pub(super) fn waves(
         }
         match needs.get(&address) {
             Some(Need::List) => lists.push(address),
-            Some(Need::Whole(survey)) if survey.outage.is_some() => restarts.push(vec![address]),
+            Some(Need::Whole(survey)) if survey.impact.outage().is_some() => restarts.push(vec![address]),
             Some(Need::Whole(_)) => joins.push(address),
             Some(Need::Nothing | Need::Refused(_) | Need::Down(_)) | None => {}
         }

@@ -39,7 +39,7 @@ pub(super) fn planned(node: &Node, need: &Need) -> PlannedHost {
         Need::Whole(survey) | Need::Refused(survey) => {
             host.need = if survey.refused { "refused" } else { "install" }.to_owned();
             host.steps.clone_from(&survey.steps);
-            host.outage.clone_from(&survey.outage);
+            host.outage = survey.impact.outage().map(|outage| outage.message().to_string());
             host.findings = survey.findings.iter().map(FindingDocument::from).collect();
         }
     }

@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 use super::keys;
 use crate::cluster::remote::protocol::{Gateway, Look, Tunnel};
 use crate::compose::{self, GatewayContainer};
+use crate::converge::impact::{Containers, impact};
 use crate::converge::plan::{Plan, Step};
 use crate::desired::{self, Supplies};
 use crate::error::Result;
 use crate::facts::{Facts, PrivateConfFile};
 use crate::host::Host;
-use crate::settings::{Restart, Settings};
+use crate::settings::Settings;
 use crate::tunnel;
 use crate::wireguard::{PeerList, PrivateKey};
 
@@ -27,15 +28,23 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
         PrivateConfFile::Present { public, .. } => Some(public),
         _ => None,
     };
-    let gateway = match compose::containers(host, &settings.dir).0 {
-        Some(container) => Some(look_into(host, container, list.as_ref())?),
-        None => None,
-    };
+    let (container, running) = compose::containers(host, &settings.dir);
+    let containers = Containers::of(container.as_ref(), running);
+    let gateway = container.map(|container| look_into(host, container, list.as_ref())).transpose()?;
+    let digest = list.as_ref().map(PeerList::digest);
+    let is_current = gateway.as_ref().is_some_and(|gateway| {
+        gateway.seen == digest && gateway.tunnel.as_ref().is_some_and(|tunnel| tunnel.differences.is_empty())
+    });
+    let mut pending = of_instance(&files, settings);
+    // The operator's side has another list in mind: what is here counts as it is.
+    let path = settings.dir.join("vpn-public.conf");
+    pending.steps.retain(|step| step.resource.path() != Some(&path));
     Ok(Look {
         key,
         staged: keys::staged(host, settings),
         list: list.map(|list| list.to_text()),
-        pending: pending(&files, settings),
+        pending: pending.steps.iter().map(Step::to_string).collect(),
+        impact: impact(&pending, containers, is_current, settings),
         gateway,
         through_vpn: false,
     })
@@ -63,18 +72,11 @@ pub(super) fn plan_files(host: &Host, settings: &Settings) -> Result<(Facts, Pla
     Ok((facts, plan))
 }
 
-/// The steps that a change of the list alone doesn't cover. An older image of our own gateway serves as well: a newer one
-/// is worth no restart here.
-pub(super) fn pending(files: &Plan, settings: &Settings) -> Vec<String> {
-    let (list, base) = (settings.dir.join("vpn-public.conf"), settings.dir.join(compose::BASE_NAME));
-    let others = files.steps.iter().filter(|step| {
-        step.resource.path().is_some_and(|path| path.starts_with(&settings.dir) && path != list && path != base)
-    });
-    others.map(Step::to_string).collect()
-}
-
-/// Whether the list alone isn't enough.
-pub(super) fn needs_whole_run(settings: &Settings, pending: &[String], gateway: Option<&GatewayContainer>) -> bool {
-    let fresh = gateway.is_some_and(|gateway| gateway.state == "running" && gateway.stale.is_empty());
-    !pending.is_empty() || (settings.restart != Restart::None && !fresh)
+/// The steps that files alone decide on. An older image of our own gateway serves as well: a newer one is worth no restart
+/// here.
+pub(super) fn of_instance(files: &Plan, settings: &Settings) -> Plan {
+    let base = settings.dir.join(compose::BASE_NAME);
+    let inside =
+        |step: &&Step| step.resource.path().is_some_and(|path| path.starts_with(&settings.dir) && path != base);
+    Plan { steps: files.steps.iter().filter(inside).cloned().collect() }
 }
