@@ -21,12 +21,11 @@ use super::remote::protocol::{Reply, Request};
 use crate::error::{Class, Error, Result};
 use crate::progress::Progress;
 use crate::settings::Settings;
+use crate::tunnel::timings::ANSWER;
 use crate::wireguard::PeerList;
 
 /// Packages, image, restart, and another run that is waited for.
 pub(super) const APPLY: Duration = Duration::from_secs(1800);
-/// A member that is there answers at once, even if it has to make a session first.
-pub(super) const ANSWER: Duration = Duration::from_secs(3);
 /// Other operators can be faster this many times.
 const ROUNDS: usize = 40;
 /// How long to wait, each time, for a host that another operator has declared and not finished with.

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::hosts::{Fleet, Node, unasked};
 use super::remote::protocol::{Reply, Request};
-use super::rollout::{ANSWER, APPLY, Rollout, answering, probe};
+use super::rollout::{APPLY, Rollout, answering, probe};
 use crate::error::{Class, Error, Result};
 use crate::settings::Settings;
-use crate::tunnel::SESSION_PATIENCE;
+use crate::tunnel::timings::{ANSWER, WITH_SESSION};
 use crate::wireguard::{PeerList, PublicKey};
 
 /// A host that needs longer for a list keeps the rotating one waiting for nobody else's sake: it is told later.
@@ -76,15 +76,15 @@ pub fn rotate(
     };
     let outcome = applied(node, &request, APPLY).and_then(|steps| {
         let members: Vec<Ipv4Addr> = answered.into_iter().filter(|other| knowing.contains(other)).collect();
-        Ok((steps, probe(node, &members, SESSION_PATIENCE)?))
+        Ok((steps, probe(node, &members, WITH_SESSION)?))
     });
     match outcome {
-        Ok((steps, probed)) if probed.iter().all(|probed| probed.answers) => {
+        Ok((steps, probed)) if probed.iter().all(|probed| probed.answers()) => {
             rollout.fates.entry(address).or_default().steps.extend(steps);
             done(node, &Request::DropOldKey(node.settings.clone()))?;
         }
         Ok((_, probed)) => {
-            let silent = probed.iter().filter(|probed| !probed.answers).map(|probed| probed.address);
+            let silent = probed.iter().filter(|probed| !probed.answers()).map(|probed| probed.address);
             rollout.fates.entry(address).or_default().silent = silent.collect();
             rollout.stopped =
                 Some("the host with the new key isn't answered by everybody who answered before".to_owned());

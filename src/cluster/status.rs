@@ -5,17 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::hosts::{Fleet, Node, State};
-use super::remote::protocol::Probed;
 use super::rollout::told;
 use crate::report::{Cell, HostStatus};
-use crate::tunnel::{self, mtu};
+use crate::tunnel::{self, ProbedPeer, mtu};
 use crate::wireguard::PeerList;
 
 /// Clocks that are further apart than this are worth a word (FN-30).
 const CLOCK: i64 = 5_000;
 
 /// What each host that was asked heard of the others.
-pub type Heard = BTreeMap<Ipv4Addr, Vec<Probed>>;
+pub type Heard = BTreeMap<Ipv4Addr, Vec<ProbedPeer>>;
 
 /// Everything that is to be said.
 pub struct Picture {
@@ -152,7 +151,7 @@ impl Ears<'_> {
         let others = self.list.peers().filter(|peer| peer.address != from.instance.address);
         let cells = others.map(|peer| {
             let probed = heard.iter().find(|probed| probed.address == peer.address);
-            let answers = probed.is_some_and(|probed| probed.answers);
+            let answers = probed.is_some_and(ProbedPeer::answers);
             let path_mtu = probed.and_then(|probed| probed.path_mtu);
             Cell {
                 from: from.instance.address,
@@ -191,7 +190,7 @@ impl Ears<'_> {
     /// Whether somebody hears it from another address than the list says.
     fn is_elsewhere(&self, to: Ipv4Addr) -> bool {
         let listed: Option<IpAddr> = self.list.by_address(to).map(|peer| peer.endpoint.ip());
-        let answers = self.heard.values().flatten().filter(|probed| probed.address == to && probed.answers);
+        let answers = self.heard.values().flatten().filter(|probed| probed.address == to && probed.answers());
         answers.filter_map(|probed| probed.endpoint).any(|endpoint| Some(endpoint.ip()) != listed)
     }
 

@@ -28,7 +28,7 @@ use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Mode};
 use crate::report::{ClusterList, ClusterPlanDocument, ClusterStatusDocument, Outcome, Output, PlannedHost, SCHEMA};
 use crate::settings::Settings;
-use crate::tunnel::SESSION_PATIENCE;
+use crate::tunnel::timings::WITH_SESSION;
 use crate::wireguard::PeerList;
 
 /// Runs one of them.
@@ -315,8 +315,8 @@ fn listen(fleet: &mut Fleet, list: &PeerList) -> Heard {
             let address = node.instance.address;
             let others = members.iter().copied().filter(|other| *other != address).collect();
             let settings = node.settings.clone();
-            let request = Request::Probe { settings, members: others, patience: SESSION_PATIENCE, sizes: true };
-            match node.ask(&request, SESSION_PATIENCE + Duration::from_secs(60)) {
+            let request = Request::Probe { settings, members: others, patience: WITH_SESSION, sizes: true };
+            match node.ask(&request, WITH_SESSION + Duration::from_secs(60)) {
                 Ok(Reply::Probed(probed)) => Some((address, probed)),
                 _ => None,
             }

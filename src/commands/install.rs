@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use super::{confirm, recover, resolve};
 use crate::cli::{Global, InstallOptions};
@@ -22,17 +21,12 @@ use crate::message;
 use crate::message::Message;
 use crate::preflight::{self, Finding, Severity};
 use crate::report::{
-    InstallDocument, InstanceDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA, Text,
+    InstallDocument, InstanceDocument, MemberDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA, Text,
 };
 use crate::resource::{FirewallRule, Resource, State};
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
-use crate::tunnel::{self, mtu};
+use crate::tunnel::{self, mtu, timings};
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey};
-
-/// How long a handshake may take before it counts as missing.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How long when members can't know this instance's key yet.
-const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(2);
 
 /// What was read and judged before anything is planned.
 pub(super) struct Ground {
@@ -256,9 +250,10 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
     };
     if ground.facts.live && settings.restart != Restart::None {
         let task = output.progress().start(message!("prove the tunnel by handshakes"));
-        let patience = if known_to_members { PATIENCE } else { PATIENCE_WITH_STRANGERS };
-        let (gateway, _) = compose::containers(host, &settings.dir);
-        let (live, members) = tunnel::members(host, gateway.as_ref(), &list, own.public_key, patience)?;
+        let patience = if known_to_members { timings::WITH_SESSION } else { timings::STRANGERS };
+        let gateway = || compose::containers(host, &settings.dir).0.map(|gateway| gateway.pid);
+        let (live, probed) = tunnel::probe_list(host, gateway, &list, own.public_key, patience)?;
+        let members = MemberDocument::all(&list, own.public_key, &probed);
         let silent = members.iter().filter(|member| !member.reached).count();
         document.outcome = match &live {
             None => Outcome::Fail,
@@ -279,7 +274,7 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
             ).into()),
             Some(_) => {}
         }
-        let narrow = mtu::narrow_members(&members);
+        let narrow = mtu::narrow_peers(&probed);
         if !narrow.is_empty() && document.outcome == Outcome::Pass {
             document.outcome = Outcome::Warn;
         }

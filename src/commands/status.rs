@@ -1,7 +1,6 @@
 //! `status`: does this instance still match? Compares disk, container and live device (FN-50).
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use super::install::Ground;
 use crate::cli::{Global, InstallOptions};
@@ -9,12 +8,9 @@ use crate::error::{Class, Result};
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::host::Host;
 use crate::preflight::{Finding, Severity, id};
-use crate::report::{InstanceDocument, Outcome, Output, SCHEMA, StatusDocument, Text};
-use crate::tunnel::{self, mtu};
+use crate::report::{InstanceDocument, MemberDocument, Outcome, Output, SCHEMA, StatusDocument, Text};
+use crate::tunnel::{self, mtu, timings};
 use crate::wireguard::PeerList;
-
-/// One round of WireGuard's own handshake retries.
-const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Reports how the instance stands.
 pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
@@ -48,7 +44,9 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
                 differences.extend(steps.map(|step| format!("install would {step}; mend it: mitigator-vpn install")));
             }
             if facts.live {
-                let (live, members) = tunnel::members(host, facts.stack.gateway.as_ref(), list, own, PATIENCE)?;
+                let gateway = || facts.stack.gateway.as_ref().map(|gateway| gateway.pid);
+                let (live, probed) = tunnel::probe_list(host, gateway, list, own, timings::WITH_SESSION)?;
+                let members = MemberDocument::all(list, own, &probed);
                 differences.extend(members.iter().filter(|m| !m.reached).map(|m| {
                     format!(
                         "no handshake with {} at {}: UDP is blocked on the way, the endpoint is wrong, or it lacks this \
@@ -56,7 +54,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
                         m.vpn_address, m.endpoint
                     )
                 }));
-                differences.extend(mtu::narrow_members(&members));
+                differences.extend(mtu::narrow_peers(&probed));
                 instance.implementation = live.map(|live| live.implementation);
                 instance.members = members;
             }

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::lang::Lang;
 use crate::wireguard::PublicKey;
-use crate::wireguard::device::{self, Device, Implementation, LivePeer};
+use crate::wireguard::device::{self, Device, Implementation, ObservedPeer};
 
 /// `gateway status`. The fields from `implementation` to `peers` are those of the live interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -97,7 +97,7 @@ pub fn status(host: &Host, place: &Place) -> Result<Status> {
 }
 
 impl PeerStatus {
-    fn of(peer: &LivePeer, now: SystemTime) -> Self {
+    fn of(peer: &ObservedPeer, now: SystemTime) -> Self {
         let since_1970 = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|d| d.as_secs());
         PeerStatus {
             public_key: peer.public_key,
@@ -106,8 +106,7 @@ impl PeerStatus {
             endpoint: peer.endpoint,
             keepalive: peer.keepalive,
             last_handshake: peer.last_handshake.and_then(since_1970),
-            // A clock that was set back since (FN-30) makes it no older than now.
-            handshake_age: peer.last_handshake.map(|time| now.duration_since(time).unwrap_or_default().as_secs()),
+            handshake_age: peer.handshake_age(now),
             rx_bytes: peer.rx_bytes,
             tx_bytes: peer.tx_bytes,
         }

@@ -17,8 +17,9 @@ use crate::message;
 use crate::message::Message;
 use crate::preflight::{Finding, Severity};
 use crate::resource::Resource;
-use crate::wireguard::PublicKey;
+use crate::tunnel::ProbedPeer;
 use crate::wireguard::device::Implementation;
+use crate::wireguard::{Peer, PeerList, PublicKey};
 
 /// A result that can be shown to people and to programs.
 pub trait Document: Serialize {
@@ -292,10 +293,32 @@ pub struct MemberDocument {
     pub received: u64,
     /// Bytes sent to it.
     pub sent: u64,
-    /// Whether the last handshake is young enough to prove the tunnel.
+    /// Whether it answers: a completed handshake, and authenticated bytes from it since it was asked.
     pub reached: bool,
     /// Bytes of the largest packet that gets there and back, where one of the tunnel's own MTU doesn't.
     pub path_mtu: Option<u16>,
+}
+
+impl MemberDocument {
+    /// All members of the list but the one with the key `own`, with what a probe found of them.
+    pub(crate) fn all(list: &PeerList, own: PublicKey, probed: &[ProbedPeer]) -> Vec<MemberDocument> {
+        let others = list.peers().filter(|peer| peer.public_key != own);
+        let member = |peer: &Peer| {
+            let probed = probed.iter().find(|probed| probed.public_key == Some(peer.public_key));
+            MemberDocument {
+                vpn_address: peer.address,
+                public_key: peer.public_key,
+                endpoint: peer.endpoint,
+                live_endpoint: probed.and_then(|probed| probed.endpoint),
+                handshake_age: probed.and_then(|probed| probed.handshake_age),
+                received: probed.map_or(0, |probed| probed.received),
+                sent: probed.map_or(0, |probed| probed.sent),
+                reached: probed.is_some_and(ProbedPeer::answers),
+                path_mtu: probed.and_then(|probed| probed.path_mtu),
+            }
+        };
+        others.map(member).collect()
+    }
 }
 
 /// `status --json`.

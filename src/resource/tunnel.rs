@@ -28,7 +28,7 @@ impl Tunnel {
     /// `Running` when the live peers are those of the file, `Outdated` when they aren't, `Stopped` without a gateway.
     pub fn observe(&self, host: &Host) -> Result<State> {
         let (Some(gateway), _) = compose::containers(host, &self.dir) else { return Ok(State::Stopped) };
-        let Some(live) = tunnel::observe(host, &gateway)? else { return Ok(State::Stopped) };
+        let Some(live) = tunnel::observe(host, gateway.pid)? else { return Ok(State::Stopped) };
         let list = PeerList::read(host, &self.public_conf)?;
         let Some(list) = list else { return Ok(State::Outdated) };
         Ok(if tunnel::difference(&live, &list).is_empty() && gateway.stale.is_empty() {

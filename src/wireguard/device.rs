@@ -88,12 +88,12 @@ pub struct Device {
     /// The UDP port it listens on; `None` while it is down.
     pub listen_port: Option<u16>,
     /// Its peers, in no particular order, each once.
-    pub peers: Vec<LivePeer>,
+    pub peers: Vec<ObservedPeer>,
 }
 
-/// One peer of a device as it stands.
+/// One peer of a device as it was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LivePeer {
+pub struct ObservedPeer {
     /// Its key.
     pub public_key: PublicKey,
     /// What it may send from.
@@ -112,10 +112,10 @@ pub struct LivePeer {
     pub tx_bytes: u64,
 }
 
-impl LivePeer {
+impl ObservedPeer {
     /// Nothing known but its key.
     pub fn new(public_key: PublicKey) -> Self {
-        LivePeer {
+        ObservedPeer {
             public_key,
             allowed: Vec::new(),
             endpoint: None,
@@ -133,6 +133,11 @@ impl LivePeer {
             IpAddr::V4(address) if a.prefix == 32 => Some(address),
             _ => None,
         })
+    }
+
+    /// Seconds since the last handshake. A clock that was set back since (FN-30) makes it 0.
+    pub fn handshake_age(&self, now: SystemTime) -> Option<u64> {
+        self.last_handshake.map(|at| now.duration_since(at).unwrap_or_default().as_secs())
     }
 }
 
@@ -158,6 +163,16 @@ impl From<Ipv4Addr> for AllowedIp {
 }
 
 impl Device {
+    /// The peer with this key.
+    pub fn peer(&self, key: PublicKey) -> Option<&ObservedPeer> {
+        self.peers.iter().find(|peer| peer.public_key == key)
+    }
+
+    /// The peer with this address in the VPN.
+    pub fn peer_at(&self, address: Ipv4Addr) -> Option<&ObservedPeer> {
+        self.peers.iter().find(|peer| peer.address() == Some(address))
+    }
+
     /// The device of this name, in this network namespace; `None` when there is none, or it is no WireGuard.
     pub fn observe(host: &Host, name: &InterfaceName) -> Result<Option<Device>> {
         // The sockets of userspace implementations are seen from other network namespaces as well, and outlive a crash.

@@ -8,7 +8,6 @@ mod guard;
 mod keys;
 mod look;
 
-use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::guard::Guard;
 use self::look::{look, of_instance, plan_files};
-use super::protocol::{Failure, Hello, Look, PROTOCOL, Probed, Reply, Request, Survey};
+use super::protocol::{Failure, Hello, Look, PROTOCOL, Reply, Request, Survey};
 use crate::compose::{self, GatewayContainer};
 use crate::converge::apply;
 use crate::converge::impact::{Containers, Impact, impact};
@@ -34,19 +33,17 @@ use crate::preflight::{self, Finding, Severity};
 use crate::progress::Progress;
 use crate::resource::{Resource, State, Tunnel as LiveTunnel};
 use crate::settings::{Restart, Settings, StackKind};
-use crate::tunnel::{self, Live, Provocation, mtu};
+use crate::tunnel::{self, Baseline, ProbedPeer, mtu};
 use crate::wireguard::{PeerList, PrivateKey, PublicKey};
 
 /// How long another run on the host is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
-/// How often members that don't answer are spoken to.
-const PROVOKE_EVERY: Duration = Duration::from_secs(1);
 
 /// One session on one host.
 struct Session<'h> {
     host: &'h mut Host,
-    /// How much had come from each peer when the tunnel was last changed.
-    received: Option<HashMap<PublicKey, u64>>,
+    /// How the tunnel stood before this session last changed it.
+    baseline: Option<Baseline>,
     /// The first step of this session in the journal.
     first_step: Option<u64>,
     /// The addresses of the connection that this session came in by.
@@ -61,7 +58,7 @@ pub fn run(host: &mut Host, way_in: &str, input: impl BufRead, mut output: impl 
     let version = env!("CARGO_PKG_VERSION").to_owned();
     say(&mut output, &Hello { protocol: PROTOCOL, version, now })?;
     let way_in = way_in.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let mut session = Session { host, received: None, first_step: None, way_in, guard: None };
+    let mut session = Session { host, baseline: None, first_step: None, way_in, guard: None };
     for line in input.lines() {
         let line = line.context("standard input")?;
         let request = serde_json::from_str(&line).context("a request");
@@ -95,11 +92,7 @@ impl Session<'_> {
             Request::Confirm(name) => guard::confirm(self.host, &name).map(|()| Reply::Done),
             Request::DropOldKey(settings) => keys::drop_old(self.host, &settings).map(|()| Reply::Done),
             Request::Probe { settings, members, patience, sizes } => {
-                let mut probed = self.probe(&settings.dir, &members, patience)?;
-                if sizes {
-                    self.measure(&settings.dir, &mut probed);
-                }
-                Ok(Reply::Probed(probed))
+                self.probe(&settings.dir, &members, patience, sizes).map(Reply::Probed)
             }
             Request::TakeBack => self.take_back(),
         }
@@ -183,8 +176,8 @@ impl Session<'_> {
         gateway: Option<GatewayContainer>,
         patience: Duration,
     ) -> Result<Reply> {
-        let live = gateway.map(|gateway| tunnel::observe(self.host, &gateway)).transpose()?.flatten();
-        self.received = Some(received(live.as_ref()));
+        let device = gateway.map(|gateway| tunnel::observe(self.host, gateway.pid)).transpose()?.flatten();
+        self.baseline = Some(Baseline::of(device.as_ref()));
         if guard::is_needed(plan, settings, &self.way_in) {
             self.guard = Some(Guard::post(self.host, patience)?);
         }
@@ -209,35 +202,14 @@ impl Session<'_> {
         apply::run(self.host, plan, &settings.ignore, &Progress::Silent)
     }
 
-    /// Speaks to the members until all have answered, or patience is at its end. One that answers has proven both
-    /// directions: what comes from it is counted only if its key was right (FN-25).
-    fn probe(&mut self, dir: &Path, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Probed>> {
-        let start = Instant::now();
-        let mut provocation = Provocation::new(PROVOKE_EVERY);
-        loop {
-            let gateway = compose::containers(self.host, dir).0;
-            let live = gateway.as_ref().map(|gateway| tunnel::observe(self.host, gateway)).transpose()?.flatten();
-            let before = self.received.get_or_insert_with(|| received(live.as_ref()));
-            let probed = probed(live.as_ref(), members, before);
-            let mut silent: Vec<&Probed> = probed.iter().filter(|p| !p.answers).collect();
-            if start.elapsed() >= tunnel::HANDSHAKE_PATIENCE {
-                silent.retain(|p| p.handshake_age.is_some_and(|age| age <= tunnel::SESSION));
-            }
-            let silent: Vec<Ipv4Addr> = silent.into_iter().map(|p| p.address).collect();
-            let (Some(gateway), false) = (gateway, silent.is_empty() || start.elapsed() >= patience) else {
-                return Ok(probed);
-            };
-            provocation.send(self.host, &gateway, live.as_ref(), &silent)?;
-            thread::sleep(Duration::from_millis(100));
+    /// Which members answer, since this session last changed the tunnel if it has.
+    fn probe(&self, dir: &Path, members: &[Ipv4Addr], patience: Duration, sizes: bool) -> Result<Vec<ProbedPeer>> {
+        let gateway = || compose::containers(self.host, dir).0.map(|gateway| gateway.pid);
+        let (_, mut peers) = tunnel::probe(self.host, gateway, members, self.baseline.as_ref(), patience)?;
+        if let Some(process) = gateway().filter(|_| sizes) {
+            mtu::measure(self.host, process, &mut peers);
         }
-    }
-
-    /// Finds out how large a packet gets to those that answer.
-    fn measure(&self, dir: &Path, probed: &mut [Probed]) {
-        let Some(gateway) = compose::containers(self.host, dir).0 else { return };
-        let answering: Vec<Ipv4Addr> = probed.iter().filter(|p| p.answers).map(|p| p.address).collect();
-        let narrow = mtu::narrow_ways(self.host, &gateway, &answering);
-        probed.iter_mut().for_each(|p| p.path_mtu = narrow.get(&p.address).copied());
+        Ok(peers)
     }
 
     fn take_back(&mut self) -> Result<Reply> {
@@ -310,38 +282,6 @@ fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&GatewayContain
     let public_conf = settings.dir.join("vpn-public.conf");
     let resource = Resource::Tunnel(LiveTunnel { dir: settings.dir.clone(), public_conf, compose });
     Ok(Some(Step { resource, before: State::Outdated, after: State::Running }))
-}
-
-fn received(live: Option<&Live>) -> HashMap<PublicKey, u64> {
-    live.into_iter().flat_map(|live| &live.peers).map(|peer| (peer.public_key, peer.received)).collect()
-}
-
-fn probed(live: Option<&Live>, members: &[Ipv4Addr], before: &HashMap<PublicKey, u64>) -> Vec<Probed> {
-    let peer = |address: &Ipv4Addr| live?.peers.iter().find(|peer| peer.address == Some(*address));
-    let each = members.iter().map(|address| match peer(address) {
-        None => Probed {
-            address: *address,
-            endpoint: None,
-            handshake_age: None,
-            received: 0,
-            sent: 0,
-            answers: false,
-            path_mtu: None,
-        },
-        Some(peer) => Probed {
-            address: *address,
-            endpoint: peer.endpoint,
-            handshake_age: peer.handshake_age,
-            received: peer.received,
-            sent: peer.sent,
-            // A device that was made anew counts from zero again. A first handshake of which only one half has come is
-            // counted, and is no session yet.
-            answers: peer.handshake_age.is_some_and(|age| age <= tunnel::SESSION)
-                && peer.received != before.get(&peer.public_key).copied().unwrap_or(0),
-            path_mtu: None,
-        },
-    });
-    each.collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the two sides say to each other: one JSON value a line, a request and its reply in turn.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use crate::converge::impact::Impact;
 use crate::error::{Class, Error};
 use crate::preflight::Finding;
 use crate::settings::Settings;
+use crate::tunnel::ProbedPeer;
 use crate::wireguard::PublicKey;
 
 /// The version of these messages. Both sides are the same executable, so another one means a damaged copy.
@@ -96,7 +97,7 @@ pub enum Reply {
     /// To `Apply`: checks forbid it. Nothing has changed.
     Refused(Vec<Finding>),
     /// To `Probe`.
-    Probed(Vec<Probed>),
+    Probed(Vec<ProbedPeer>),
     /// It is done.
     Done,
     /// It failed.
@@ -155,25 +156,6 @@ pub struct Survey {
     pub steps: Vec<String>,
     /// What they mean, as the host itself judges it.
     pub impact: Impact,
-}
-
-/// One member as seen through the tunnel.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Probed {
-    /// Its address in the VPN.
-    pub address: Ipv4Addr,
-    /// Where its packets go now.
-    pub endpoint: Option<SocketAddr>,
-    /// Seconds since the last handshake.
-    pub handshake_age: Option<u64>,
-    /// Bytes that came from it.
-    pub received: u64,
-    /// Bytes that went to it.
-    pub sent: u64,
-    /// Whether something came from it since this session last changed the tunnel, or began to ask.
-    pub answers: bool,
-    /// Bytes of the largest packet that gets there and back, where one of the tunnel's own MTU doesn't.
-    pub path_mtu: Option<u16>,
 }
 
 /// A failure on its way over the wire.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::{APPLY, Rollout, Run};
 use crate::cluster::action::Need;
 use crate::cluster::hosts::{Fleet, Node, unasked};
-use crate::cluster::remote::protocol::{Probed, Reply, Request};
+use crate::cluster::remote::protocol::{Reply, Request};
 use crate::error::Result;
 use crate::settings::Restart;
-use crate::tunnel::SESSION_PATIENCE;
+use crate::tunnel::ProbedPeer;
+use crate::tunnel::timings::WITH_SESSION;
 use crate::wireguard::PeerList;
 
 /// So many members of those that have always answered are asked whether they still do.
@@ -36,13 +37,13 @@ impl Run<'_> {
             |node| new.contains_key(&node.instance.address),
             |node| {
                 let address = node.instance.address;
-                (address, probe(node, &new[&address], SESSION_PATIENCE))
+                (address, probe(node, &new[&address], WITH_SESSION))
             },
         );
         for (address, probed) in proven {
             match probed {
                 Ok(probed) => {
-                    let silent = probed.iter().filter(|p| !p.answers).map(|p| p.address);
+                    let silent = probed.iter().filter(|p| !p.answers()).map(|p| p.address);
                     rollout.fates.entry(address).or_default().silent = silent.collect();
                 }
                 Err(error) => rollout.fail(address, &error),
@@ -65,14 +66,14 @@ impl Run<'_> {
             |node| {
                 let address = node.instance.address;
                 let members: Vec<Ipv4Addr> = gated[&address].iter().copied().filter(|a| !wave.contains(a)).collect();
-                (address, probe(node, &members, SESSION_PATIENCE))
+                (address, probe(node, &members, WITH_SESSION))
             },
         );
         let mut failed = Vec::new();
         for (address, probed) in proven {
             match probed {
                 Ok(probed) => {
-                    let elsewhere = |p: &&Probed| !p.answers || !is_where_the_list_says(p, &list);
+                    let elsewhere = |p: &&ProbedPeer| !p.answers() || !is_where_the_list_says(p, &list);
                     let silent: Vec<Ipv4Addr> = probed.iter().filter(elsewhere).map(|p| p.address).collect();
                     if !silent.is_empty() {
                         failed.push(address);
@@ -134,13 +135,13 @@ pub(super) fn changed(fleet: &Fleet, address: Ipv4Addr, before: &PeerList, list:
 }
 
 /// A member may send from another port than it listens on, behind NAT, but not from another address.
-fn is_where_the_list_says(probed: &Probed, list: &PeerList) -> bool {
+fn is_where_the_list_says(probed: &ProbedPeer, list: &PeerList) -> bool {
     let listed = list.by_address(probed.address).map(|peer| peer.endpoint.ip());
     probed.endpoint.map(|endpoint| endpoint.ip()) == listed
 }
 
 /// Which of the members answer; nobody is asked where nothing runs.
-pub(crate) fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Probed>> {
+pub(crate) fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<ProbedPeer>> {
     if members.is_empty() || node.settings.restart == Restart::None {
         return Ok(Vec::new());
     }
@@ -155,5 +156,5 @@ pub(crate) fn probe(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -
 /// Those of the members that answer now.
 pub(crate) fn answering(node: &mut Node, members: &[Ipv4Addr], patience: Duration) -> Result<Vec<Ipv4Addr>> {
     let some = &members[..members.len().min(WITNESSES)];
-    Ok(probe(node, some, patience)?.into_iter().filter(|p| p.answers).map(|p| p.address).collect())
+    Ok(probe(node, some, patience)?.into_iter().filter(|p| p.answers()).map(|p| p.address).collect())
 }

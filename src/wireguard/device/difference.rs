@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{AllowedIp, Device, LivePeer};
+use super::{AllowedIp, Device, ObservedPeer};
 use crate::wireguard::{Peer, PeerList, PrivateKey, PublicKey};
 
 /// What the two files of an instance ask of its device.
@@ -87,7 +87,7 @@ impl fmt::Display for Changes {
 pub fn difference(live: &Device, wanted: &Wanted, before: &PeerList) -> Changes {
     let own = wanted.key.public();
     let before: HashMap<PublicKey, SocketAddr> = before.peers().map(|p| (p.public_key, p.endpoint)).collect();
-    let peers: HashMap<PublicKey, &LivePeer> = live.peers.iter().map(|p| (p.public_key, p)).collect();
+    let peers: HashMap<PublicKey, &ObservedPeer> = live.peers.iter().map(|p| (p.public_key, p)).collect();
     let mut changes = Changes {
         key: (live.public_key != Some(own)).then(|| wanted.key.clone()),
         port: (live.listen_port != Some(wanted.port)).then_some(wanted.port),
@@ -110,7 +110,7 @@ pub fn difference(live: &Device, wanted: &Wanted, before: &PeerList) -> Changes 
     changes
 }
 
-fn peer_difference(live: &LivePeer, wanted: &Peer, before: Option<SocketAddr>) -> PeerChange {
+fn peer_difference(live: &ObservedPeer, wanted: &Peer, before: Option<SocketAddr>) -> PeerChange {
     let endpoint = match live.endpoint {
         Some(endpoint) if endpoint == wanted.endpoint || before == Some(wanted.endpoint) => None,
         _ => Some(wanted.endpoint),
@@ -140,16 +140,16 @@ mod tests {
         }
     }
 
-    fn live(peer: &Peer) -> LivePeer {
-        LivePeer {
+    fn live(peer: &Peer) -> ObservedPeer {
+        ObservedPeer {
             allowed: vec![peer.address.into()],
             endpoint: Some(peer.endpoint),
             keepalive: peer.keepalive,
-            ..LivePeer::new(peer.public_key)
+            ..ObservedPeer::new(peer.public_key)
         }
     }
 
-    fn device(key: &PrivateKey, peers: Vec<LivePeer>) -> Device {
+    fn device(key: &PrivateKey, peers: Vec<ObservedPeer>) -> Device {
         Device {
             name: "wg0".parse().unwrap(),
             implementation: Implementation::Userspace,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     /// What has to change on a device with these peers for it to have those members.
-    fn changes(peers: Vec<LivePeer>, members: &[Peer], before: &[Peer]) -> Changes {
+    fn changes(peers: Vec<ObservedPeer>, members: &[Peer], before: &[Peer]) -> Changes {
         let key = PrivateKey::generate();
         let wanted = Wanted { key: &key, port: 4567, members: &list(members) };
         difference(&device(&key, peers), &wanted, &list(before))

@@ -7,7 +7,7 @@ use nix::libc;
 use wireguard_control::{Backend, DeviceUpdate, Key, PeerConfigBuilder, PeerInfo};
 use zeroize::Zeroize;
 
-use super::{AllowedIp, Changes, Device, Implementation, InterfaceName, LivePeer};
+use super::{AllowedIp, Changes, Device, Implementation, InterfaceName, ObservedPeer};
 use crate::wireguard::PublicKey;
 
 /// The interfaces of type wireguard.
@@ -90,8 +90,8 @@ fn foreign(name: &InterfaceName) -> io::Result<wireguard_control::InterfaceName>
 }
 
 /// Every peer once: the kernel spreads one with many addresses over several messages.
-fn merged(infos: Vec<PeerInfo>) -> Vec<LivePeer> {
-    let mut peers: Vec<LivePeer> = Vec::with_capacity(infos.len());
+fn merged(infos: Vec<PeerInfo>) -> Vec<ObservedPeer> {
+    let mut peers: Vec<ObservedPeer> = Vec::with_capacity(infos.len());
     let mut seen = HashMap::with_capacity(infos.len());
     for PeerInfo { config, stats } in infos {
         let key = PublicKey::from_bytes(config.public_key.0);
@@ -100,7 +100,7 @@ fn merged(infos: Vec<PeerInfo>) -> Vec<LivePeer> {
         match peers.get_mut(index) {
             // The parts that follow repeat the key and go on with the addresses.
             Some(peer) => peer.allowed.extend(allowed),
-            None => peers.push(LivePeer {
+            None => peers.push(ObservedPeer {
                 public_key: key,
                 allowed: allowed.collect(),
                 endpoint: config.endpoint,

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{AllowedIp, Changes, Device, Implementation, InterfaceName, LivePeer};
+use super::{AllowedIp, Changes, Device, Implementation, InterfaceName, ObservedPeer};
 use crate::host::Host;
 use crate::wireguard::{PrivateKey, PublicKey};
 
@@ -107,7 +107,7 @@ impl Device {
     /// Takes in one line of an answer; `None` when it makes no sense. Keys of later versions are passed over.
     fn learn(&mut self, key: &str, value: &str) -> Option<()> {
         match (key, self.peers.last_mut()) {
-            ("public_key", _) => self.peers.push(LivePeer::new(PublicKey::from_bytes(*hex(value)?))),
+            ("public_key", _) => self.peers.push(ObservedPeer::new(PublicKey::from_bytes(*hex(value)?))),
             ("private_key", None) => {
                 let key = hex(value)?;
                 // All zeros is how a device without a key says so.

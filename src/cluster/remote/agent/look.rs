@@ -53,10 +53,10 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
 fn look_into(host: &Host, container: GatewayContainer, list: Option<&PeerList>) -> Result<Gateway> {
     let seen = host.read_seen_by(container.pid, Path::new(SEEN_LIST));
     let seen = seen.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
-    let tunnel = tunnel::observe(host, &container)?.map(|live| {
+    let tunnel = tunnel::observe(host, container.pid)?.map(|live| {
         let own = live.public_key.and_then(|key| list?.peers().find(|peer| peer.public_key == key));
         let own = own.map(|peer| (peer.address, peer.public_key));
-        let others = live.peers.iter().filter_map(|peer| Some((peer.address?, peer.public_key)));
+        let others = live.peers.iter().filter_map(|peer| Some((peer.address()?, peer.public_key)));
         let differences = list.map(|list| tunnel::difference(&live, list)).unwrap_or_default();
         Tunnel { key: live.public_key, members: tunnel::digest(others.chain(own)), differences }
     });

@@ -1,0 +1,55 @@
+//! One observation of the live device, and how it compares with a list.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Context, Result};
+use crate::gateway::INTERFACE;
+use crate::host::Host;
+use crate::wireguard::device::Device;
+use crate::wireguard::{PeerList, PublicKey};
+
+/// The WireGuard device in the namespaces of the gateway's process; `None` when it has none.
+pub(crate) fn observe(host: &Host, gateway: u32) -> Result<Option<Device>> {
+    let device = host.inside(gateway, || -> Result<Option<Device>> {
+        let mut names = Device::names(host);
+        // In the host's own network there may be other devices, which belong to somebody else.
+        names.sort_by_key(|name| name.as_str() != INTERFACE);
+        for name in names {
+            if let Some(device) = Device::observe(host, &name)? {
+                return Ok(Some(device));
+            }
+        }
+        Ok(None)
+    });
+    device.context("looking into the gateway's container")?
+}
+
+/// What the device lacks of the list, or has beyond it: a line each. Endpoints don't count, for peers may roam.
+pub(crate) fn difference(device: &Device, list: &PeerList) -> Vec<String> {
+    let mut lines = Vec::new();
+    for peer in list.peers().filter(|peer| Some(peer.public_key) != device.public_key) {
+        match device.peer(peer.public_key) {
+            None => lines.push(format!("{} is in vpn-public.conf, the live tunnel doesn't have it", peer.address)),
+            Some(observed) if observed.address() != Some(peer.address) => {
+                lines.push(format!("{} has another address in the live tunnel", peer.address));
+            }
+            Some(_) => {}
+        }
+    }
+    for observed in device.peers.iter().filter(|o| !list.peers().any(|peer| peer.public_key == o.public_key)) {
+        let name = observed.address().map_or_else(|| observed.public_key.short(), |a| a.to_string());
+        lines.push(format!("the live tunnel still has {name}, vpn-public.conf doesn't"));
+    }
+    lines
+}
+
+/// SHA-256 of the members' addresses and keys, whatever their order: equal for a list and for a device that does what the
+/// list says.
+pub(crate) fn digest(members: impl Iterator<Item = (Ipv4Addr, PublicKey)>) -> String {
+    let members: BTreeSet<(Ipv4Addr, PublicKey)> = members.collect();
+    let text: String = members.iter().map(|(address, key)| format!("{address} {key}\n")).collect();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
