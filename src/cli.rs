@@ -15,6 +15,7 @@ use gateway::GatewayCommand;
 use peers::PeersCommand;
 
 use crate::lang::Lang;
+use crate::product::PRODUCT;
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 
 /// Sets up, checks and maintains the WireGuard VPN between BIFIT Mitigator instances.
@@ -59,7 +60,7 @@ pub struct Global {
         global = true,
         help_heading = "Global options",
         value_name = "DIR",
-        default_value = "/srv/mitigator",
+        default_value = PRODUCT.directory,
         env = "MITIGATOR_VPN_DIR",
         value_parser = absolute
     )]

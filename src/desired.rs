@@ -11,6 +11,7 @@ use crate::distro::{Distro, ModuleSource};
 use crate::error::{Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
+use crate::product::PRODUCT;
 use crate::resource::{
     AptSource, Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack,
     State, Tunnel,
@@ -92,25 +93,25 @@ pub fn resources(
         if facts.live {
             want(Resource::GatewayImage(image), State::Present);
         }
-        want(file(compose::BASE_NAME), State::Text(base));
+        want(file(PRODUCT.files.base), State::Text(base));
     }
     // P5: before the list, which needs its public half.
     let (public, private) = private_conf(facts, settings, &supplies.key)?;
-    let path = dir.join("vpn-private.conf");
+    let path = settings.layout().private_conf();
     want(Resource::PrivateFile(PrivateFile { path, fresh: Some(supplies.key.clone()) }), private);
     // P7, P8
-    want(file("vpn-public.conf"), State::Text(public_conf(facts, settings, public)?.to_text()));
+    want(file(PRODUCT.files.public_conf), State::Text(public_conf(facts, settings, public)?.to_text()));
     // P9
-    want(file(compose::OVERLAY_NAME), State::Text(compose::OVERLAY.into()));
+    want(file(PRODUCT.files.overlay), State::Text(PRODUCT.overlay.into()));
     // P10, P11
     for (key, value) in env_keys(facts, settings)? {
         let line = env_line(facts, &key, &value)?;
-        want(Resource::EnvKey(EnvKey { path: dir.join(".env"), key }), State::Line(line));
+        want(Resource::EnvKey(EnvKey { path: settings.layout().env(), key }), State::Line(line));
     }
     // P12, C2
     if let (true, Some(compose)) = (facts.live && settings.restart != Restart::None, facts.stack.commands.first()) {
         let (dir, compose) = (dir.clone(), compose.clone());
-        let public_conf = dir.join("vpn-public.conf");
+        let public_conf = settings.layout().public_conf();
         let stack = Stack { dir: dir.clone(), compose: compose.clone(), restart: settings.restart };
         want(Resource::Stack(stack), State::Running);
         want(Resource::Tunnel(Tunnel { dir, public_conf, compose }), State::Running);
@@ -174,7 +175,7 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
         keepalive: None,
     };
     let here = match &facts.instance.public_conf {
-        TextFile::Text(text) => Some(PeerList::parse_named("vpn-public.conf", text)?),
+        TextFile::Text(text) => Some(PeerList::parse_named(PRODUCT.files.public_conf, text)?),
         TextFile::Absent => None,
         // Never replaced by a list without the others, whatever check was ignored.
         TextFile::Unusable { reason, .. } => return Err(Error::input(reason)),
@@ -211,15 +212,16 @@ fn env_keys(facts: &Facts, settings: &Settings) -> Result<Vec<(String, String)>>
     let address = settings.vpn_address.ok_or_else(|| missing("--vpn-address"))?;
     let values = &facts.instance.env.values;
     let files = compose::extend_compose_file(
-        values.get("COMPOSE_FILE").map(String::as_str),
-        values.get("COMPOSE_PATH_SEPARATOR").map(String::as_str),
+        values.get(PRODUCT.env.compose_file).map(String::as_str),
+        values.get(PRODUCT.env.compose_separator).map(String::as_str),
         &settings.dir,
         &facts.instance.compose_files,
     );
-    let mut keys = vec![("COMPOSE_FILE".to_owned(), files), ("MITIGATOR_VPN_ADDRESS".to_owned(), address.to_string())];
+    let mut keys =
+        vec![(PRODUCT.env.compose_file.to_owned(), files), (PRODUCT.env.vpn_address.to_owned(), address.to_string())];
     // The overlay's own default serves the usual prefix; a line that isn't needed isn't written.
-    if settings.prefix != crate::settings::DEFAULT_PREFIX || values.contains_key("MITIGATOR_VPN_PREFIX") {
-        keys.push(("MITIGATOR_VPN_PREFIX".to_owned(), settings.prefix.to_string()));
+    if settings.prefix != PRODUCT.prefix || values.contains_key(PRODUCT.env.vpn_prefix) {
+        keys.push((PRODUCT.env.vpn_prefix.to_owned(), settings.prefix.to_string()));
     }
     Ok(keys)
 }

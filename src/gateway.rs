@@ -25,7 +25,7 @@ pub use status::{PeerStatus, Status, status};
 
 use crate::error::{Class, Error, Result};
 use crate::host::Host;
-use crate::settings::DEFAULT_PORT;
+use crate::product::PRODUCT;
 use crate::wireguard::device::{Address, Device, InterfaceName, Wanted, difference};
 use crate::wireguard::{PeerList, PrivateConf};
 
@@ -39,10 +39,10 @@ pub struct Place {
     #[arg(long, env = "GATEWAY_INTERFACE", default_value = INTERFACE, value_name = "NAME")]
     pub interface: InterfaceName,
     /// The list of all instances.
-    #[arg(long, env = "GATEWAY_PUBLIC_CONF", default_value = "/srv/public.conf", value_name = "FILE")]
+    #[arg(long, env = "GATEWAY_PUBLIC_CONF", default_value = PRODUCT.mounts.public_conf, value_name = "FILE")]
     pub public: PathBuf,
     /// The file with this instance's key and port.
-    #[arg(long, env = "GATEWAY_PRIVATE_CONF", default_value = "/srv/private.conf", value_name = "FILE")]
+    #[arg(long, env = "GATEWAY_PRIVATE_CONF", default_value = PRODUCT.mounts.private_conf, value_name = "FILE")]
     pub private: PathBuf,
 }
 
@@ -53,7 +53,7 @@ pub struct Settings {
     #[command(flatten)]
     pub place: Place,
     /// This instance's address in the VPN, with the prefix length of its network; without it there is no VPN.
-    #[arg(long, env = "GATEWAY_ADDRESS", value_name = "ADDRESS/PREFIX")]
+    #[arg(long, env = PRODUCT.address_variable, value_name = "ADDRESS/PREFIX")]
     pub address: Option<String>,
     /// The interface's MTU; WireGuard's own is too big on some clouds.
     #[arg(long, env = "GATEWAY_MTU", default_value_t = 1420, value_parser = clap::value_parser!(u32).range(576..=65535))]
@@ -95,7 +95,7 @@ impl Files {
     }
 
     fn port(&self) -> u16 {
-        self.private.port.unwrap_or(DEFAULT_PORT)
+        self.private.port.unwrap_or(PRODUCT.gateway.port)
     }
 
     /// Compares the live interface with the files once more, after it was told. Where its peers have roamed to in

@@ -64,6 +64,7 @@ pub mod host;
 pub mod lang;
 pub mod message;
 pub mod preflight;
+pub mod product;
 pub mod progress;
 pub mod report;
 pub mod resource;

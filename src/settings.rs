@@ -6,12 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The UDP port of the VPN when nothing else is said.
-pub const DEFAULT_PORT: u16 = 4567;
-/// The prefix length of the VPN's network when nothing else is said.
-pub const DEFAULT_PREFIX: u8 = 24;
-/// The UDP port of the data plane's own tunnel (product v23.12 and later).
-pub const DATAPLANE_PORT: u16 = 4568;
+use crate::product::{InstanceLayout, PRODUCT};
 
 /// What the user asked for. `vpn_address` and `endpoint` are `None` where a command can do without them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,11 +41,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            dir: PathBuf::from("/srv/mitigator"),
+            dir: PathBuf::from(PRODUCT.directory),
             vpn_address: None,
             endpoint: None,
-            port: DEFAULT_PORT,
-            prefix: DEFAULT_PREFIX,
+            port: PRODUCT.gateway.port,
+            prefix: PRODUCT.prefix,
             peers: None,
             whole_list: false,
             firewall: FirewallPolicy::Auto,
@@ -59,6 +54,13 @@ impl Default for Settings {
             stack: StackKind::Vendor,
             ignore: Vec::new(),
         }
+    }
+}
+
+impl Settings {
+    /// The paths of the instance.
+    pub(crate) fn layout(&self) -> InstanceLayout<'_> {
+        InstanceLayout::new(&self.dir)
     }
 }
 

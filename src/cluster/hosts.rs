@@ -11,6 +11,7 @@ use super::remote::protocol::{Look, Reply, Request};
 use super::remote::ssh::{Session, Ssh};
 use crate::error::{Class, Error, Result};
 use crate::host::Host;
+use crate::product::PRODUCT;
 use crate::settings::Settings;
 use crate::wireguard::PeerList;
 
@@ -180,7 +181,7 @@ impl Node {
         let seen = self.ask(&Request::Look(settings), LOOK + AFTER_A_GUARD).and_then(|reply| match reply {
             Reply::Look(mut look) => {
                 let list = look.list.take();
-                let list = list.map(|text| PeerList::parse_named("vpn-public.conf", &text)).transpose()?;
+                let list = list.map(|text| PeerList::parse_named(PRODUCT.files.public_conf, &text)).transpose()?;
                 Ok(Box::new(Seen { look: *look, list }))
             }
             other => Err(unasked(&other)),

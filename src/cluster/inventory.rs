@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::cli;
 use crate::error::{Error, Result};
-use crate::settings::{DEFAULT_PORT, DEFAULT_PREFIX};
+use crate::product::PRODUCT;
 use crate::wireguard::{Network, PublicKey};
 
 /// What the file says, found flawless.
@@ -92,9 +92,9 @@ impl Default for ClusterFile {
     /// A file that isn't there yet.
     fn default() -> Self {
         ClusterFile {
-            port: DEFAULT_PORT,
-            prefix: DEFAULT_PREFIX,
-            dir: PathBuf::from("/srv/mitigator"),
+            port: PRODUCT.gateway.port,
+            prefix: PRODUCT.prefix,
+            dir: PathBuf::from(PRODUCT.directory),
             instances: Vec::new(),
             removed: Vec::new(),
         }
@@ -110,14 +110,14 @@ impl ClusterFile {
             tell(name, text, &[Problem { at, reason, hint: FORM.to_owned() }])
         })?;
         let mut problems = Vec::new();
-        let port = checked(raw.defaults.port, DEFAULT_PORT, &mut problems, |port| {
+        let port = checked(raw.defaults.port, PRODUCT.gateway.port, &mut problems, |port| {
             (*port == 0).then(|| ("port 0 can't be sent to".to_owned(), "port = 4567".to_owned()))
         });
-        let prefix = checked(raw.defaults.prefix, DEFAULT_PREFIX, &mut problems, |prefix| {
+        let prefix = checked(raw.defaults.prefix, PRODUCT.prefix, &mut problems, |prefix| {
             let bad = !(8..=30).contains(prefix);
             bad.then(|| (format!("/{prefix} makes no network for a cluster"), "prefix = 24".to_owned()))
         });
-        let dir = checked(raw.defaults.dir, PathBuf::from("/srv/mitigator"), &mut problems, |dir| {
+        let dir = checked(raw.defaults.dir, PathBuf::from(PRODUCT.directory), &mut problems, |dir| {
             let hint = "dir = \"/srv/mitigator\"".to_owned();
             (!dir.is_absolute()).then(|| ("not an absolute path of the hosts".to_owned(), hint))
         });

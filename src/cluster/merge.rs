@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::inventory::{Instance, Removed};
 use crate::error::{Class, Error, Result};
+use crate::product::PRODUCT;
 use crate::wireguard::{Peer, PeerList, Problem, PublicKey};
 
 /// What is known of one declared instance.
@@ -115,8 +116,8 @@ impl<'a> Copies<'a> {
         for (list, _) in lists {
             // With what differs settled, the copies can't contradict each other.
             let settled = settle(list, members)?;
-            merged =
-                PeerList::merge(&settled, &merged).map_err(|problems| Problem::error("vpn-public.conf", &problems))?;
+            merged = PeerList::merge(&settled, &merged)
+                .map_err(|problems| Problem::error(PRODUCT.files.public_conf, &problems))?;
         }
         for peer in order.iter().filter_map(|address| members.get(address)) {
             merged.put(peer.clone())?;

@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::message;
 use crate::message::Message;
 use crate::preflight::{self, Finding, Severity};
+use crate::product::{InstanceLayout, PRODUCT};
 use crate::report::{
     InstallDocument, InstanceDocument, MemberDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA, Text,
 };
@@ -109,9 +110,9 @@ fn peers_file(path: &Path) -> Result<String> {
 
 /// A file of the instance that can't be read as what it is: bad input, told line by line, whatever the checks say of it.
 fn refuse_unreadable(host: &Host, dir: &Path) -> Result<()> {
-    PeerList::read(host, &dir.join("vpn-public.conf"))?;
-    PrivateConf::read(host, &dir.join("vpn-private.conf"))?;
-    host.read(&dir.join(".env")).map(drop)
+    PeerList::read(host, &InstanceLayout::new(dir).public_conf())?;
+    PrivateConf::read(host, &InstanceLayout::new(dir).private_conf())?;
+    host.read(&InstanceLayout::new(dir).env()).map(drop)
 }
 
 /// Says what would go wrong.
@@ -151,7 +152,8 @@ pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, outpu
 fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
     let progress = output.progress();
     let task = progress.start(message!("look at this host"));
-    let ours = ["vpn-private.conf", "vpn-public.conf"].map(|name| global.dir.join(name));
+    let layout = InstanceLayout::new(&global.dir);
+    let ours = [layout.private_conf(), layout.public_conf()];
     let receipt = Receipt::load(host)?;
     recover(host, ours.iter().map(PathBuf::as_path).chain(receipt.paths()))?;
     refuse_unreadable(host, &global.dir)?;
@@ -223,7 +225,7 @@ fn refuse(ground: &Ground, output: &Output) -> Result<ExitCode> {
 /// Proves the result: the instance as it stands now, its handshakes, and what is left for a person.
 fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> Result<InstallDocument> {
     let settings = &ground.settings;
-    let path = settings.dir.join("vpn-public.conf");
+    let path = settings.layout().public_conf();
     let mut document = InstallDocument {
         schema: SCHEMA,
         host: plan.host,
@@ -237,7 +239,8 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
     let (Some(list), Some(own)) = (list, own) else {
         return Err(Error::new(Class::Unproven, format!("{} does not list this instance", path.display())));
     };
-    let list_changed = document.steps.iter().any(|step| step.resource.0.to_string().ends_with("vpn-public.conf"));
+    let list_changed =
+        document.steps.iter().any(|step| step.resource.0.to_string().ends_with(PRODUCT.files.public_conf));
     // Members can answer only if the list they gave us already had us in it.
     let known_to_members = settings.peers.as_deref().is_some_and(|given| given == list.to_text()) || !list_changed;
 
@@ -293,7 +296,7 @@ fn prove(host: &Host, ground: &Ground, plan: PlanDocument, output: &Output) -> R
             .into(),
         );
     }
-    if document.steps.iter().any(|step| step.resource.0.to_string().starts_with("MITIGATOR_VPN_ADDRESS")) {
+    if document.steps.iter().any(|step| step.resource.0.to_string().starts_with(PRODUCT.env.vpn_address)) {
         // P13: nothing on the host knows whether a person has done it.
         document
             .next

@@ -14,10 +14,10 @@ use crate::cluster;
 use crate::compose::dotenv::Dotenv;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Lock, MAX_FILE, Mode};
+use crate::product::{InstanceLayout, PRODUCT};
 use crate::report::{
     Outcome, Output, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument,
 };
-use crate::settings::{DEFAULT_PORT, DEFAULT_PREFIX};
 use crate::wireguard::{Change, Peer, PeerList, Problem, PublicKey};
 
 /// Runs one of them.
@@ -33,7 +33,12 @@ pub fn run(command: PeersCommand, host: &mut Host, dir: &Path, output: &Output) 
             check(&source, prefix, output)
         }
         PeersCommand::Add { file, public_key, vpn_address, endpoint, keepalive, network, expected } => {
-            let peer = Peer { public_key, address: vpn_address, endpoint: endpoint.with_port(DEFAULT_PORT), keepalive };
+            let peer = Peer {
+                public_key,
+                address: vpn_address,
+                endpoint: endpoint.with_port(PRODUCT.gateway.port),
+                keepalive,
+            };
             edit(host, dir, file, &expected, output, |list, prefix| add(list, peer, network.prefix.unwrap_or(prefix)))
         }
         PeersCommand::Remove { member, file, expected } => {
@@ -209,7 +214,7 @@ impl<'h> Source<'h> {
                 Source { host: None, dir, path: Some(path), name: file.display().to_string() }
             }
             None => {
-                let path = dir.join("vpn-public.conf");
+                let path = InstanceLayout::new(dir).public_conf();
                 Source { host: Some(host), dir, name: host.display(&path), path: Some(path) }
             }
         })
@@ -228,9 +233,9 @@ impl<'h> Source<'h> {
 
     /// The prefix of the network its members should be in. An instance's own list goes by that instance's `.env`.
     fn prefix(&self) -> u8 {
-        let env = self.host.and_then(|host| host.read(&self.dir.join(".env")).ok().flatten());
-        let value = env.and_then(|bytes| Dotenv::parse(&bytes).get("MITIGATOR_VPN_PREFIX"));
-        value.and_then(|value| value.parse().ok()).filter(|prefix| (8..=30).contains(prefix)).unwrap_or(DEFAULT_PREFIX)
+        let env = self.host.and_then(|host| host.read(&InstanceLayout::new(self.dir).env()).ok().flatten());
+        let value = env.and_then(|bytes| Dotenv::parse(&bytes).get(PRODUCT.env.vpn_prefix));
+        value.and_then(|value| value.parse().ok()).filter(|prefix| (8..=30).contains(prefix)).unwrap_or(PRODUCT.prefix)
     }
 }
 

@@ -2,18 +2,19 @@
 
 use crate::cli::{Global, InstallOptions};
 use crate::facts::{InstanceFacts, PrivateConfFile, TextFile};
-use crate::settings::{DEFAULT_PORT, DEFAULT_PREFIX, Settings, StackKind};
+use crate::product::PRODUCT;
+use crate::settings::{Settings, StackKind};
 use crate::wireguard::PeerList;
 
 /// What the command line said, with defaults for the rest.
 pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<String>) -> Settings {
-    let port = options.port.unwrap_or(DEFAULT_PORT);
+    let port = options.port.unwrap_or(PRODUCT.gateway.port);
     options.policy.over(Settings {
         dir: global.dir.clone(),
         vpn_address: options.vpn_address,
         endpoint: options.endpoint.map(|endpoint| endpoint.with_port(port)),
         port,
-        prefix: options.prefix.unwrap_or(DEFAULT_PREFIX),
+        prefix: options.prefix.unwrap_or(PRODUCT.prefix),
         peers,
         ignore: global.ignore.clone(),
         ..Settings::default()
@@ -31,7 +32,7 @@ pub(super) fn complete(typed: Settings, instance: &InstanceFacts, options: &Inst
         settings.port = *port;
         settings.endpoint = options.endpoint.map(|endpoint| endpoint.with_port(*port));
     }
-    if let (None, Some(prefix)) = (options.prefix, value("MITIGATOR_VPN_PREFIX").and_then(|v| v.parse().ok())) {
+    if let (None, Some(prefix)) = (options.prefix, value(PRODUCT.env.vpn_prefix).and_then(|v| v.parse().ok())) {
         settings.prefix = prefix;
     }
     let list = match &instance.public_conf {
@@ -43,7 +44,7 @@ pub(super) fn complete(typed: Settings, instance: &InstanceFacts, options: &Inst
         PrivateConfFile::Present { public, .. } => list.peers().find(|peer| peer.public_key == *public),
         _ => None,
     });
-    let address = value("MITIGATOR_VPN_ADDRESS").and_then(|v| v.parse().ok());
+    let address = value(PRODUCT.env.vpn_address).and_then(|v| v.parse().ok());
     settings.vpn_address = settings.vpn_address.or(address).or(own.map(|peer| peer.address));
     let listed = settings.vpn_address.and_then(|address| list.as_ref()?.by_address(address));
     settings.endpoint = settings.endpoint.or(listed.map(|peer| peer.endpoint));
@@ -73,7 +74,11 @@ mod tests {
     }
 
     fn settings(instance: &InstanceFacts, options: &InstallOptions) -> Settings {
-        complete(Settings { port: options.port.unwrap_or(DEFAULT_PORT), ..Settings::default() }, instance, options)
+        complete(
+            Settings { port: options.port.unwrap_or(PRODUCT.gateway.port), ..Settings::default() },
+            instance,
+            options,
+        )
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::host::Cmd;
+use crate::product::PRODUCT;
 
 /// A generation of compose; their hashes and container names differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,12 +67,12 @@ impl ComposeCommand {
 
     /// Makes the gateway's container anew and nothing else.
     pub(crate) fn recreate_gateway(&self, dir: &Path) -> Cmd {
-        self.call(dir, ["up", "-d", "--no-deps", "--force-recreate", "gateway"]).deadline(STACK_DEADLINE)
+        self.call(dir, ["up", "-d", "--no-deps", "--force-recreate", PRODUCT.gateway.name]).deadline(STACK_DEADLINE)
     }
 
     /// Runs a command in the gateway.
     pub(crate) fn exec_gateway<S: Into<String>>(&self, dir: &Path, args: impl IntoIterator<Item = S>) -> Cmd {
-        self.call(dir, ["exec", "-T", "gateway"]).args(args)
+        self.call(dir, ["exec", "-T", PRODUCT.gateway.name]).args(args)
     }
 
     /// As an operator types it.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::{Cmd, Host};
 use crate::message;
 use crate::message::Message;
+use crate::product::{InstanceLayout, PRODUCT};
 
 /// What compose resolves the instance to, as far as the VPN is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,11 +50,11 @@ pub(crate) fn resolve(host: &Host, compose: &InstalledCompose, dir: &Path) -> Re
 
 /// The gateway's hash of the configuration as the files are now (FN-57).
 pub(crate) fn config_hash(host: &Host, compose: &ComposeCommand, dir: &Path) -> Result<String> {
-    let cmd = compose.call(dir, ["config", "--hash", "gateway"]);
+    let cmd = compose.call(dir, ["config", "--hash", PRODUCT.gateway.name]);
     let printed = printed_by(host, &cmd, dir)?;
     printed
         .lines()
-        .find_map(|line| line.trim().strip_prefix("gateway "))
+        .find_map(|line| line.trim().strip_prefix(PRODUCT.gateway.name)?.strip_prefix(' '))
         .map(|hash| hash.trim().to_owned())
         .ok_or_else(|| Error::unexpected(message!("'{command}' printed no hash", command = &cmd)))
 }
@@ -69,7 +70,7 @@ fn printed_by(host: &Host, cmd: &Cmd, dir: &Path) -> Result<String> {
 }
 
 fn env_of(host: &Host, dir: &Path) -> Vec<u8> {
-    host.read(&dir.join(".env")).ok().flatten().unwrap_or_default()
+    host.read(&InstanceLayout::new(dir).env()).ok().flatten().unwrap_or_default()
 }
 
 /// What compose said, without what stands in `.env`: v2 quotes the line it can't read, and an interpolation that fails
@@ -91,13 +92,13 @@ fn is_public_word(piece: &str) -> bool {
 fn parse_config(yaml: &str) -> Result<ResolvedConfig, serde_saphyr::Error> {
     let config: Config = serde_saphyr::from_str(yaml)?;
     let services: BTreeSet<String> = config.services.keys().cloned().collect();
-    let gateway = config.services.get("gateway").map(|service| GatewayService {
+    let gateway = config.services.get(PRODUCT.gateway.name).map(|service| GatewayService {
         image: service.image.clone().unwrap_or_default(),
-        address: service.environment.as_ref().and_then(|env| env.get("GATEWAY_ADDRESS")),
+        address: service.environment.as_ref().and_then(|env| env.get(PRODUCT.address_variable)),
         host_network: service.network_mode.as_deref() == Some("host"),
         published: service.ports.iter().filter_map(Port::udp).collect(),
     });
-    Ok(ResolvedConfig { dataplane: services.contains("gateway-dataplane"), services, gateway })
+    Ok(ResolvedConfig { dataplane: services.contains(PRODUCT.dataplane.name), services, gateway })
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Generation;
 use crate::host::Host;
 use crate::host::docker::encoded;
+use crate::product::PRODUCT;
 
 /// A running gateway container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ pub(crate) fn containers(host: &Host, dir: &Path) -> (Option<GatewayContainer>, 
     let filters = serde_json::json!({ "label": [label] }).to_string();
     let listed = host.ask_docker(&format!("/containers/json?filters={}", encoded(&filters)));
     let listed: Vec<Listed> = listed.ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-    let gateway = listed.iter().find(|container| label_of(&container.labels, "service") == "gateway");
+    let gateway = listed.iter().find(|container| label_of(&container.labels, "service") == PRODUCT.gateway.name);
     let inspected = gateway.and_then(|gateway| host.ask_docker(&format!("/containers/{}/json", gateway.id)).ok());
     let inspected = inspected.and_then(|json| serde_json::from_str::<Inspected>(&json).ok());
     (inspected.map(|inspected| inspected.into_container(host)), listed.len())

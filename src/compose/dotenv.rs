@@ -17,12 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::v1::Assignment;
 use crate::compose::Generation;
 use crate::error::{Error, Result};
-
-/// Whether this program owns the key: only values of such keys are read into facts, shown, or changed.
-pub fn is_ours(key: &str) -> bool {
-    matches!(key, "COMPOSE_FILE" | "COMPOSE_PATH_SEPARATOR" | "COMPOSE_PROJECT_NAME")
-        || key.starts_with("MITIGATOR_VPN_")
-}
+use crate::product::PRODUCT;
 
 /// Something in the file that a generation of compose refuses, skips, or reads in its own way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,8 +82,12 @@ impl Dotenv {
 
     /// The keys that are ours, with their values.
     pub fn ours(&self) -> impl Iterator<Item = (&str, String)> {
-        let keys: BTreeSet<&str> =
-            self.entries.iter().filter_map(|e| std::str::from_utf8(&e.key).ok()).filter(|key| is_ours(key)).collect();
+        let keys: BTreeSet<&str> = self
+            .entries
+            .iter()
+            .filter_map(|e| std::str::from_utf8(&e.key).ok())
+            .filter(|key| PRODUCT.env.is_ours(key))
+            .collect();
         keys.into_iter().filter_map(|key| self.get(key).map(|value| (key, value)))
     }
 
@@ -167,7 +166,9 @@ impl Dotenv {
             add(refusal.line, refusal.reason, Some(Generation::V2));
         }
         let keys = self.entries.iter().map(|e| &e.key).collect::<BTreeSet<_>>();
-        for key in keys.into_iter().filter_map(|key| std::str::from_utf8(key).ok()).filter(|key| is_ours(key)) {
+        for key in
+            keys.into_iter().filter_map(|key| std::str::from_utf8(key).ok()).filter(|key| PRODUCT.env.is_ours(key))
+        {
             if let (Some(reason), Some(entry)) = (self.odd(key), self.entry(key)) {
                 add(entry.line, &reason, None);
             }

@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-/// The overlay that gives the gateway its VPN.
-pub const OVERLAY_NAME: &str = "docker-compose.vpn.yml";
+use crate::product::PRODUCT;
 
 /// Names that compose tries by itself, the product's own first.
-const BASE: [&str; 4] = ["docker-compose.yml", "docker-compose.yaml", "compose.yaml", "compose.yml"];
+const BASE: [&str; 4] = [PRODUCT.files.base, "docker-compose.yaml", "compose.yaml", "compose.yml"];
 const OVERRIDE: [&str; 4] =
     ["docker-compose.override.yml", "docker-compose.override.yaml", "compose.override.yaml", "compose.override.yml"];
 
@@ -46,8 +45,8 @@ pub fn extend_compose_file(
         let in_use = files.is_empty().then(|| first(OVERRIDE)).flatten();
         files.splice(0..0, [first(BASE).unwrap_or(BASE[0])].into_iter().chain(in_use));
     }
-    if !named(&files, &[OVERLAY_NAME]) {
-        files.push(OVERLAY_NAME);
+    if !named(&files, &[PRODUCT.files.overlay]) {
+        files.push(PRODUCT.files.overlay);
     }
     files.join(separator.filter(|s| !s.is_empty()).unwrap_or(":"))
 }

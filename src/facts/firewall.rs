@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::host::{Cmd, Host};
-use crate::settings::{DATAPLANE_PORT, Settings};
+use crate::product::PRODUCT;
+use crate::settings::Settings;
 
 /// The live packet filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +117,7 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     }
     let mut problems = Vec::new();
     let live = LiveFilters::read(host, &mut problems);
-    let ports = [settings.port, DATAPLANE_PORT];
+    let ports = [settings.port, PRODUCT.dataplane.port];
     if live.ufw {
         read_ufw(host, &ports, &mut firewall).unwrap_or_else(|error| problems.push(error));
     } else if host.has_program("ufw") {

@@ -9,10 +9,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::compose::dotenv::{Dotenv, Oddity};
-use crate::compose::{self, split_compose_file};
+use crate::compose::split_compose_file;
 use crate::error::Error;
 use crate::gateway::stack as default_stack;
 use crate::host::{Host, Kind};
+use crate::product::PRODUCT;
 use crate::settings::Settings;
 use crate::wireguard::{PeerList, PrivateConf, PublicKey};
 
@@ -103,18 +104,24 @@ pub struct EnvFile {
 }
 
 /// The files this program writes, all in the instance's directory.
-const OURS: [&str; 5] = ["vpn-public.conf", "vpn-private.conf", ".env", "docker-compose.vpn.yml", "docker-compose.yml"];
+const OURS: [&str; 5] = [
+    PRODUCT.files.public_conf,
+    PRODUCT.files.private_conf,
+    PRODUCT.files.env,
+    PRODUCT.files.overlay,
+    PRODUCT.files.base,
+];
 
 /// Reads this part of the facts.
 pub fn gather(host: &Host, settings: &Settings) -> InstanceFacts {
-    let dir = &settings.dir;
-    let env = env_file(host, &dir.join(".env"));
+    let (dir, layout) = (&settings.dir, settings.layout());
+    let env = env_file(host, &layout.env());
     InstanceFacts {
         dir_exists: is(host, dir, Kind::Directory),
-        public_conf: public_conf(host, &dir.join("vpn-public.conf")),
-        private_conf: private_conf(host, &dir.join("vpn-private.conf")),
-        overlay: text_file(host, &dir.join("docker-compose.vpn.yml")),
-        default_stack: has_default_stack(host, dir),
+        public_conf: public_conf(host, &layout.public_conf()),
+        private_conf: private_conf(host, &layout.private_conf()),
+        overlay: text_file(host, &layout.overlay()),
+        default_stack: has_default_stack(host, &layout.base()),
         compose_files: compose_files(host, dir, &env),
         interrupted: OURS.into_iter().filter(|name| host.is_interrupted(&dir.join(name))).map(str::to_owned).collect(),
         unwritable: unwritable(host, dir),
@@ -168,8 +175,8 @@ fn env_file(host: &Host, path: &Path) -> EnvFile {
     }
 }
 
-fn has_default_stack(host: &Host, dir: &Path) -> bool {
-    let text = host.read_text(&dir.join(compose::BASE_NAME)).ok().flatten();
+fn has_default_stack(host: &Host, base: &Path) -> bool {
+    let text = host.read_text(base).ok().flatten();
     text.is_some_and(|text| text.starts_with(default_stack::FIRST_LINE))
 }
 
@@ -179,7 +186,8 @@ fn compose_files(host: &Host, dir: &Path, env: &EnvFile) -> BTreeSet<String> {
         (name.starts_with("docker-compose") || name.starts_with("compose"))
             && (name.ends_with(".yml") || name.ends_with(".yaml"))
     };
-    let named = split_compose_file(value("COMPOSE_FILE").unwrap_or_default(), value("COMPOSE_PATH_SEPARATOR"));
+    let named =
+        split_compose_file(value(PRODUCT.env.compose_file).unwrap_or_default(), value(PRODUCT.env.compose_separator));
     let present = host.list(dir).into_iter().filter(|name| compose(name));
     present.chain(named.map(str::to_owned)).filter(|name| is(host, &dir.join(name), Kind::File)).collect()
 }

@@ -6,6 +6,7 @@ use super::signals::{Signals, bury};
 use super::{Files, Settings, applied, gone, greet, userspace};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
+use crate::product::PRODUCT;
 use crate::wireguard::PeerList;
 use crate::wireguard::device::{self, Address, Device, Implementation, InterfaceName, difference};
 
@@ -30,9 +31,9 @@ pub fn run(host: &mut Host, settings: &Settings) -> Result<()> {
 /// Address and files, or what is missing of them.
 fn configuration(host: &Host, settings: &Settings) -> Result<Result<(Address, Files), Vec<String>>> {
     let Some(address) = settings.address.as_deref().filter(|address| !address.is_empty()) else {
-        return Ok(Err(vec!["GATEWAY_ADDRESS".to_owned()]));
+        return Ok(Err(vec![PRODUCT.address_variable.to_owned()]));
     };
-    let address = address.parse().context("GATEWAY_ADDRESS")?;
+    let address = address.parse().context(PRODUCT.address_variable)?;
     Ok(Files::read(host, &settings.place)?.map(|files| (address, files)))
 }
 

@@ -1,21 +1,24 @@
 //! `--stack default`: the docker-compose.yml of a host that has no vendor's stack.
 
+use crate::product::PRODUCT;
+
 /// How the file begins, and how one of ours is told from the vendor's.
 pub const FIRST_LINE: &str = "# The default gateway of mitigator-vpn (install --stack default).";
 
 /// The docker-compose.yml with this image. It is without a VPN until docker-compose.vpn.yml joins it. A userspace
 /// implementation needs the host's device for tunnels.
 pub fn compose_file(image: &str, userspace: bool) -> String {
+    let (service, mtu) = (PRODUCT.gateway.name, PRODUCT.env.vpn_mtu);
     let device = if userspace { "    devices:\n    - /dev/net/tun\n" } else { "" };
     format!(
         "{FIRST_LINE}\n\
          version: \"2.2\"\n\
          services:\n\
-         \x20 gateway:\n\
+         \x20 {service}:\n\
          \x20   image: {image}\n\
          \x20   network_mode: host\n\
          \x20   environment:\n\
-         \x20     GATEWAY_MTU: \"${{MITIGATOR_VPN_MTU:-1420}}\"\n\
+         \x20     GATEWAY_MTU: \"${{{mtu}:-1420}}\"\n\
          \x20   cap_add:\n\
          \x20   - NET_ADMIN\n\
          {device}\

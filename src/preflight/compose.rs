@@ -2,6 +2,7 @@
 
 use super::{Check, Inputs, Judgement, Needs, id};
 use crate::compose::Generation;
+use crate::product::PRODUCT;
 use crate::settings::StackKind;
 
 /// The rows, in the order they are reported.
@@ -122,10 +123,10 @@ fn gateway_address(inputs: &Inputs) -> Judgement {
     let resolved = inputs.facts.stack.config.as_ref().and_then(|config| config.as_ref().ok());
     let address = resolved.and_then(|config| config.gateway.as_ref()?.address.clone());
     let values = &inputs.facts.instance.env.values;
-    let (Some(address), Some(set)) = (address, values.get("MITIGATOR_VPN_ADDRESS")) else {
+    let (Some(address), Some(set)) = (address, values.get(PRODUCT.env.vpn_address)) else {
         return Judgement::pass("not set up yet");
     };
-    let prefix = values.get("MITIGATOR_VPN_PREFIX").map_or("24", String::as_str);
+    let prefix = values.get(PRODUCT.env.vpn_prefix).map_or(PRODUCT.prefix.to_string(), String::clone);
     if address == format!("{set}/{prefix}") {
         return Judgement::pass(format!("{address}, as .env says"));
     }

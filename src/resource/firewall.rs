@@ -23,7 +23,8 @@ use super::{State, mismatch};
 use crate::error::{Error, Result};
 use crate::facts::{Backend, Facts, Filter, firewall};
 use crate::host::{Cmd, Host};
-use crate::settings::{DATAPLANE_PORT, Settings, StackKind};
+use crate::product::PRODUCT;
+use crate::settings::{Settings, StackKind};
 
 /// A rule of ours that accepts one UDP port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ impl FirewallRule {
         }
         // The data plane always lives in the host's network.
         if matches!(&facts.stack.config, Some(Ok(resolved)) if resolved.dataplane) {
-            ports.push(DATAPLANE_PORT);
+            ports.push(PRODUCT.dataplane.port);
         }
         ports.iter().flat_map(|&port| Self::wanted_for(port, facts, settings)).collect()
     }
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
     use crate::compose::ResolvedConfig;
 
-    const PORTS: [u16; 2] = [4567, DATAPLANE_PORT];
+    const PORTS: [u16; 2] = [4567, 4568];
 
     fn filter(backend: Backend, place: &str) -> Filter {
         Filter {

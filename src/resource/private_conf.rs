@@ -32,12 +32,12 @@ impl PrivateFile {
 
     /// Where a rotation keeps the key that comes next, until it is in use.
     pub fn next(&self) -> PathBuf {
-        self.path.with_file_name("vpn-private.conf.next")
+        self.path.with_extension("conf.next")
     }
 
     /// Where a rotation keeps the key that was in use, until the new one is proven.
     pub fn previous(&self) -> PathBuf {
-        self.path.with_file_name("vpn-private.conf.previous")
+        self.path.with_extension("conf.previous")
     }
 
     /// Writes the text around the key it names. That key is the fresh one, the one already in the file, or one that a

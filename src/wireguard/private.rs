@@ -13,6 +13,7 @@ use super::conf::{self, Problems};
 use super::{PrivateKey, Problem};
 use crate::error::Result;
 use crate::host::Host;
+use crate::product::PRODUCT;
 
 /// Stands in a template where the file has the key.
 pub const PLACEHOLDER: &str = "{private-key}";
@@ -44,7 +45,7 @@ impl PrivateConf {
 
     /// Parses strictly; every problem is in the error, no word of the file that could be a secret.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::parse_named("vpn-private.conf", text)
+        Self::parse_named(PRODUCT.files.private_conf, text)
     }
 
     /// As [`PrivateConf::parse`], with the file's name in the error.

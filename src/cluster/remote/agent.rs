@@ -101,7 +101,7 @@ impl Session<'_> {
     /// Makes the private key and the directory it is in, and nothing else.
     fn make_key(&mut self, settings: &Settings) -> Result<PublicKey> {
         let _lock = lock(self.host)?;
-        let private = settings.dir.join("vpn-private.conf");
+        let private = settings.layout().private_conf();
         self.host.recover(&private)?;
         let (facts, mut plan) = plan_files(self.host, settings)?;
         if let PrivateConfFile::Present { public, .. } = facts.instance.private_conf {
@@ -136,7 +136,7 @@ impl Session<'_> {
             }
         } else {
             let mut plan = files;
-            plan.steps.retain(|step| step.resource.path() == Some(&settings.dir.join("vpn-public.conf")));
+            plan.steps.retain(|step| step.resource.path() == Some(&settings.layout().public_conf()));
             plan.steps.extend(reconfigure(self.host, &settings, gateway.as_ref())?);
             plan
         };
@@ -158,8 +158,8 @@ impl Session<'_> {
     /// The reply to somebody who has seen another list than the one that is here. What an earlier run was killed in is
     /// completed first.
     fn conflict(&mut self, settings: &Settings, seen: Option<String>) -> Result<Option<Reply>> {
-        let path = settings.dir.join("vpn-public.conf");
-        let ours = [path.clone(), settings.dir.join("vpn-private.conf")];
+        let path = settings.layout().public_conf();
+        let ours = [path.clone(), settings.layout().private_conf()];
         let receipt = Receipt::load(self.host)?;
         for path in ours.iter().map(|path| path.as_path()).chain(receipt.paths()) {
             self.host.recover(path)?;
@@ -279,7 +279,7 @@ fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&GatewayContain
     let Some(gateway) = gateway.filter(|_| settings.restart != Restart::None) else { return Ok(None) };
     let compose = compose::command_for(host, gateway)
         .ok_or_else(|| Error::new(Class::Step, "there is no compose command").hint("mitigator-vpn explain compose"))?;
-    let public_conf = settings.dir.join("vpn-public.conf");
+    let public_conf = settings.layout().public_conf();
     let resource = Resource::Tunnel(LiveTunnel { dir: settings.dir.clone(), public_conf, compose });
     Ok(Some(Step { resource, before: State::Outdated, after: State::Running }))
 }

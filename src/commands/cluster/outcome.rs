@@ -9,6 +9,7 @@ use crate::cluster::hosts::{Fleet, Node, State};
 use crate::cluster::rollout::{Fate, Rollout, told};
 use crate::error::Class;
 use crate::preflight::Severity;
+use crate::product::PRODUCT;
 use crate::report::{AppliedHost, ClusterApplyDocument, FindingDocument, Outcome, PlannedHost, SCHEMA};
 use crate::wireguard::{Change, PeerList};
 
@@ -85,7 +86,7 @@ pub(super) fn applied(fleet: &Fleet, needs: &BTreeMap<Ipv4Addr, Need>, rollout: 
     let hosts: Vec<AppliedHost> = hosts.collect();
     let right = |host: &AppliedHost| matches!(host.fate.as_str(), "unchanged" | "changed") && host.silent.is_empty();
     let passed = rollout.stopped.is_none() && hosts.iter().all(right);
-    let installed = hosts.iter().filter(|host| host.steps.iter().any(|step| step.contains("MITIGATOR_VPN_ADDRESS")));
+    let installed = hosts.iter().filter(|host| host.steps.iter().any(|step| step.contains(PRODUCT.env.vpn_address)));
     // P13: nothing on the hosts knows whether a person has done it.
     let mut next: Vec<String> = installed
         .map(|host| {

@@ -1,8 +1,9 @@
 //! The files themselves: there, readable, writable, whole.
 
-use crate::compose::{self, split_compose_file};
+use crate::compose::split_compose_file;
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::preflight::{Inputs, Judgement};
+use crate::product::PRODUCT;
 use crate::settings::StackKind;
 
 pub(super) fn instance_writable(inputs: &Inputs) -> Judgement {
@@ -47,13 +48,13 @@ pub(super) fn conf_is_file(inputs: &Inputs) -> Judgement {
     };
     if let TextFile::Unusable { reason, directory } = &instance.public_conf {
         let hint = format!("mitigator-vpn peers check {dir}/vpn-public.conf");
-        unusable("vpn-public.conf", reason, *directory, hint);
+        unusable(PRODUCT.files.public_conf, reason, *directory, hint);
     }
     if let PrivateConfFile::Unusable { reason, directory } = &instance.private_conf {
-        unusable("vpn-private.conf", reason, *directory, "mitigator-vpn explain conf-is-file".into());
+        unusable(PRODUCT.files.private_conf, reason, *directory, "mitigator-vpn explain conf-is-file".into());
     }
     if let TextFile::Unusable { reason, directory } = &instance.overlay {
-        unusable(compose::OVERLAY_NAME, reason, *directory, format!("ls -l {dir}/{}", compose::OVERLAY_NAME));
+        unusable(PRODUCT.files.overlay, reason, *directory, format!("ls -l {dir}/{}", PRODUCT.files.overlay));
     }
     if let PrivateConfFile::Present { mode, .. } = &instance.private_conf
         && mode & 0o077 != 0
@@ -66,7 +67,7 @@ pub(super) fn conf_is_file(inputs: &Inputs) -> Judgement {
 }
 
 pub(super) fn env_file(inputs: &Inputs) -> Judgement {
-    let (env, path) = (&inputs.facts.instance.env, inputs.settings.dir.join(".env"));
+    let (env, path) = (&inputs.facts.instance.env, inputs.settings.layout().env());
     let path = path.display();
     if let Some(problem) = &env.problem {
         return Judgement::fail(problem.clone(), format!("ls -ld {path}"));
@@ -86,14 +87,14 @@ pub(super) fn env_file(inputs: &Inputs) -> Judgement {
 pub(super) fn compose_files(inputs: &Inputs) -> Judgement {
     let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
     let value = |key: &str| instance.env.values.get(key).map(String::as_str);
-    let separator = value("COMPOSE_PATH_SEPARATOR");
-    let Some(named) = value("COMPOSE_FILE").filter(|named| !named.is_empty()) else {
+    let separator = value(PRODUCT.env.compose_separator);
+    let Some(named) = value(PRODUCT.env.compose_file).filter(|named| !named.is_empty()) else {
         return Judgement::pass("COMPOSE_FILE isn't set: compose takes its usual names");
     };
     // What install writes may be missing before.
     let ours = |file: &str| {
         let name = file.trim_start_matches("./");
-        name == compose::OVERLAY_NAME || (name == compose::BASE_NAME && inputs.settings.stack == StackKind::Default)
+        name == PRODUCT.files.overlay || (name == PRODUCT.files.base && inputs.settings.stack == StackKind::Default)
     };
     let mut findings = Vec::new();
     let missing = split_compose_file(named, separator).filter(|file| !instance.compose_files.contains(*file));

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::preflight::{Inputs, Judgement};
+use crate::product::PRODUCT;
 use crate::wireguard::{Network, Peer, PeerList, Problem, PublicKey};
 
 /// The lists to compare with, each with the words for it and the name it has in a command.
@@ -19,7 +20,7 @@ struct Lists {
 
 impl Lists {
     fn of(inputs: &Inputs) -> Lists {
-        let here_file = inputs.settings.dir.join("vpn-public.conf").display().to_string();
+        let here_file = inputs.settings.layout().public_conf().display().to_string();
         let mut lists = Lists { here: None, given: None, unusable: None, here_file };
         match &inputs.facts.instance.public_conf {
             TextFile::Absent => {}
@@ -86,11 +87,11 @@ pub(super) fn vpn_address(inputs: &Inputs) -> Judgement {
         }));
     }
     let so_far = |key: &str| inputs.facts.instance.env.values.get(key).filter(|value| !value.is_empty());
-    if let Some(other) = so_far("MITIGATOR_VPN_ADDRESS").filter(|value| **value != address.to_string()) {
+    if let Some(other) = so_far(PRODUCT.env.vpn_address).filter(|value| **value != address.to_string()) {
         let detail = format!("so far this instance has been {other}, by .env; now it becomes {address}");
         findings.push(Judgement::warn(detail, format!("to keep what it has: --vpn-address {other}")));
     }
-    if let Some(other) = so_far("MITIGATOR_VPN_PREFIX").filter(|value| **value != settings.prefix.to_string()) {
+    if let Some(other) = so_far(PRODUCT.env.vpn_prefix).filter(|value| **value != settings.prefix.to_string()) {
         let detail =
             format!("so far the network's prefix has been {other}, by .env; now it becomes {}", settings.prefix);
         findings.push(Judgement::warn(detail, "give every instance the same --prefix"));

@@ -2,8 +2,8 @@
 
 use crate::facts::UdpListener;
 use crate::preflight::{Inputs, Judgement};
+use crate::product::PRODUCT;
 use crate::resource::Exposure;
-use crate::settings::DATAPLANE_PORT;
 
 /// Programs that hold the port for the gateway: WireGuard in user space, this program, Docker's for a published port.
 const GATEWAYS: &[&str] = &["wireguard-go", "boringtun-cli", "mitigator-vpn", "docker-proxy"];
@@ -12,7 +12,7 @@ pub fn udp_port_free(inputs: &Inputs) -> Judgement {
     let facts = inputs.facts;
     let mut ports = vec![inputs.settings.port];
     if has_dataplane(inputs) {
-        ports.push(DATAPLANE_PORT);
+        ports.push(PRODUCT.dataplane.port);
     }
     let holders: Vec<&UdpListener> = facts.net.udp.iter().filter(|listener| ports.contains(&listener.port)).collect();
     if !holders.is_empty() && !facts.machine.is_root {

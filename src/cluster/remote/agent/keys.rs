@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey, PublicKey};
 
 fn private_file(settings: &Settings) -> PrivateFile {
-    PrivateFile { path: settings.dir.join("vpn-private.conf"), fresh: None }
+    PrivateFile { path: settings.layout().private_conf(), fresh: None }
 }
 
 /// The public half of the key that is staged, while there is one.
@@ -44,7 +44,7 @@ pub(super) fn switch(host: &mut Host, settings: &Settings) -> Result<Plan> {
     let next = staged(host, settings).filter(|key| listed.is_some_and(|own| own.public_key == *key));
     let next = next.ok_or_else(|| Error::new(Class::Step, "the list doesn't have the key that is staged here"))?;
     host.write(&file.previous(), now.template_with(&now.key).as_bytes(), Mode::SECRET)?;
-    let list = Resource::File(File { path: settings.dir.join("vpn-public.conf") });
+    let list = Resource::File(File { path: settings.layout().public_conf() });
     let steps = [
         (list, State::Text(text.to_owned())),
         (Resource::PrivateFile(file), State::Private { template: now.template, public: next }),

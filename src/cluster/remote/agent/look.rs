@@ -13,17 +13,15 @@ use crate::desired::{self, Supplies};
 use crate::error::Result;
 use crate::facts::{Facts, PrivateConfFile};
 use crate::host::Host;
+use crate::product::PRODUCT;
 use crate::settings::Settings;
 use crate::tunnel;
 use crate::wireguard::{PeerList, PrivateKey};
 
-/// Where the gateway sees the list (its side of the contract).
-const SEEN_LIST: &str = "/srv/public.conf";
-
 /// How the host stands: the files, the list as container and device have it.
 pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
     let (facts, files) = plan_files(host, settings)?;
-    let list = PeerList::read(host, &settings.dir.join("vpn-public.conf"))?;
+    let list = PeerList::read(host, &settings.layout().public_conf())?;
     let key = match facts.instance.private_conf {
         PrivateConfFile::Present { public, .. } => Some(public),
         _ => None,
@@ -37,7 +35,7 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
     });
     let mut pending = of_instance(&files, settings);
     // The operator's side has another list in mind: what is here counts as it is.
-    let path = settings.dir.join("vpn-public.conf");
+    let path = settings.layout().public_conf();
     pending.steps.retain(|step| step.resource.path() != Some(&path));
     Ok(Look {
         key,
@@ -51,7 +49,7 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
 }
 
 fn look_into(host: &Host, container: GatewayContainer, list: Option<&PeerList>) -> Result<Gateway> {
-    let seen = host.read_seen_by(container.pid, Path::new(SEEN_LIST));
+    let seen = host.read_seen_by(container.pid, Path::new(PRODUCT.mounts.public_conf));
     let seen = seen.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
     let tunnel = tunnel::observe(host, container.pid)?.map(|live| {
         let own = live.public_key.and_then(|key| list?.peers().find(|peer| peer.public_key == key));
@@ -75,7 +73,7 @@ pub(super) fn plan_files(host: &Host, settings: &Settings) -> Result<(Facts, Pla
 /// The steps that files alone decide on. An older image of our own gateway serves as well: a newer one is worth no restart
 /// here.
 pub(super) fn of_instance(files: &Plan, settings: &Settings) -> Plan {
-    let base = settings.dir.join(compose::BASE_NAME);
+    let base = settings.layout().base();
     let inside =
         |step: &&Step| step.resource.path().is_some_and(|path| path.starts_with(&settings.dir) && path != base);
     Plan { steps: files.steps.iter().filter(inside).cloned().collect() }
