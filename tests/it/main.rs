@@ -9,8 +9,10 @@ mod support;
 /// Needs nothing but this machine.
 mod unit {
     pub mod bad_input;
+    mod contract;
     mod documents;
     mod harness;
+    mod journals;
     mod lang;
     pub mod peers;
     pub mod readonly;

@@ -3,6 +3,7 @@
 
 mod bed;
 mod cluster;
+mod contract;
 mod faults;
 mod killed;
 mod members;

@@ -1,0 +1,67 @@
+//! What programs read of a cluster is what they were promised: documents and exit codes are those that were recorded in
+//! `tests/documents/`.
+
+use super::cluster::{Cluster, FILE};
+use crate::support::Host;
+use crate::support::golden::Golden;
+
+/// Checks that find something on one machine and nothing on another.
+const OF_THIS_MACHINE: &[&str] = &[
+    "virtualization",
+    "clock",
+    "kernel-wireguard",
+    "kernel-next",
+    "secure-boot",
+    "memory",
+    "disk-space",
+    "reboot-required",
+];
+
+#[test]
+fn a_clusters_documents_are_those_that_were_recorded() {
+    let Some(cluster) = Cluster::up("contract", 4, 3) else { return };
+    let first = cluster.host(1);
+    let (set, _) = first.name().rsplit_once('-').expect("a name ends with a number");
+    let (network, _) = first.address().rsplit_once('.').expect("an address");
+    let mut golden = Golden::of("cluster.txt")
+        .mask(set, "(set)")
+        .mask(format!("{network}."), "10.96.x.")
+        .without_findings(OF_THIS_MACHINE);
+    let mut note = |words: &str| golden.note(words, &cluster.call(words).run());
+
+    note("status");
+    note("plan");
+    note("apply");
+    note("status");
+    note("plan");
+    note("apply");
+    let newcomer = cluster.host(4);
+    let add = format!("add h4 --ssh {} --vpn-address 10.8.3.4 --endpoint {}", newcomer.name(), newcomer.address());
+    note(&add);
+    note("status");
+    note("rotate h3");
+    note("remove h4");
+    note("remove h4");
+
+    // Nobody is at the new endpoint of the third.
+    let toml = cluster.operator.text(FILE);
+    let right = format!("endpoint = \"{}\"", cluster.host(3).address());
+    cluster.operator.write(FILE, toml.replace(&right, &right.replace(".3\"", ".250\"")));
+    note("plan");
+    note("apply");
+    cluster.operator.write(FILE, &toml);
+    note("apply");
+
+    cluster.host(2).kill();
+    note("plan");
+    note("apply");
+    note("status");
+    cluster.host(2).boot();
+    cluster.host(3).stop_docker();
+    note("status");
+    cluster.host(3).start_docker();
+    cluster.operator.write(FILE, toml.replace("name = \"h2\"", "name = \"h1\""));
+    note("status");
+    note("apply");
+    golden.assert_as_recorded();
+}
