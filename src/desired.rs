@@ -11,12 +11,13 @@ use crate::distro::{Distro, ModuleSource};
 use crate::error::{Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
+use crate::policy;
 use crate::product::PRODUCT;
 use crate::resource::{
     AptSource, Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack,
     State, Tunnel,
 };
-use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
+use crate::settings::{FirewallPolicy, Restart, Settings};
 use crate::wireguard::{Peer, PeerList, PrivateConf, PrivateKey, PublicKey};
 
 /// A resource and how it should stand.
@@ -86,7 +87,7 @@ pub fn resources(
     for dir in with_parents(dir) {
         want(Resource::Directory(Directory { path: dir }), State::Present);
     }
-    if uses_default_stack(facts, settings) {
+    if policy::uses_default_stack(facts, settings) {
         let userspace = !facts.kernel.wireguard.usable() && !loads_a_module(facts, distro);
         let image = GatewayImage::of_executable(&supplies.executable, userspace);
         let base = default_stack::compose_file(&image.reference, userspace);
@@ -135,12 +136,6 @@ fn loads_a_module(facts: &Facts, distro: Option<&Distro>) -> bool {
     let module = matches!(facts.kernel.wireguard, WireGuardSupport::Loaded | WireGuardSupport::Loadable);
     let to_come = || distro.is_some_and(|distro| distro.module_route(facts).is_some());
     facts.machine.container.is_none() && (module || to_come())
-}
-
-/// Whether `--stack default` has a stack to bring: an existing one is the vendor's and never changed.
-pub fn uses_default_stack(facts: &Facts, settings: &Settings) -> bool {
-    settings.stack == StackKind::Default
-        && (facts.instance.default_stack || !compose::has_base(&facts.instance.compose_files))
 }
 
 /// `/srv/mitigator` needs `/srv` first.

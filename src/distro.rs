@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::desired;
 use crate::facts::{Facts, Kernel, Os, Package, PackageFacts, WireGuardSupport};
+use crate::policy;
 use crate::settings::Settings;
 
 /// Every file of `distros/` by its name. A release may inherit a file that stands before it.
@@ -226,7 +226,7 @@ impl Distro {
         if !facts.kernel.wireguard.usable() {
             match self.module_route(facts) {
                 Some(source) => wanted.extend(source.packages()),
-                None if desired::uses_default_stack(facts, settings) => wanted.extend(self.packages.userspace.clone()),
+                None if policy::uses_default_stack(facts, settings) => wanted.extend(self.packages.userspace.clone()),
                 None => {}
             }
         }

@@ -15,6 +15,7 @@
 //!   `preflight`, `plan` and `status` from altering anything, and a clippy list keeps everyone else off `std::fs`.
 //! - [`facts`] is everything there is to know, read once and side by side; plain data, without secrets.
 //! - [`distro`] is a release as data: which packages, never how. One TOML file each in `distros/`.
+//! - [`policy`] is what follows from the facts and the settings, for preflight and desired alike. Pure.
 //! - [`preflight`] is a table of checks, each a pure function of the facts. All run before any verdict.
 //! - [`desired`] is the end state as a list of resources in the order of the job: the procedure itself, read top to
 //!   bottom. Pure.
@@ -63,6 +64,7 @@ pub mod gateway;
 pub mod host;
 pub mod lang;
 pub mod message;
+pub mod policy;
 pub mod preflight;
 pub mod product;
 pub mod progress;

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use apt_source::AptSource;
 pub use env_key::EnvKey;
 pub use file::{Directory, File};
-pub use firewall::{Exposure, FirewallRule};
+pub use firewall::FirewallRule;
 pub use image::GatewayImage;
 pub use module::Module;
 pub use packages::Packages;

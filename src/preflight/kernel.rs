@@ -2,9 +2,9 @@
 
 use super::host::on_the_containers_host;
 use super::{Check, Inputs, Judgement, Needs, id};
-use crate::desired;
 use crate::distro::ModuleSource;
 use crate::facts::WireGuardSupport;
+use crate::policy;
 
 /// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
@@ -135,7 +135,7 @@ fn missing(inputs: &Inputs, running: &str) -> Judgement {
 /// The kernel can't: that stops the vendor's stack; ours goes on with a userspace implementation.
 fn without_module(inputs: &Inputs, detail: String, hint: String) -> Judgement {
     let facts = inputs.facts;
-    if !desired::uses_default_stack(facts, inputs.settings) {
+    if !policy::uses_default_stack(facts, inputs.settings) {
         return Judgement::fail(format!("{detail}; the vendor's gateway needs it"), hint);
     }
     let userspace = inputs.distro.ok().and_then(|d| d.packages.userspace.as_deref());
@@ -215,7 +215,7 @@ fn secure_boot(inputs: &Inputs) -> Judgement {
     }
     let hint =
         "mokutil --disable-validation, then reboot and confirm at the console: mitigator-vpn explain secure-boot";
-    match (facts.kernel.secure_boot, desired::uses_default_stack(facts, inputs.settings)) {
+    match (facts.kernel.secure_boot, policy::uses_default_stack(facts, inputs.settings)) {
         (Some(false), _) => Judgement::pass("off"),
         (Some(true), false) => Judgement::fail("on: it refuses the module that dkms would build", hint),
         (Some(true), true) => Judgement::warn("on: it refuses the module that dkms would build", hint),

@@ -1,8 +1,9 @@
 //! Does the firewall let the VPN's packets in, and what will install do about it?
 
 use crate::facts::{Backend, Filter};
+use crate::message::Message;
+use crate::policy::{Exposure, FirewallRule};
 use crate::preflight::{Inputs, Judgement};
-use crate::resource::{Exposure, FirewallRule};
 use crate::settings::FirewallPolicy;
 
 pub fn firewall(inputs: &Inputs) -> Judgement {
@@ -61,7 +62,7 @@ fn is_there(rule: &FirewallRule, inputs: &Inputs) -> bool {
 
 fn left_to_you(rule: &FirewallRule) -> Judgement {
     let detail = format!("packets are dropped, and install leaves it as it is: missing is a rule for {rule}");
-    Judgement::warn(detail, rule.commands().join("\n"))
+    Judgement::warn(detail, Message::joined(rule.commands(), "\n"))
 }
 
 /// A rule that lasts needs systemd, unless the firewall keeps it by itself.
@@ -69,7 +70,7 @@ fn volatile(missing: &[&FirewallRule], inputs: &Inputs) -> Option<Judgement> {
     let keeps = |rule: &&&FirewallRule| matches!(rule.backend, Backend::Ufw | Backend::Firewalld);
     let rule = missing.iter().find(|rule| !keeps(rule)).filter(|_| !inputs.facts.machine.systemd)?;
     let detail = format!("install adds a rule for {rule}, and without systemd nothing puts it back after a boot");
-    Some(Judgement::warn(detail, rule.commands().join("\n")))
+    Some(Judgement::warn(detail, Message::joined(rule.commands(), "\n")))
 }
 
 /// FN-22 the other way round: what Docker publishes is forwarded, and an accept in Docker's chains doesn't keep a chain

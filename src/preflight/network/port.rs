@@ -1,9 +1,9 @@
 //! Who holds the VPN's UDP ports, and do packets to them get to the gateway?
 
 use crate::facts::UdpListener;
+use crate::policy::Exposure;
 use crate::preflight::{Inputs, Judgement};
 use crate::product::PRODUCT;
-use crate::resource::Exposure;
 
 /// Programs that hold the port for the gateway: WireGuard in user space, this program, Docker's for a published port.
 const GATEWAYS: &[&str] = &["wireguard-go", "boringtun-cli", "mitigator-vpn", "docker-proxy"];

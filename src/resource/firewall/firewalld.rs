@@ -5,22 +5,10 @@
 
 use super::FirewallRule;
 use crate::error::Result;
-use crate::facts::firewall::firewalld::rich_rule;
-use crate::host::{Cmd, Host};
-
-/// The two commands that add or remove it.
-pub fn changes(rule: &FirewallRule, verb: &str) -> [Cmd; 2] {
-    [command(rule, verb), command(rule, verb).arg("--permanent")]
-}
-
-fn command(rule: &FirewallRule, verb: &str) -> Cmd {
-    Cmd::new("firewall-cmd")
-        .arg(format!("--zone={}", rule.place))
-        .arg(format!("--{verb}-rich-rule={}", rich_rule(rule.port)))
-}
+use crate::host::Host;
 
 pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
-    for query in changes(rule, "query") {
+    for query in rule.firewalld_commands("query") {
         if !host.query(&query)?.ok() {
             return Ok(false);
         }
@@ -28,17 +16,13 @@ pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
     Ok(true)
 }
 
+/// Adding it twice is only warned about.
 pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
-    apply(rule, host, "add")
+    super::add(rule, host)
 }
 
 pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
-    apply(rule, host, "remove")
-}
-
-/// Saying it twice is only warned about.
-fn apply(rule: &FirewallRule, host: &mut Host, verb: &str) -> Result<()> {
-    for cmd in changes(rule, verb) {
+    for cmd in rule.firewalld_commands("remove") {
         host.run(&cmd)?.success(format!("'{cmd}'"))?;
     }
     Ok(())

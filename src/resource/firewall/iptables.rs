@@ -4,37 +4,20 @@ use super::FirewallRule;
 use crate::error::{Error, Result};
 use crate::facts::firewall::iptables::{INPUT, SavedRule, rules};
 use crate::facts::firewall::{TAG, save};
-use crate::host::{Cmd, Host};
-
-/// The rule's place is the program and the chain: `ip6tables-legacy INPUT`.
-fn program(rule: &FirewallRule) -> &str {
-    rule.place.split(' ').next().unwrap_or_default()
-}
+use crate::host::Host;
 
 /// Our rules, as saved; none where the program is gone, and its rules with it.
 pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
-    if !host.has_program(program(rule)) {
+    if !host.has_program(rule.iptables_program()) {
         return Ok(Vec::new());
     }
-    Ok(rules(&save(host, program(rule))?).into_iter().filter(|saved| saved.is_ours(rule.port)).collect())
-}
-
-/// `--wait`: another program may hold the lock of the legacy variant.
-fn change(rule: &FirewallRule, option: &str) -> Cmd {
-    Cmd::new(program(rule)).args(["--wait", option, INPUT])
-}
-
-pub fn insert(rule: &FirewallRule) -> Cmd {
-    let port = rule.port.to_string();
-    change(rule, "-I").args(["-p", "udp", "--dport", &port, "-m", "comment", "--comment", TAG, "-j", "ACCEPT"])
+    Ok(rules(&save(host, rule.iptables_program())?).into_iter().filter(|saved| saved.is_ours(rule.port)).collect())
 }
 
 /// Leaves exactly one.
 pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     if ours(rule, host)?.is_empty() {
-        let cmd = insert(rule);
-        host.run(&cmd)?.success(format!("'{cmd}'"))?;
-        return Ok(());
+        return super::add(rule, host);
     }
     leave(1, rule, host)
 }
@@ -50,16 +33,16 @@ fn leave(wanted: usize, rule: &FirewallRule, host: &mut Host) -> Result<()> {
         let last = &left[left.len() - 1];
         // By its own words: a number would hit another rule if somebody added one in the meantime. Only where iptables
         // doesn't find a rule that is there (FN-24), by its number.
-        let by_words = change(rule, "-D").args(last.words.iter().cloned());
+        let by_words = rule.iptables_command("-D").args(last.words.iter().cloned());
         if !host.run(&by_words)?.ok() {
-            let by_number = change(rule, "-D").arg(last.number.to_string());
+            let by_number = rule.iptables_command("-D").arg(last.number.to_string());
             host.run(&by_number)?.success(format!("'{by_number}'"))?;
         }
         let before = left.len();
         left = ours(rule, host)?;
         if left.len() >= before {
             return Err(Error::unexpected(format!("{rule}: a rule of ours doesn't go away"))
-                .hint(format!("look for '{TAG}' in: {} --line-numbers -nvL {INPUT}", program(rule))));
+                .hint(format!("look for '{TAG}' in: {} --line-numbers -nvL {INPUT}", rule.iptables_program())));
         }
     }
     Ok(())
@@ -67,5 +50,10 @@ fn leave(wanted: usize, rule: &FirewallRule, host: &mut Host) -> Result<()> {
 
 /// A shell line that adds the rule unless it is there.
 pub fn ensure(rule: &FirewallRule) -> String {
-    format!("{}-save | grep -q \"^-A {INPUT} .*--dport {} .*{TAG}\" || {}", program(rule), rule.port, insert(rule))
+    format!(
+        "{}-save | grep -q \"^-A {INPUT} .*--dport {} .*{TAG}\" || {}",
+        rule.iptables_program(),
+        rule.port,
+        super::script(rule)
+    )
 }

@@ -11,22 +11,10 @@ pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<u64>> {
     Ok(firewall::listing(host)?.ours(&rule.place, rule.port))
 }
 
-pub fn insert(rule: &FirewallRule) -> Cmd {
-    Cmd::new("nft").args(["insert", "rule"]).args(rule.place.split(' ')).args(expression(rule))
-}
-
-fn expression(rule: &FirewallRule) -> [String; 7] {
-    ["udp", "dport", &rule.port.to_string(), "counter", "accept", "comment", TAG].map(str::to_owned)
-}
-
 /// Leaves exactly one.
 pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     match &ours(rule, host)?[..] {
-        [] => {
-            let cmd = insert(rule);
-            host.run(&cmd)?.success(format!("'{cmd}'"))?;
-            Ok(())
-        }
+        [] => super::add(rule, host),
         [_, surplus @ ..] => delete(rule, host, surplus),
     }
 }
@@ -47,5 +35,5 @@ fn delete(rule: &FirewallRule, host: &mut Host, handles: &[u64]) -> Result<()> {
 /// A shell line that adds the rule unless it is there.
 pub fn ensure(rule: &FirewallRule) -> String {
     let list = Cmd::new("nft").args(["list", "chain"]).args(rule.place.split(' '));
-    format!("{list} | grep -q \"udp dport {} .*{TAG}\" || {}", rule.port, insert(rule))
+    format!("{list} | grep -q \"udp dport {} .*{TAG}\" || {}", rule.port, super::script(rule))
 }

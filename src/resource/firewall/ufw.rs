@@ -2,12 +2,8 @@
 
 use super::FirewallRule;
 use crate::error::{Error, Result};
-use crate::facts::firewall::{TAG, ufw};
+use crate::facts::firewall::ufw;
 use crate::host::{Cmd, Host};
-
-pub fn allow(rule: &FirewallRule) -> Cmd {
-    Cmd::new("ufw").args(["allow", &format!("{}/udp", rule.port), "comment", TAG])
-}
 
 fn delete(rule: &FirewallRule) -> Cmd {
     Cmd::new("ufw").args(["delete", "allow", &format!("{}/udp", rule.port)])
@@ -28,9 +24,7 @@ pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     if is_kept(rule, host)? && is_live(rule, host)? == Some(false) {
         remove(rule, host)?;
     }
-    let cmd = allow(rule);
-    host.run(&cmd)?.success(format!("'{cmd}'"))?;
-    Ok(())
+    super::add(rule, host)
 }
 
 pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {

@@ -197,7 +197,7 @@ fn a_rule_that_is_there_twice_is_made_one_again() {
         pipe("iptables-legacy-restore", IPTABLES);
         for rule in dropping(&facts()) {
             rule.set(&mut Host::live(), &State::Present).unwrap();
-            sh(rule.commands()[0].as_str());
+            sh(&rule.commands()[0].to_string());
             assert_eq!(count(&rule), 2, "{rule}");
             assert_eq!(rule.observe(&Host::live()).unwrap(), State::Absent, "{rule}");
             rule.set(&mut Host::live(), &State::Present).unwrap();
