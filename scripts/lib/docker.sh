@@ -2,8 +2,9 @@
 # docker.sh: a Docker daemon to run container hosts on. One that runs already is used as it is;
 # otherwise we start our own, with data of its own, on the default socket, and stop only that one.
 # usage: source scripts/lib/say.sh scripts/lib/packages.sh scripts/lib/docker.sh
-#   docker_ensure WHO           a daemon that answers; WHO (demo, test, …) is remembered if we start it
-#   docker_stop_started_by WHO  stops the daemon that WHO started, unless containers still run on it
+#   docker_ensure WHO           a daemon that answers; WHO (demo, test.PID, …) is remembered if we start it
+#   docker_stop_started_by WHO  stops the daemon that WHO started, unless containers still run on it. One that a process
+#                               of another PID started counts as ours when that process is gone
 
 docker_answers() { timeout 10 docker info >/dev/null 2>&1; }
 
@@ -62,8 +63,10 @@ docker_mtu() {
 }
 
 docker_stop_started_by() {
-  [ "$(cat "$STATE/dockerd.started-by" 2>/dev/null)" = "$1" ] || return 0
-  local pid left
+  local who pid left
+  who=$(cat "$STATE/dockerd.started-by" 2>/dev/null) || return 0
+  [ "${who%.*}" = "${1%.*}" ] || return 0
+  [ "$who" = "$1" ] || [ ! -d "/proc/${who##*.}" ] || return 0
   pid=$(cat "$STATE/dockerd.pid" 2>/dev/null) || return 0
   left=$(docker ps -q | wc -l)
   if [ "$left" -gt 0 ]; then
