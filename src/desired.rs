@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use crate::compose;
 use crate::compose::dotenv::Dotenv;
-use crate::distro::{Distro, ModuleSource};
+use crate::distro::Distro;
 use crate::error::{Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
-use crate::policy;
+use crate::policy::{self, ModuleSource};
 use crate::product::PRODUCT;
 use crate::resource::{
     AptSource, Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack,
@@ -122,11 +122,11 @@ pub fn resources(
 
 /// The packages to install. A kernel is a transaction of its own: once it runs, it stays when the rest is taken back.
 fn transactions(facts: &Facts, distro: &Distro, settings: &Settings) -> Vec<Vec<String>> {
-    let next = match distro.module_route(facts) {
+    let next = match policy::module_route(facts, distro) {
         Some(ModuleSource::NextBoot { kernel, .. }) => kernel,
         _ => Vec::new(),
     };
-    let missing = distro.missing_packages(facts, settings).into_iter();
+    let missing = policy::missing_packages(facts, distro, settings).into_iter();
     let (kernel, rest): (Vec<_>, Vec<_>) = missing.partition(|name| next.contains(name));
     [kernel, rest].into_iter().filter(|names| !names.is_empty()).collect()
 }
@@ -134,7 +134,7 @@ fn transactions(facts: &Facts, distro: &Distro, settings: &Settings) -> Vec<Vec<
 /// Whether WireGuard is, or will be, a module that this host itself may load (FN-19).
 fn loads_a_module(facts: &Facts, distro: Option<&Distro>) -> bool {
     let module = matches!(facts.kernel.wireguard, WireGuardSupport::Loaded | WireGuardSupport::Loadable);
-    let to_come = || distro.is_some_and(|distro| distro.module_route(facts).is_some());
+    let to_come = || distro.is_some_and(|distro| policy::module_route(facts, distro).is_some());
     facts.machine.container.is_none() && (module || to_come())
 }
 

@@ -3,14 +3,31 @@
 //! Each file of `distros/` is one release, or what the releases of a family share. A new release of a known family is
 //! one new file and its line in `FILES` below.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, Kernel, Os, Package, PackageFacts, WireGuardSupport};
-use crate::policy;
-use crate::settings::Settings;
+use crate::message;
+use crate::message::Message;
+
+/// os-release, cleaned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OsRelease {
+    /// `ID`, lower case: `debian`.
+    pub id: String,
+    /// `ID_LIKE`, split at spaces.
+    pub id_like: Vec<String>,
+    /// `VERSION_ID`; empty on rolling releases.
+    pub version_id: String,
+    /// `VERSION_CODENAME`.
+    pub codename: String,
+    /// `UBUNTU_CODENAME` or `DEBIAN_CODENAME` of a derivative.
+    pub parent_codename: Option<String>,
+    /// `PRETTY_NAME`.
+    pub pretty_name: String,
+}
 
 /// Every file of `distros/` by its name. A release may inherit a file that stands before it.
 const FILES: &[(&str, &str)] = &[
@@ -55,9 +72,9 @@ pub struct Distro {
     /// Releases built on this one that don't say so in a way we could read.
     #[serde(default)]
     pub derivatives: Vec<Derivative>,
-    /// For a derivative: what stands for what, `Linux Mint 20.3 as Ubuntu 20.04`.
+    /// The derivative that is taken for this release, `Linux Mint 20.3`.
     #[serde(skip)]
-    pub best_effort: Option<String>,
+    pub derivative: Option<String>,
 }
 
 /// What packages are called. `{kernel}` stands for `uname -r`, `{flavour}` for its last part (`amd64`,
@@ -123,46 +140,6 @@ pub struct Derivative {
     pub version: String,
 }
 
-/// Where the module comes from that the running kernel lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModuleSource {
-    /// A package of ready modules for this very kernel.
-    Package(String),
-    /// dkms builds it for the running kernel.
-    Dkms {
-        /// The packages of its headers.
-        headers: Vec<String>,
-        /// The packages that hold the source.
-        packages: Vec<String>,
-    },
-    /// The running kernel can't have it; another one will, after a reboot (FN-12).
-    NextBoot {
-        /// That kernel and its headers; none where it is installed already.
-        kernel: Vec<String>,
-        /// The packages that hold the source.
-        packages: Vec<String>,
-    },
-}
-
-impl ModuleSource {
-    /// The packages to install.
-    pub fn packages(&self) -> Vec<String> {
-        match self {
-            ModuleSource::Package(name) => vec![name.clone()],
-            ModuleSource::Dkms { headers, packages } => headers.iter().chain(packages).cloned().collect(),
-            ModuleSource::NextBoot { kernel, packages } => kernel.iter().chain(packages).cloned().collect(),
-        }
-    }
-
-    /// Whether it is compiled on this host, so that nobody has signed it.
-    pub fn is_built(&self) -> bool {
-        match self {
-            ModuleSource::Package(_) => false,
-            ModuleSource::Dkms { packages, .. } | ModuleSource::NextBoot { packages, .. } => !packages.is_empty(),
-        }
-    }
-}
-
 impl Distro {
     /// Every supported release, oldest first in each family.
     pub fn all() -> &'static [Distro] {
@@ -171,7 +148,7 @@ impl Distro {
 
     /// The release that os-release names, or the one it is built on; else why it is not supported, and which one is
     /// nearest.
-    pub fn detect(os: &Os) -> Result<Distro, String> {
+    pub fn detect(os: &OsRelease) -> Result<Distro, Message> {
         if let Some(distro) = Self::all().iter().find(|d| d.id == os.id && d.version == os.version_id) {
             return Ok(distro.clone());
         }
@@ -182,10 +159,7 @@ impl Distro {
                         || os.id_like.contains(&d.id) && os.codename == d.codename)
         });
         match built_on {
-            Some(distro) => {
-                let best_effort = Some(format!("{} as {}", name_of(os), distro.name));
-                Ok(Distro { best_effort, ..distro.clone() })
-            }
+            Some(distro) => Ok(Distro { derivative: Some(name_of(os)), ..distro.clone() }),
             None => Err(refusal(os)),
         }
     }
@@ -207,75 +181,19 @@ impl Distro {
         filled(&self.packages.next_kernel, kernel, arch).filter(|names| !names.is_empty())
     }
 
-    /// Whether a module for this kernel would need headers that apt doesn't have.
-    pub fn needs_next_kernel(&self, kernel: &str, arch: &str, known: &BTreeMap<String, Package>) -> bool {
-        let obtainable = |name: &String| known.get(name).is_some_and(Package::is_obtainable);
-        let headers = filled(&self.packages.headers, kernel, arch).unwrap_or_default();
-        !headers.is_empty() && !headers.iter().all(obtainable)
+    /// The packages with the headers of this kernel; `None` where they can't be named.
+    pub(crate) fn headers(&self, kernel: &str, arch: &str) -> Option<Vec<String>> {
+        filled(&self.packages.headers, kernel, arch)
+    }
+
+    /// The package with the module of this kernel, where the release has such packages (FN-18).
+    pub(crate) fn extra_modules(&self, kernel: &str, arch: &str) -> Option<String> {
+        fill_in(self.packages.extra_modules.as_ref()?, kernel, arch)
     }
 
     /// The package of the release's own kernel.
     pub fn kernel_package(&self, arch: &str) -> Option<String> {
         fill_in(&self.packages.kernel, "", arch)
-    }
-
-    /// What an install has to install on this host: the tools, and what gives the kernel its module or, with our own
-    /// stack, stands in for it. Names only; what they depend on is apt's to say.
-    pub fn missing_packages(&self, facts: &Facts, settings: &Settings) -> Vec<String> {
-        let mut wanted = self.packages.tools.clone();
-        if !facts.kernel.wireguard.usable() {
-            match self.module_route(facts) {
-                Some(source) => wanted.extend(source.packages()),
-                None if policy::uses_default_stack(facts, settings) => wanted.extend(self.packages.userspace.clone()),
-                None => {}
-            }
-        }
-        wanted.retain(|name| !facts.packages.installed(name));
-        wanted
-    }
-
-    /// Whether apt has no lists of the suite that this release needs beside its own.
-    pub fn lacks_suite(&self, packages: &PackageFacts) -> bool {
-        let sources = packages.sources.as_deref().unwrap_or_default();
-        self.suite.as_ref().is_some_and(|suite| !sources.iter().any(|s| s.fetched && s.suite == suite.name))
-    }
-
-    /// How an install gets the module that the running kernel lacks; `None` when it lacks none or can't have one: in a
-    /// container (FN-19), or where Secure Boot would refuse what dkms builds (FN-17).
-    pub fn module_route(&self, facts: &Facts) -> Option<ModuleSource> {
-        if facts.kernel.wireguard != WireGuardSupport::Missing || facts.machine.container.is_some() {
-            return None;
-        }
-        let source = self.module_source(&facts.kernel, &facts.machine.arch, &facts.packages)?;
-        if facts.kernel.secure_boot != Some(true) || !source.is_built() {
-            return Some(source);
-        }
-        // Debian 10 has had a later kernel as well, with the module, and signed.
-        facts.kernel.next_has_it().then(|| ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() })
-    }
-
-    /// Where this release gets the module that this kernel lacks; `None` when it has no such thing.
-    pub fn module_source(&self, kernel: &Kernel, arch: &str, packages: &PackageFacts) -> Option<ModuleSource> {
-        let obtainable = |names: &[String]| names.iter().all(|name| packages.obtainable(name));
-        let extra = self.packages.extra_modules.as_ref().and_then(|p| fill_in(p, &kernel.release, arch));
-        if let Some(extra) = extra.filter(|name| packages.obtainable(name)) {
-            return Some(ModuleSource::Package(extra));
-        }
-        let dkms = self.packages.dkms.clone();
-        let headers = filled(&self.packages.headers, &kernel.release, arch).filter(|_| !dkms.is_empty());
-        // By the names of that very kernel: the package that stands for the newest may be installed, and be older.
-        let newest = |names: Vec<String>| {
-            names.into_iter().map(|name| packages.newest.get(&name).cloned().unwrap_or(name)).collect::<Vec<_>>()
-        };
-        let next_kernel = self.next_kernel(&kernel.release, arch).map(newest);
-        match (headers, next_kernel) {
-            (Some(headers), _) if obtainable(&headers) => Some(ModuleSource::Dkms { headers, packages: dkms }),
-            _ if kernel.next_has_it() => Some(ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() }),
-            (_, Some(kernel)) if obtainable(&kernel) => Some(ModuleSource::NextBoot { kernel, packages: dkms }),
-            // Where apt knows none of them its lists are missing; the right ones are then the ones to ask for.
-            (Some(headers), _) => Some(ModuleSource::Dkms { headers, packages: dkms }),
-            (None, _) => None,
-        }
     }
 }
 
@@ -310,13 +228,13 @@ fn begins_with_version(version: &str, prefix: &str) -> bool {
     version.strip_prefix(prefix).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn name_of(os: &Os) -> String {
+fn name_of(os: &OsRelease) -> String {
     let name = if os.pretty_name.is_empty() { &os.id } else { &os.pretty_name };
     let number = os.version_id.split('_').next().unwrap_or_default();
     if name.contains(number) { name.clone() } else { format!("{name} {number}") }
 }
 
-fn refusal(os: &Os) -> String {
+fn refusal(os: &OsRelease) -> Message {
     let of = |id: &str| Distro::all().iter().filter(|d| d.id == id).collect::<Vec<_>>();
     let related: Vec<&Distro> = std::iter::once(&os.id).chain(&os.id_like).flat_map(|id| of(id)).collect();
     let number = |version: &str| version.parse::<f64>().ok();
@@ -329,13 +247,16 @@ fn refusal(os: &Os) -> String {
     let candidates = if related.is_empty() { of("debian") } else { related.clone() };
     let nearest = candidates.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
     let reason = if os.id.is_empty() {
-        "there is no os-release that names this host's release".to_owned()
+        message!("there is no os-release that names this host's release")
     } else if related.is_empty() {
-        format!("{} is built from neither Debian's nor Ubuntu's packages", name_of(os))
+        message!("{name} is built from neither Debian's nor Ubuntu's packages", name = name_of(os))
     } else {
-        format!("{} is not among the supported releases", name_of(os))
+        message!("{name} is not among the supported releases", name = name_of(os))
     };
-    format!("{reason}; the nearest supported one is {}", nearest.map_or("none", |d| &d.name))
+    match nearest {
+        Some(nearest) => message!("{reason}; the nearest supported one is {nearest}", reason, nearest = &nearest.name),
+        None => reason,
+    }
 }
 
 /// Reads the files, each on top of the one it inherits. Files without a version are only there to be inherited.

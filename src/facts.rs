@@ -31,12 +31,12 @@ pub use instance::{EnvFile, InstanceFacts, PrivateConfFile, TextFile};
 pub use kernel::{Kernel, NextKernel, WireGuardSupport};
 pub use machine::Machine;
 pub use net::{InterfaceAddress, Net, Route, UdpListener};
-pub use os::Os;
 pub use packages::{ListedSuite, Package, PackageFacts};
 pub use stack::StackFacts;
 
-use crate::distro::Distro;
+use crate::distro::{Distro, OsRelease};
 use crate::host::Host;
+use crate::message::Message;
 use crate::settings::Settings;
 
 /// Everything that was read from one host.
@@ -46,7 +46,7 @@ pub struct Facts {
     /// Whether this is a running host; a mounted tree has files only.
     pub live: bool,
     /// The release, as os-release names it.
-    pub os: Os,
+    pub os: OsRelease,
     /// The machine and who we are on it.
     pub machine: Machine,
     /// The kernel and what it can do.
@@ -70,9 +70,9 @@ pub struct Facts {
 impl Facts {
     /// Reads everything, side by side; nothing here fails, what can't be known says so. The release comes first, for
     /// it names the packages to ask about.
-    pub fn gather(host: &Host, settings: &Settings) -> (Facts, Result<Distro, String>) {
+    pub fn gather(host: &Host, settings: &Settings) -> (Facts, Result<Distro, Message>) {
         let os = os::gather(host);
-        let distro = os.as_ref().map_err(ToString::to_string).and_then(Distro::detect);
+        let distro = os.as_ref().map_err(Message::from).and_then(Distro::detect);
         let known = distro.as_ref().ok();
         let facts = thread::scope(|scope| {
             let stack = scope.spawn(|| stack::gather(host, settings));

@@ -31,7 +31,7 @@ pub struct Inputs<'a> {
     /// What was read from the host.
     pub facts: &'a Facts,
     /// The release's data; `Err` says why the release is not supported, and which one is nearest.
-    pub distro: Result<&'a Distro, &'a str>,
+    pub distro: Result<&'a Distro, &'a Message>,
     /// What was asked for.
     pub settings: &'a Settings,
 }
@@ -162,7 +162,7 @@ mod tests {
     /// As [`outcome`], with settings.
     pub(super) fn outcome_with(id: &str, facts: &Facts, settings: &Settings) -> (Severity, String) {
         let distro = Distro::detect(&facts.os);
-        let inputs = Inputs { facts, distro: distro.as_ref().map_err(String::as_str), settings };
+        let inputs = Inputs { facts, distro: distro.as_ref(), settings };
         let finding = run(&inputs).into_iter().find(|f| f.id == id).expect("a check of this id");
         let hint = finding.hint.map(|hint| hint.to_string()).unwrap_or_default();
         (finding.outcome, format!("{} [{hint}]", finding.detail))
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(outcome("root", &facts).0, Severity::Fail);
         assert_eq!(outcome_with("root", &facts, &settings).0, Severity::Warn);
         let distro = Distro::detect(&facts.os);
-        let inputs = Inputs { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
+        let inputs = Inputs { facts: &facts, distro: distro.as_ref(), settings: &settings };
         assert!(run(&inputs).iter().any(|f| f.id == "root" && f.ignored));
     }
 }

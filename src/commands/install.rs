@@ -32,7 +32,7 @@ use crate::wireguard::{PeerList, PrivateConf, PrivateKey};
 /// What was read and judged before anything is planned.
 pub(super) struct Ground {
     pub facts: Facts,
-    pub distro: Result<Distro, String>,
+    pub distro: Result<Distro, Message>,
     pub settings: Settings,
     pub findings: Vec<Finding>,
     pub preflight: PreflightDocument,
@@ -47,8 +47,7 @@ impl Ground {
         let typed = resolve::typed(global, options, peers);
         let (facts, distro) = Facts::gather(host, &typed);
         let settings = resolve::complete(typed, &facts.instance, options);
-        let context =
-            preflight::Inputs { facts: &facts, distro: distro.as_ref().map_err(String::as_str), settings: &settings };
+        let context = preflight::Inputs { facts: &facts, distro: distro.as_ref(), settings: &settings };
         let findings = preflight::run(&context);
         let preflight = PreflightDocument::new(&facts, &findings);
         Ok(Ground { facts, distro, settings, findings, preflight, key: PrivateKey::generate() })

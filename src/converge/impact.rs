@@ -64,7 +64,7 @@ impl Containers {
 /// What this plan means. `tunnel_is_current` says whether the live tunnel has the list that is on disk.
 pub fn impact(plan: &Plan, containers: Containers, tunnel_is_current: bool, settings: &Settings) -> Impact {
     let restarts = settings.restart != Restart::None;
-    let list = settings.dir.join("vpn-public.conf");
+    let list = settings.layout().public_conf();
     let is_of_list = |resource: &Resource| resource.path() == Some(&list) || matches!(resource, Resource::Tunnel(_));
     let beyond = plan.steps.iter().any(|step| !is_of_list(&step.resource));
     let unfit = restarts && containers != Containers::Running;

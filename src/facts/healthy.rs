@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Clock, Docker, EnvFile, Facts, Firewall, InstanceFacts, InterfaceAddress, Kernel, ListedSuite, Machine, Net,
-    NextKernel, Os, Package, PackageFacts, Route, StackFacts, WireGuardSupport,
+    NextKernel, Package, PackageFacts, Route, StackFacts, WireGuardSupport,
 };
 use crate::compose::{ComposeCommand, GatewayService, Generation, ResolvedConfig};
+use crate::distro::OsRelease;
 
 impl Facts {
     /// A fresh Debian 12 on which the vendor's stack runs and nothing of ours is: no check has anything to say.
@@ -21,7 +22,7 @@ impl Facts {
         };
         Facts {
             live: true,
-            os: Os {
+            os: OsRelease {
                 id: "debian".into(),
                 id_like: Vec::new(),
                 version_id: "12".into(),

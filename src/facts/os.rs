@@ -6,49 +6,29 @@
 
 use std::path::Path;
 
-use os_release::OsRelease;
-use serde::{Deserialize, Serialize};
-
+use crate::distro::OsRelease;
 use crate::error::Result;
 use crate::host::Host;
-
-/// os-release, cleaned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Os {
-    /// `ID`, lower case: `debian`.
-    pub id: String,
-    /// `ID_LIKE`, split at spaces.
-    pub id_like: Vec<String>,
-    /// `VERSION_ID`; empty on rolling releases.
-    pub version_id: String,
-    /// `VERSION_CODENAME`.
-    pub codename: String,
-    /// `UBUNTU_CODENAME` or `DEBIAN_CODENAME` of a derivative.
-    pub parent_codename: Option<String>,
-    /// `PRETTY_NAME`.
-    pub pretty_name: String,
-}
 
 /// Where os-release may stand, the administrator's first.
 const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
-/// Reads os-release. A host without one is an [`Os`] with no id, which no release matches; a file that can't be read as
+/// Reads os-release. A host without one is an [`OsRelease`] with no id, which no release matches; a file that can't be read as
 /// text is bad input.
-pub fn gather(host: &Host) -> Result<Os> {
+pub fn gather(host: &Host) -> Result<OsRelease> {
     for path in PATHS {
         if let Some(text) = host.read_text(Path::new(path))? {
             return Ok(parse(&text));
         }
     }
-    Ok(Os::default())
+    Ok(OsRelease::default())
 }
 
 /// Makes sense of any text.
-pub fn parse(text: &str) -> Os {
-    let release: OsRelease = text.lines().filter_map(clean).collect();
+pub fn parse(text: &str) -> OsRelease {
+    let release: os_release::OsRelease = text.lines().filter_map(clean).collect();
     let extra = |key: &str| release.extra.get(key).filter(|value| !value.is_empty()).cloned();
-    Os {
+    OsRelease {
         id: release.id.to_lowercase(),
         id_like: release.id_like.split_whitespace().map(str::to_lowercase).collect(),
         version_id: release.version_id,
@@ -94,7 +74,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn recorded(name: &str) -> Os {
+    fn recorded(name: &str) -> OsRelease {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/os-release").join(name);
         parse(&std::fs::read_to_string(path).unwrap())
     }
@@ -145,7 +125,7 @@ mod tests {
     fn usr_lib_is_the_second_choice_and_no_file_is_no_release() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::at(dir.path()).unwrap();
-        assert_eq!(gather(&host).unwrap(), Os::default());
+        assert_eq!(gather(&host).unwrap(), OsRelease::default());
         std::fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
         std::fs::write(dir.path().join("usr/lib/os-release"), "ID=debian\n").unwrap();
         assert_eq!(gather(&host).unwrap().id, "debian");

@@ -132,7 +132,11 @@ pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFac
     };
     let asked: Vec<String> = worth_asking(&known, distro, module).into_iter().map(str::to_owned).collect();
     ask(&mut known, &asked.iter().map(String::as_str).collect::<Vec<_>>());
-    if let Some(distro) = distro.filter(|distro| !module && distro.needs_next_kernel(release, &arch, &known)) {
+    let lacks_headers = |distro: &Distro| {
+        let headers = distro.headers(release, &arch).unwrap_or_default();
+        !headers.iter().all(|name| known.get(name).is_some_and(Package::is_obtainable))
+    };
+    if let Some(distro) = distro.filter(|distro| !module && lacks_headers(distro)) {
         newest = behind(host, &distro.next_kernel(release, &arch).unwrap_or_default());
         known.extend(newest.values().cloned().map(seen));
         ask(&mut known, &newest.values().map(String::as_str).collect::<Vec<_>>());
@@ -260,13 +264,13 @@ fn lists_age(host: &Host) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Os;
+    use crate::distro::OsRelease;
     use std::fs;
 
     #[test]
     fn policy_knows_candidates_and_leaves_out_what_has_none() {
         let text = "wireguard-tools:\n  Installed: (none)\n  Candidate: 1.0.20210914-1+b1\n  Version table:\n     \
-                    1.0.20210914-1+b1 500\n        500 http://mirror.example/debian bookworm/main amd64 PackageFacts\n\
+                    1.0.20210914-1+b1 500\n        500 http://mirror.example/debian bookworm/main amd64 Packages\n\
                     wireguard-dkms:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n";
         let expected = BTreeMap::from([("wireguard-tools".to_owned(), "1.0.20210914-1+b1".to_owned())]);
         assert_eq!(policy(text), expected);
@@ -309,7 +313,7 @@ mod tests {
              Package: apt\nStatus: install ok installed\nVersion: 2.6.1\n\n\
              Package: dkms\nStatus: install ok half-configured\nVersion: 3\n",
         );
-        let os = Os { id: "debian".into(), version_id: "12".into(), ..Os::default() };
+        let os = OsRelease { id: "debian".into(), version_id: "12".into(), ..OsRelease::default() };
         let packages = gather(&Host::at(dir.path()).unwrap(), Distro::detect(&os).ok().as_ref(), "");
         assert_eq!(packages.known["wireguard-tools"].installed.as_deref(), Some("1.0"));
         assert_eq!(packages.known["wireguard-go"], Package::default());
@@ -321,7 +325,7 @@ mod tests {
 
     #[test]
     fn apt_is_asked_only_about_what_is_missing_and_needed() {
-        let os = Os { id: "debian".into(), version_id: "12".into(), ..Os::default() };
+        let os = OsRelease { id: "debian".into(), version_id: "12".into(), ..OsRelease::default() };
         let distro = Distro::detect(&os).ok();
         let mut known: BTreeMap<String, Package> =
             ["wireguard-tools", "wireguard-go"].map(|n| (n.to_owned(), Package::default())).into();

@@ -142,11 +142,13 @@ mod tests {
     use super::*;
     use crate::compose::GatewayContainer;
     use crate::facts::Facts;
+    use crate::message::Message;
     use crate::preflight::{Finding, Severity};
     use crate::settings::Settings;
 
     fn find(id: &str, facts: &Facts, settings: &Settings) -> Finding {
-        let inputs = Inputs { facts, distro: Err("not asked"), settings };
+        let unknown = Message::fixed("not asked");
+        let inputs = Inputs { facts, distro: Err(&unknown), settings };
         crate::preflight::run(&inputs).into_iter().find(|finding| finding.id == id).unwrap()
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Check, Inputs, Judgement, Needs, id};
 use crate::facts::WireGuardSupport;
+use crate::policy;
 
 /// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
@@ -108,10 +109,10 @@ const MIB: u64 = 1 << 20;
 fn supported_release(inputs: &Inputs) -> Judgement {
     let distro = match inputs.distro {
         Ok(distro) => distro,
-        Err(reason) => return Judgement::fail(reason, "mitigator-vpn explain supported-release"),
+        Err(reason) => return Judgement::fail(reason.clone(), "mitigator-vpn explain supported-release"),
     };
-    let mut reservations: Vec<String> =
-        distro.best_effort.iter().map(|what| format!("{what}, which is best effort")).collect();
+    let as_base = |name: &String| format!("{name} as {}, which is best effort", distro.name);
+    let mut reservations: Vec<String> = distro.derivative.iter().map(as_base).collect();
     if distro.is_past_support(&inputs.facts.clock.today) {
         reservations.push(format!("{} has had no security updates since {}", distro.name, distro.support_ends));
     }
@@ -131,8 +132,8 @@ fn root(inputs: &Inputs) -> Judgement {
 
 fn disk_space(inputs: &Inputs) -> Judgement {
     let facts = inputs.facts;
-    let missing = inputs.distro.map(|d| d.missing_packages(facts, inputs.settings)).unwrap_or_default();
-    let builds = inputs.distro.is_ok_and(|d| d.module_route(facts).is_some_and(|source| source.is_built()));
+    let missing = inputs.distro.map(|d| policy::missing_packages(facts, d, inputs.settings)).unwrap_or_default();
+    let builds = inputs.distro.is_ok_and(|d| policy::module_route(facts, d).is_some_and(|source| source.is_built()));
     let installs = |mib: u64| if missing.is_empty() { 0 } else { mib };
     // The lists of a release with all its packages take some 100 MiB; what we install is small beside them.
     let var = installs(if facts.packages.lists_age.is_none() { 128 } else { 16 });
@@ -156,7 +157,8 @@ fn memory(inputs: &Inputs) -> Judgement {
     let (Some(total), Some(available)) = (inputs.facts.machine.memory, inputs.facts.machine.memory_available) else {
         return Judgement::unknown("there is no /proc to tell");
     };
-    let builds = inputs.distro.is_ok_and(|d| d.module_route(inputs.facts).is_some_and(|source| source.is_built()));
+    let builds =
+        inputs.distro.is_ok_and(|d| policy::module_route(inputs.facts, d).is_some_and(|source| source.is_built()));
     let need = if builds { 512 * MIB } else { 64 * MIB };
     let detail = format!("{} of {} MiB available", available / MIB, total / MIB);
     if available < need {

@@ -2,9 +2,8 @@
 
 use super::host::on_the_containers_host;
 use super::{Check, Inputs, Judgement, Needs, id};
-use crate::distro::ModuleSource;
 use crate::facts::WireGuardSupport;
-use crate::policy;
+use crate::policy::{self, ModuleSource};
 
 /// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
@@ -92,7 +91,7 @@ fn kernel_wireguard(inputs: &Inputs) -> Judgement {
         WireGuardSupport::Missing if kernel.release.is_empty() => {
             Judgement::unknown("this tree has no kernel that shows its modules")
         }
-        WireGuardSupport::Missing => match inputs.distro.ok().and_then(|d| d.module_route(inputs.facts)) {
+        WireGuardSupport::Missing => match inputs.distro.ok().and_then(|d| policy::module_route(inputs.facts, d)) {
             Some(ModuleSource::Package(name)) => {
                 Judgement::pass(format!("{running} has none; install gets it from {name}"))
             }
@@ -204,11 +203,11 @@ fn kernel_next(inputs: &Inputs) -> Judgement {
 fn secure_boot(inputs: &Inputs) -> Judgement {
     let facts = inputs.facts;
     let builds = inputs.distro.is_ok_and(|d| {
-        let source = d.module_source(&facts.kernel, &facts.machine.arch, &facts.packages);
+        let source = policy::module_source(&facts.kernel, &facts.machine.arch, &facts.packages, d);
         facts.kernel.wireguard == WireGuardSupport::Missing
             && facts.machine.container.is_none()
             && source.is_some_and(|source| source.is_built())
-            && d.module_route(facts).is_none_or(|route| route.is_built())
+            && policy::module_route(facts, d).is_none_or(|route| route.is_built())
     });
     if !builds {
         return Judgement::pass("no module has to be built here");
@@ -226,7 +225,8 @@ fn secure_boot(inputs: &Inputs) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, NextKernel, Os, Package};
+    use crate::distro::OsRelease;
+    use crate::facts::{Facts, NextKernel, Package};
     use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::{Settings, StackKind};
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn release(facts: &mut Facts, id: &str, version: &str, kernel: &str) {
-        facts.os = Os { id: id.into(), version_id: version.into(), ..Os::default() };
+        facts.os = OsRelease { id: id.into(), version_id: version.into(), ..OsRelease::default() };
         facts.kernel.release = kernel.into();
         facts.clock.today = "2020-01-01".into();
     }

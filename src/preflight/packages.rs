@@ -2,6 +2,7 @@
 
 use super::{Check, Inputs, Judgement, Needs, id};
 use crate::distro::{AptFeature, Distro};
+use crate::policy;
 
 /// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
@@ -58,7 +59,7 @@ Elsewhere the release's own main archive has all that is needed: `apt-get update
 /// What install would install, and the release that says so; `None` for a release nobody knows.
 fn missing<'a>(inputs: &Inputs<'a>) -> Option<(&'a Distro, Vec<String>)> {
     let distro = inputs.distro.ok()?;
-    Some((distro, distro.missing_packages(inputs.facts, inputs.settings)))
+    Some((distro, policy::missing_packages(inputs.facts, distro, inputs.settings)))
 }
 
 fn dpkg_lock(inputs: &Inputs) -> Judgement {
@@ -145,7 +146,7 @@ fn apt_sources(inputs: &Inputs) -> Judgement {
             None => Judgement::pass(format!("apt has {}", missing.join(", "))),
         };
     }
-    if let Some(suite) = distro.suite.as_ref().filter(|_| distro.lacks_suite(packages)) {
+    if let Some(suite) = distro.suite.as_ref().filter(|_| policy::lacks_suite(packages, distro)) {
         let places: Vec<&str> = match &inputs.settings.apt_mirror {
             Some(named) => vec![named],
             None => packages.mirror.iter().chain(&suite.archive).map(String::as_str).collect(),
@@ -179,7 +180,8 @@ fn apt_sources(inputs: &Inputs) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, ListedSuite, Os, Package, WireGuardSupport};
+    use crate::distro::OsRelease;
+    use crate::facts::{Facts, ListedSuite, Package, WireGuardSupport};
     use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
@@ -191,7 +193,7 @@ mod tests {
     }
 
     fn buster(mut facts: Facts) -> Facts {
-        facts.os = Os { id: "debian".into(), version_id: "10".into(), ..Os::default() };
+        facts.os = OsRelease { id: "debian".into(), version_id: "10".into(), ..OsRelease::default() };
         facts
     }
 
@@ -308,7 +310,7 @@ mod tests {
     #[test]
     fn an_unsupported_release_leaves_the_packages_unknown() {
         let mut facts = Facts::healthy();
-        facts.os = Os::default();
+        facts.os = OsRelease::default();
         assert_eq!(outcome("apt-sources", &facts).0, Unknown);
     }
 }

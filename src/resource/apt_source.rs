@@ -15,6 +15,7 @@ use crate::distro::Distro;
 use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::host::{Host, Mode};
+use crate::policy;
 use crate::settings::Settings;
 
 /// How a file of ours begins; any other is somebody else's and never touched.
@@ -44,7 +45,9 @@ impl AptSource {
     pub fn wanted(facts: &Facts, distro: &Distro, settings: &Settings) -> Option<Self> {
         let suite = distro.suite.as_ref()?;
         let known = |name: &String| facts.packages.obtainable(name);
-        if !distro.lacks_suite(&facts.packages) || distro.missing_packages(facts, settings).iter().all(known) {
+        if !policy::lacks_suite(&facts.packages, distro)
+            || policy::missing_packages(facts, distro, settings).iter().all(known)
+        {
             return None;
         }
         // A mirror somebody names is the only one: at an air-gapped site the others can't be reached.

@@ -24,7 +24,6 @@ use crate::converge::journal::Receipt;
 use crate::converge::plan::{Plan, Step};
 use crate::converge::undo::{self, Fate};
 use crate::desired::{self, Supplies};
-use crate::distro::Distro;
 use crate::error::{Class, Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile};
 use crate::gateway::image;
@@ -254,7 +253,7 @@ fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Pla
     if facts.instance.default_stack {
         settings.stack = StackKind::Default;
     }
-    let distro: Result<&Distro, &str> = distro.as_ref().map_err(String::as_str);
+    let distro = distro.as_ref();
     let mut findings = preflight::run(&preflight::Inputs { facts: &facts, distro, settings: &settings });
     findings.retain(|finding: &Finding| matches!(finding.outcome, Severity::Fail | Severity::Warn));
     let refused = findings.iter().any(|finding| finding.outcome == Severity::Fail);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use mitigator_vpn::desired::{self, Supplies};
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::facts::{Facts, os};
+use mitigator_vpn::message::Message;
 use mitigator_vpn::preflight::{self, Finding, Inputs, Severity};
 use mitigator_vpn::settings::Settings;
 use mitigator_vpn::wireguard::PrivateKey;
@@ -54,14 +55,13 @@ impl Recorded {
         names.iter().map(|name| Recorded::load(name)).collect()
     }
 
-    fn distro(&self) -> Result<Distro, String> {
+    fn distro(&self) -> Result<Distro, Message> {
         Distro::detect(&self.facts.os)
     }
 
     fn findings(&self) -> Vec<Finding> {
         let distro = self.distro();
-        let distro = distro.as_ref().map_err(String::as_str);
-        preflight::run(&Inputs { facts: &self.facts, distro, settings: &self.settings })
+        preflight::run(&Inputs { facts: &self.facts, distro: distro.as_ref(), settings: &self.settings })
     }
 
     /// What install would make of this host, in its order; nothing where preflight forbids it.
