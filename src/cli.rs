@@ -6,7 +6,7 @@ pub mod cluster;
 pub mod gateway;
 pub mod peers;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,7 +16,7 @@ use peers::PeersCommand;
 
 use crate::lang::Lang;
 use crate::product::PRODUCT;
-use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
+use crate::settings::{Endpoint, FirewallPolicy, Restart, Settings, StackKind};
 
 /// Sets up, checks and maintains the WireGuard VPN between BIFIT Mitigator instances.
 #[derive(Debug, Parser)]
@@ -228,35 +228,8 @@ impl HostPolicy {
 }
 
 /// `--endpoint`: the port is optional.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// An address with a port.
-    Full(SocketAddr),
-    /// An address alone; the port is the VPN's.
-    Address(IpAddr),
-}
-
-impl Endpoint {
-    /// The endpoint; `port` is used where it names none.
-    pub fn with_port(self, port: u16) -> SocketAddr {
-        match self {
-            Endpoint::Full(full) => full,
-            Endpoint::Address(address) => SocketAddr::new(address, port),
-        }
-    }
-}
-
-/// Parses an endpoint: `192.0.2.1`, `192.0.2.1:4567`, `[2001:db8::1]:4567`.
-pub fn endpoint(text: &str) -> Result<Endpoint, String> {
-    if let Ok(full) = text.parse::<SocketAddr>() {
-        return if full.port() == 0 { Err("port 0 can't be sent to".into()) } else { Ok(Endpoint::Full(full)) };
-    }
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map(Endpoint::Address).map_err(|_| {
-        "not a literal address: write 192.0.2.1, 192.0.2.1:4567 or [2001:db8::1]:4567 (a name would be resolved once \
-         and then never again)"
-            .to_owned()
-    })
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    Endpoint::parse(text).map_err(|reason| reason.to_string())
 }
 
 #[cfg(test)]
@@ -282,15 +255,5 @@ mod tests {
             command.get_subcommands().for_each(visit);
         }
         visit(&Cli::command());
-    }
-
-    #[test]
-    fn endpoints_are_literal_addresses() {
-        assert_eq!(endpoint("192.0.2.1").unwrap().with_port(4567).to_string(), "192.0.2.1:4567");
-        assert_eq!(endpoint("[2001:db8::1]:99").unwrap().with_port(4567).to_string(), "[2001:db8::1]:99");
-        assert_eq!(endpoint("2001:db8::1").unwrap().with_port(4567).to_string(), "[2001:db8::1]:4567");
-        for bad in ["host.example", "192.0.2.1:0", "192.0.2.1:99999", "", "192.0.2.256"] {
-            assert!(endpoint(bad).is_err(), "{bad}");
-        }
     }
 }

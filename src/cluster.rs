@@ -1,18 +1,23 @@
 //! A whole cluster from one place: cluster.toml says which instances there are, one run makes them agree.
 //!
-//! ```text
-//! file ─► fleet (ssh, one session a host) ─► look ─► members (the union) ─► rollout (waves, gates) ─► look
-//!            │ wire: a JSON line each way
-//!            └► session: this very executable on the host, running the same facts, plan and apply there
-//! ```
+//! Each module imports only those above it in this list:
 //!
-//! Nothing is remembered here between runs: what hosts have is the state, cluster.toml is the wish.
+//! - [`inventory`]: cluster.toml, and edits of it that keep every other byte.
+//! - [`remote`]: one ssh connection a host, a JSON line each way, and the agent at its far end: this very executable, which
+//!   runs the same facts, plan and apply there.
+//! - [`hosts`]: the hosts of a run, their connections, how each stands, and the requests that they are sent.
+//! - [`merge`]: the list that all hosts are to have: the union of cluster.toml and of what hosts have. Pure.
+//! - [`action`]: what each host needs for that. Pure, given the looks.
+//! - [`rollout`]: waves of hosts, and the gates between them.
+//! - [`rotate`] and [`status`]: a new key for a member; who reaches whom.
+//!
+//! Nothing is remembered here between runs: what hosts have is the actual state, cluster.toml the desired one.
 
-pub mod action;
-pub mod hosts;
-pub mod inventory;
-pub mod merge;
-pub mod remote;
-pub mod rollout;
-pub mod rotate;
-pub mod status;
+pub(crate) mod action;
+pub(crate) mod hosts;
+pub(crate) mod inventory;
+pub(crate) mod merge;
+pub(crate) mod remote;
+pub(crate) mod rollout;
+pub(crate) mod rotate;
+pub(crate) mod status;

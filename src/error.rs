@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::message;
 use crate::message::{Argument, Message};
 
@@ -12,7 +14,8 @@ use crate::message::{Argument, Message};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of failure it was; each kind is one exit code (see the `EXIT STATUS` section of the man page).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Something nobody foresaw: exit code 1.
     Unexpected,

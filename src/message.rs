@@ -106,6 +106,12 @@ impl Message {
         Message::new(FOREIGN, None, vec![("text", Argument::Messages(messages, between.to_owned()))])
     }
 
+    /// The same with `; ` where several sentences have a line each.
+    pub(crate) fn on_one_line(&self) -> Message {
+        let arguments = self.arguments.iter().map(|(name, argument)| (name.clone(), argument.on_one_line()));
+        Message { arguments: arguments.collect(), ..self.clone() }
+    }
+
     /// What a catalogue knows it by.
     pub(crate) fn key(&self) -> &str {
         &self.english
@@ -153,6 +159,18 @@ impl Message {
 }
 
 impl Argument {
+    fn on_one_line(&self) -> Argument {
+        match self {
+            Argument::Text(text) => Argument::Text(text.replace('\n', "; ")),
+            Argument::Count(number) => Argument::Count(*number),
+            Argument::Message(message) => Argument::Message(message.on_one_line()),
+            Argument::Messages(messages, between) => {
+                let between = if between.contains('\n') { "; " } else { between.as_str() };
+                Argument::Messages(messages.iter().map(Message::on_one_line).collect(), between.to_owned())
+            }
+        }
+    }
+
     fn render<'m>(&'m self, sentence: &impl Fn(&'m Message) -> &'m str) -> String {
         match self {
             Argument::Text(text) => text.clone(),
@@ -385,6 +403,12 @@ mod tests {
     #[test]
     fn an_argument_is_never_taken_for_a_place() {
         assert_eq!(message!("{a} {b}", a = "{b}", b = "{a}").to_string(), "{b} {a}");
+    }
+
+    #[test]
+    fn sentences_of_a_line_each_can_be_put_on_one_line() {
+        let lines = Message::joined(vec![message!("x"), Message::foreign("y\nz")], "\n");
+        assert_eq!(message!("{a}: {b}", a = lines, b = "w").on_one_line().to_string(), "x; y; z: w");
     }
 
     #[test]

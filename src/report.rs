@@ -13,15 +13,14 @@ use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 
 pub use cluster::{
-    AppliedHost, Cell, ClusterApplyDocument, ClusterList, ClusterPlanDocument, ClusterStatusDocument, HostStatus,
-    PlannedHost,
+    AppliedHost, Cell, ClusterApplyDocument, ClusterList, ClusterPlanDocument, ClusterStatusDocument,
+    HostStatusDocument, PlannedHost,
 };
 pub use documents::{
     Counts, Document, FindingDocument, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome,
     PlanDocument, PreflightDocument, StatusDocument, StepDocument, Text, UndoDocument, UndoFate, UndoneDocument,
 };
 pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument};
-pub(crate) use text::age;
 
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};

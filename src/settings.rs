@@ -1,10 +1,14 @@
 //! Everything a run was told, resolved once: flags, their `MITIGATOR_VPN_…` variables, defaults.
 
+mod endpoint;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use endpoint::Endpoint;
 
 use crate::product::{InstanceLayout, PRODUCT};
 

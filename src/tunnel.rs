@@ -13,7 +13,7 @@ mod observe;
 mod probe;
 pub(crate) mod timings;
 
-pub(crate) use observe::{difference, digest, observe};
+pub(crate) use observe::{difference, observe};
 pub(crate) use probe::{Baseline, probe, probe_list};
 pub use probe::{ProbedPeer, Reachability};
 

@@ -2,12 +2,14 @@
 
 mod conf;
 pub mod device;
+mod digest;
 mod key;
 mod network;
 mod peers;
 mod private;
 
 pub use conf::Problem;
+pub use digest::{ListDigest, MembersDigest};
 pub use key::{PrivateKey, PublicKey};
 pub use network::Network;
 pub use peers::{Change, Peer, PeerList};

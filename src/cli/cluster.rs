@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::{Endpoint, HostPolicy};
+use super::HostPolicy;
+use crate::settings::Endpoint;
 
 /// The commands of `cluster`.
 #[derive(Clone, Debug, clap::Subcommand)]

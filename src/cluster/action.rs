@@ -1,61 +1,136 @@
-//! What has to be done to a host, so that it is as cluster.toml and the united list say.
+//! What each host needs, so that it is as cluster.toml and the merged list say. Pure, given the looks.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
-use super::hosts::{Fleet, Node, State, unasked};
-use super::remote::protocol::{Reply, Request, Survey};
-use super::rollout::told;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::hosts::Seen;
+use super::remote::protocol::Survey;
 use crate::converge::impact::Impact;
-use crate::settings::Settings;
+use crate::message::Message;
 use crate::wireguard::PeerList;
 
-/// Facts and checks of a whole host.
-const SURVEY: Duration = Duration::from_secs(180);
+/// What each host needs, by its VPN address.
+pub(crate) type Actions = BTreeMap<Ipv4Addr, Action>;
 
 /// What has to be done to a host.
 #[derive(Clone, Debug)]
-pub enum Need {
+pub(crate) enum Action {
     /// It is as it should be.
     Nothing,
-    /// The list, and the tunnel from it: nothing restarts.
+    /// The list, and the tunnel reconfigured from it: nothing restarts.
     List,
-    /// More than that; what, is in the survey.
-    Whole(Survey),
-    /// A check forbids it.
+    /// More than that; the survey says what.
+    Install(Survey),
+    /// A check forbids it; the survey says which.
     Refused(Survey),
-    /// It can't be reached, or looked at; why.
-    Down(String),
+    /// It can't be reached, or looked at.
+    Unreachable(Message),
 }
 
-/// What has to be done to each node for this list. Changes nothing.
-pub fn needs(fleet: &mut Fleet, list: &PeerList, complete: bool) -> BTreeMap<Ipv4Addr, Need> {
-    let needs = fleet.each(|_| true, |node| (node.instance.address, need(node, list, complete)));
-    needs.into_iter().collect()
+/// An action in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Need {
+    /// The host is as it should be.
+    Nothing,
+    /// The list, without a restart.
+    List,
+    /// What `install` would do.
+    Install,
+    /// A check forbids it.
+    Refused,
+    /// The host can't be reached.
+    Behind,
 }
 
-/// `complete` says whether the list will stay as it is: not while keys are still to be made.
-fn need(node: &mut Node, list: &PeerList, complete: bool) -> Need {
-    let seen = match &node.state {
-        State::Down(error) => return Need::Down(told(error)),
-        State::Seen(seen) => seen,
-    };
-    let listed = complete && node.digest().is_some_and(|digest| digest == list.digest());
-    let impact = seen.look.impact.max(if listed { Impact::Nothing } else { Impact::List });
-    if let Impact::Install { .. } = impact {
-        let settings = Settings { peers: text(list), whole_list: false, ..node.settings.clone() };
-        return match node.ask(&Request::Survey(settings), SURVEY) {
-            Ok(Reply::Survey(survey)) if survey.refused => Need::Refused(survey),
-            Ok(Reply::Survey(survey)) => Need::Whole(survey),
-            Ok(other) => Need::Down(unasked(&other).to_string()),
-            Err(error) => Need::Down(told(&error)),
-        };
+/// What a look alone can tell of what has to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Required {
+    Nothing,
+    List,
+    /// Only a survey of the host says what.
+    Survey,
+}
+
+impl Action {
+    pub(crate) fn need(&self) -> Need {
+        match self {
+            Action::Nothing => Need::Nothing,
+            Action::List => Need::List,
+            Action::Install(_) => Need::Install,
+            Action::Refused(_) => Need::Refused,
+            Action::Unreachable(_) => Need::Behind,
+        }
     }
-    if impact == Impact::Nothing { Need::Nothing } else { Need::List }
+
+    /// Whether it changes the host.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Action::List | Action::Install(_) => true,
+            Action::Nothing | Action::Refused(_) | Action::Unreachable(_) => false,
+        }
+    }
+
+    /// Whether the host is no member yet, or at least not up: nobody misses it while it is changed.
+    pub(crate) fn joins(&self) -> bool {
+        match self {
+            Action::Install(survey) => survey.impact.outage().is_none(),
+            Action::Nothing | Action::List | Action::Refused(_) | Action::Unreachable(_) => false,
+        }
+    }
 }
 
-/// An empty list is no list yet.
-pub(super) fn text(list: &PeerList) -> Option<String> {
-    (!list.is_empty()).then(|| list.to_text())
+impl From<Survey> for Action {
+    fn from(survey: Survey) -> Self {
+        if survey.refused { Action::Refused(survey) } else { Action::Install(survey) }
+    }
+}
+
+/// What has to be done for this list. `complete` says whether the list will stay as it is: not while keys are still to be
+/// made.
+pub(crate) fn required(seen: &Seen, list: &PeerList, complete: bool) -> Required {
+    let is_listed = complete && seen.list.as_ref().map(PeerList::digest) == Some(list.digest());
+    match seen.look.impact {
+        Impact::Install { .. } => Required::Survey,
+        Impact::Nothing if is_listed => Required::Nothing,
+        Impact::Nothing | Impact::List => Required::List,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::remote::protocol::Look;
+    use crate::wireguard::{Peer, PublicKey};
+
+    fn list(members: u8) -> PeerList {
+        let mut list = PeerList::default();
+        for n in 1..=members {
+            let endpoint = format!("192.0.2.{n}:4567").parse().unwrap();
+            let public_key = PublicKey::from_bytes([n; 32]);
+            list.add(Peer { public_key, address: [10, 8, 3, n].into(), endpoint, keepalive: None }).unwrap();
+        }
+        list
+    }
+
+    #[test]
+    fn the_host_decides_what_its_own_list_means_and_another_list_is_never_less_than_that() {
+        let (old, new) = (list(2), list(3));
+        for (impact, had, complete, expected) in [
+            (Impact::Nothing, &new, true, Required::Nothing),
+            (Impact::Nothing, &new, false, Required::List),
+            (Impact::Nothing, &old, true, Required::List),
+            (Impact::List, &new, true, Required::List),
+            (Impact::Install { outage: None }, &new, true, Required::Survey),
+        ] {
+            let seen = Seen { look: Look { impact, ..Look::default() }, list: Some(had.clone()) };
+            assert_eq!(required(&seen, &new, complete), expected, "{impact:?}");
+        }
+        let seen = Seen { look: Look::default(), list: None };
+        assert_eq!(required(&seen, &new, true), Required::List, "it has no list yet");
+    }
 }

@@ -1,82 +1,76 @@
-//! The hosts of a run: which can be reached, how each stands, and something done to many of them at once.
+//! The hosts of a run: which can be reached, how each stands, and work on many of them at once.
+
+mod requests;
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
-use super::inventory::{ClusterFile, Instance};
-use super::merge::{Known, Union, unite};
-use super::remote::protocol::{Look, Reply, Request};
-use super::remote::ssh::{Session, Ssh};
-use crate::error::{Class, Error, Result};
+pub(crate) use self::requests::{ApplyReply, ChangeRequest};
+use super::inventory::DeclaredInstance;
+use super::remote::protocol::Look;
+use super::remote::ssh::{Ssh, SshSession};
+use crate::error::Error;
 use crate::host::Host;
-use crate::product::PRODUCT;
-use crate::settings::Settings;
-use crate::wireguard::PeerList;
+use crate::message;
+use crate::message::Message;
+use crate::settings::{Restart, Settings};
+use crate::wireguard::{ListDigest, PeerList};
 
-/// A look reads some files and asks Docker.
-const LOOK: Duration = Duration::from_secs(60);
-/// Longer than the way in may stay unproven, with what is then taken back.
-const AFTER_A_GUARD: Duration = Duration::from_secs(120);
-/// A stack this deep is plenty for what is done for one host; there may be hundreds.
+/// Bytes of a worker's stack: enough for one host, and there may be hundreds of workers.
 const STACK: usize = 512 << 10;
 
 /// All hosts of a run.
 #[derive(Debug)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     /// One for each instance that takes part.
-    pub nodes: Vec<Node>,
-    /// How many are worked on at once.
-    pub parallel: usize,
+    pub(crate) nodes: Vec<Node>,
+    /// The most hosts to work on at once.
+    pub(crate) parallel: usize,
 }
 
 /// One host.
 #[derive(Debug)]
-pub struct Node {
-    /// The instance.
-    pub instance: Instance,
-    /// What it is asked to be; `peers` is filled in when the list is known.
-    pub settings: Settings,
-    /// Where things stand with it.
-    pub state: State,
-    /// How far its clock is ahead, in milliseconds.
-    pub clock: Option<i64>,
-    session: Option<Session>,
+pub(crate) struct Node {
+    pub(crate) instance: DeclaredInstance,
+    /// The end state without the list, which [`Node::apply`] puts in.
+    pub(crate) settings: Settings,
+    pub(crate) state: HostState,
+    /// How far its clock is ahead of ours, in milliseconds.
+    pub(crate) clock: Option<i64>,
+    session: Option<SshSession>,
     ssh: Arc<Ssh>,
 }
 
-/// Where things stand with a host.
+/// Whether a host could be looked at.
 #[derive(Debug)]
-pub enum State {
-    /// It was looked at.
+pub(crate) enum HostState {
     Seen(Box<Seen>),
-    /// It can't be reached, or can't be looked at.
-    Down(Error),
+    /// There is no connection, or the look failed.
+    Unreachable(Error),
 }
 
 /// What was seen of a host.
 #[derive(Debug)]
-pub struct Seen {
-    /// As the host told it; its list is in `list`.
-    pub look: Look,
-    /// Its list.
-    pub list: Option<PeerList>,
+pub(crate) struct Seen {
+    /// As the host sent it; the list is taken out of it.
+    pub(crate) look: Look,
+    pub(crate) list: Option<PeerList>,
 }
 
 impl Fleet {
     /// Connects to all of them and looks at each.
-    pub fn gather(
+    pub(crate) fn gather(
         host: &Host,
         ssh: &Arc<Ssh>,
-        instances: Vec<Instance>,
+        instances: Vec<DeclaredInstance>,
         settings: &Settings,
         parallel: usize,
     ) -> Fleet {
         let nodes = instances.into_iter().map(|instance| {
             let settings =
                 Settings { vpn_address: Some(instance.address), endpoint: Some(instance.endpoint), ..settings.clone() };
-            let state = State::Down(Error::unexpected("not looked at"));
+            let state = HostState::Unreachable(Error::unexpected(message!("not looked at")));
             Node { instance, settings, state, clock: None, session: None, ssh: Arc::clone(ssh) }
         });
         let mut fleet = Fleet { nodes: nodes.collect(), parallel };
@@ -88,14 +82,19 @@ impl Fleet {
                     node.session = Some(session);
                     node.look_again();
                 }
-                Err(error) => node.state = State::Down(error),
+                Err(error) => node.state = HostState::Unreachable(error),
             },
         );
         fleet
     }
 
-    /// Does something with each node that is chosen, as many at once as the fleet allows.
-    pub fn each<T: Send>(&mut self, chosen: impl Fn(&Node) -> bool, work: impl Fn(&mut Node) -> T + Sync) -> Vec<T> {
+    /// Does something with each node that is chosen, as many at once as the fleet allows. The results are in the order of
+    /// the nodes.
+    pub(crate) fn each<T: Send>(
+        &mut self,
+        chosen: impl Fn(&Node) -> bool,
+        work: impl Fn(&mut Node) -> T + Sync,
+    ) -> Vec<T> {
         let nodes: Vec<&mut Node> = self.nodes.iter_mut().filter(|node| chosen(node)).collect();
         let (count, work) = (nodes.len(), &work);
         let queue = Mutex::new(nodes.into_iter().enumerate());
@@ -118,87 +117,67 @@ impl Fleet {
         results.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Who is a member, by all that was seen.
-    pub fn unite(&self, file: &ClusterFile, accepted: &[String]) -> Result<Union> {
-        let known: Vec<Known> = self.nodes.iter().map(Node::known).collect();
-        unite(&known, &file.removed, accepted)
+    /// As [`Fleet::each`], with the host's VPN address beside each result.
+    pub(crate) fn each_by_address<T: Send>(
+        &mut self,
+        chosen: impl Fn(&Node) -> bool,
+        work: impl Fn(&mut Node) -> T + Sync,
+    ) -> Vec<(Ipv4Addr, T)> {
+        self.each(chosen, |node| (node.instance.address, work(node)))
     }
 
     /// The node with this VPN address.
-    pub fn by_address(&self, address: Ipv4Addr) -> Option<&Node> {
+    pub(crate) fn by_address(&self, address: Ipv4Addr) -> Option<&Node> {
         self.nodes.iter().find(|node| node.instance.address == address)
     }
 
-    /// The same, to do something with it.
-    pub fn by_address_mut(&mut self, address: Ipv4Addr) -> Option<&mut Node> {
+    pub(crate) fn by_address_mut(&mut self, address: Ipv4Addr) -> Option<&mut Node> {
         self.nodes.iter_mut().find(|node| node.instance.address == address)
     }
 
-    /// Lets all far sides end, all at once.
-    pub fn hang_up(&mut self) {
-        self.nodes.iter_mut().filter_map(|node| node.session.as_mut()).for_each(Session::hang_up);
+    /// The names of the instances with these addresses, with commas between them.
+    pub(crate) fn names(&self, addresses: &[Ipv4Addr]) -> String {
+        let names: Vec<&str> =
+            addresses.iter().filter_map(|a| self.by_address(*a)).map(|node| node.instance.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Lets all agents end, all at once.
+    pub(crate) fn hang_up(&mut self) {
+        self.nodes.iter_mut().filter_map(|node| node.session.as_mut()).for_each(SshSession::hang_up);
     }
 }
 
 impl Node {
-    /// What was seen of it, if anything was.
-    pub fn seen(&self) -> Option<&Seen> {
+    pub(crate) fn seen(&self) -> Option<&Seen> {
         match &self.state {
-            State::Seen(seen) => Some(seen),
-            State::Down(_) => None,
+            HostState::Seen(seen) => Some(seen),
+            HostState::Unreachable(_) => None,
         }
     }
 
-    /// The digest of its list; `None` without one.
-    pub fn digest(&self) -> Option<String> {
-        self.seen()?.list.as_ref().map(PeerList::digest)
+    pub(crate) fn list(&self) -> Option<&PeerList> {
+        self.seen()?.list.as_ref()
     }
 
-    /// Asks it something.
-    pub fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
-        let session = self.session.as_mut().ok_or_else(|| Error::unexpected("it can't be reached"))?;
-        session.ask(request, patience)
+    pub(crate) fn digest(&self) -> Option<ListDigest> {
+        self.list().map(PeerList::digest)
     }
 
-    /// Asks for a change. One that the far side guards is confirmed over a new connection; if there can be none, the far
-    /// side takes it back by itself.
-    pub fn change(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
-        let reply = self.ask(request, patience)?;
-        if let Reply::Applied { guarded: Some(name), .. } = &reply {
-            let anew = self.ssh.open_anew(&Host::live(), &self.instance.ssh);
-            let confirmed = anew.and_then(|mut anew| anew.ask(&Request::Confirm(name.clone()), LOOK));
-            confirmed.map_err(|error| {
-                Error::new(Class::Unproven, format!("the change could not be confirmed over a new connection: {error}"))
-                    .hint("the host takes it back by itself, if it hasn't yet")
-            })?;
-        }
-        Ok(reply)
+    /// Whether its gateway has a tunnel.
+    pub(crate) fn has_tunnel(&self) -> bool {
+        let gateway = self.seen().and_then(|seen| seen.look.gateway.as_ref());
+        gateway.is_some_and(|gateway| gateway.tunnel.is_some())
     }
 
-    /// Looks at it, again.
-    pub fn look_again(&mut self) {
-        let settings = Settings { peers: None, whole_list: false, ..self.settings.clone() };
-        let seen = self.ask(&Request::Look(settings), LOOK + AFTER_A_GUARD).and_then(|reply| match reply {
-            Reply::Look(mut look) => {
-                let list = look.list.take();
-                let list = list.map(|text| PeerList::parse_named(PRODUCT.files.public_conf, &text)).transpose()?;
-                Ok(Box::new(Seen { look: *look, list }))
-            }
-            other => Err(unasked(&other)),
-        });
-        self.state = seen.map_or_else(State::Down, State::Seen);
-    }
-
-    fn known(&self) -> Known<'_> {
-        let seen = self.seen();
-        let key = seen.and_then(|seen| seen.look.key);
-        let staged = seen.and_then(|seen| seen.look.staged);
-        let list = seen.and_then(|seen| seen.list.as_ref());
-        Known { instance: &self.instance, seen: seen.is_some(), key, staged, list }
+    /// Whether its tunnel is to run, so that it can be asked who answers.
+    pub(crate) fn may_be_probed(&self) -> bool {
+        self.settings.restart != Restart::None
     }
 }
 
-/// An answer to another question.
-pub fn unasked(reply: &Reply) -> Error {
-    Error::unexpected(format!("the far side's answer is to another question: {reply:?}"))
+/// An error with its way out, on one line: what stands beside a host's name.
+pub(crate) fn reason(error: &Error) -> Message {
+    let hints = error.hints().iter().map(Message::on_one_line);
+    Message::joined(std::iter::once(Message::from(error).on_one_line()).chain(hints).collect(), "; ")
 }

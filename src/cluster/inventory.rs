@@ -1,6 +1,6 @@
-//! cluster.toml: which instances there are, and how to reach them.
+//! The inventory, cluster.toml: which instances there are, and how to reach them.
 
-pub mod edit;
+pub(crate) mod edit;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,63 +10,62 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::cli;
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Message;
 use crate::product::PRODUCT;
+use crate::settings::Endpoint;
 use crate::wireguard::{Network, PublicKey};
 
-/// What the file says, found flawless.
+/// What cluster.toml says, without contradictions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterFile {
+pub(crate) struct Inventory {
     /// The UDP port of the VPN.
-    pub port: u16,
-    /// Prefix length of its network.
-    pub prefix: u8,
+    pub(crate) port: u16,
+    /// Prefix length of the VPN's network.
+    pub(crate) prefix: u8,
     /// The instances' directory.
-    pub dir: PathBuf,
-    /// The instances, in the order of the file.
-    pub instances: Vec<Instance>,
+    pub(crate) dir: PathBuf,
+    /// In the order of the file.
+    pub(crate) instances: Vec<DeclaredInstance>,
     /// Members that have left: a host that was down then still has them in its list.
-    pub removed: Vec<Removed>,
+    pub(crate) removed: Vec<RemovedMember>,
 }
 
-/// One instance.
+/// An `[[instance]]` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
-    /// What it is called here.
-    pub name: String,
-    /// What ssh is given.
-    pub ssh: String,
+pub(crate) struct DeclaredInstance {
+    pub(crate) name: String,
+    /// The destination that ssh is given.
+    pub(crate) ssh: String,
     /// Its address in the VPN.
-    pub address: Ipv4Addr,
-    /// Where the others send their packets.
-    pub endpoint: SocketAddr,
+    pub(crate) address: Ipv4Addr,
+    /// Where the other members send their packets.
+    pub(crate) endpoint: SocketAddr,
 }
 
-/// A member that has left. The same host is welcome again with another key.
+/// A `[[removed]]` section: a member that has left. The same host may come back with another key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Removed {
-    /// The address it had.
-    pub vpn_address: Ipv4Addr,
-    /// The key it had.
-    pub public_key: PublicKey,
+pub(crate) struct RemovedMember {
+    pub(crate) vpn_address: Ipv4Addr,
+    pub(crate) public_key: PublicKey,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawInventory {
     #[serde(default)]
-    defaults: Defaults,
+    defaults: RawDefaults,
     #[serde(default)]
     instance: Vec<RawInstance>,
     #[serde(default)]
-    removed: Vec<Removed>,
+    removed: Vec<RemovedMember>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Defaults {
+struct RawDefaults {
     port: Option<Spanned<u16>>,
     prefix: Option<Spanned<u8>>,
     dir: Option<Spanned<PathBuf>>,
@@ -81,17 +80,37 @@ struct RawInstance {
     endpoint: Spanned<String>,
 }
 
-/// What is wrong, where, and the way out.
+/// What is wrong at one place of the file, and the way out.
 struct Problem {
     at: Range<usize>,
-    reason: String,
-    hint: String,
+    reason: Message,
+    hint: Message,
 }
 
-impl Default for ClusterFile {
-    /// A file that isn't there yet.
+/// What no two instances have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Field {
+    Name,
+    Ssh,
+    VpnAddress,
+    Endpoint,
+}
+
+impl Field {
+    fn noun(self) -> Message {
+        match self {
+            Field::Name => message!("name"),
+            Field::Ssh => message!("ssh destination"),
+            Field::VpnAddress => message!("VPN address"),
+            Field::Endpoint => message!("endpoint"),
+        }
+    }
+}
+
+impl Default for Inventory {
+    /// A file that does not exist yet.
     fn default() -> Self {
-        ClusterFile {
+        Inventory {
             port: PRODUCT.gateway.port,
             prefix: PRODUCT.prefix,
             dir: PathBuf::from(PRODUCT.directory),
@@ -101,78 +120,77 @@ impl Default for ClusterFile {
     }
 }
 
-impl ClusterFile {
-    /// Parses strictly. `name` is what the file is called in errors: `cluster.toml:7:1: …`.
-    pub fn parse(name: &str, text: &str) -> Result<ClusterFile> {
-        let raw: Raw = toml::from_str(text).map_err(|error| {
+impl Inventory {
+    /// Parses strictly, and reports every problem. `name` is what the file is called in errors: `cluster.toml:7:1: …`.
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Inventory> {
+        let raw: RawInventory = toml::from_str(text).map_err(|error| {
             let at = error.span().unwrap_or(0..0);
-            let reason = error.message().replace('\n', "; ");
-            tell(name, text, &[Problem { at, reason, hint: FORM.to_owned() }])
+            let reason = Message::foreign(error.message().replace('\n', "; "));
+            problems_error(name, text, vec![Problem { at, reason, hint: FORM }])
         })?;
         let mut problems = Vec::new();
         let port = checked(raw.defaults.port, PRODUCT.gateway.port, &mut problems, |port| {
-            (*port == 0).then(|| ("port 0 can't be sent to".to_owned(), "port = 4567".to_owned()))
+            (*port == 0).then(|| (message!("port 0 can't be sent to"), Message::fixed("port = 4567")))
         });
         let prefix = checked(raw.defaults.prefix, PRODUCT.prefix, &mut problems, |prefix| {
-            let bad = !(8..=30).contains(prefix);
-            bad.then(|| (format!("/{prefix} makes no network for a cluster"), "prefix = 24".to_owned()))
+            let reason = || message!("/{prefix} makes no network for a cluster", prefix = *prefix);
+            (!(8..=30).contains(prefix)).then(|| (reason(), Message::fixed("prefix = 24")))
         });
         let dir = checked(raw.defaults.dir, PathBuf::from(PRODUCT.directory), &mut problems, |dir| {
-            let hint = "dir = \"/srv/mitigator\"".to_owned();
-            (!dir.is_absolute()).then(|| ("not an absolute path of the hosts".to_owned(), hint))
+            let hint = Message::fixed("dir = \"/srv/mitigator\"");
+            (!dir.is_absolute()).then(|| (message!("not an absolute path of the hosts"), hint))
         });
         let mut instances = Vec::new();
         let mut taken = Taken::default();
         for instance in raw.instance {
             let RawInstance { name, ssh, vpn_address, endpoint } = instance;
-            taken.note("name", &name, &mut problems);
-            taken.note("ssh destination", &ssh, &mut problems);
-            taken.note("VPN address", &vpn_address, &mut problems);
-            word("name", &name, &mut problems);
-            word("ssh destination", &ssh, &mut problems);
-            let full = match cli::endpoint(endpoint.get_ref()) {
-                Ok(full) => Some(full.with_port(port)),
+            taken.note(Field::Name, &name, &mut problems);
+            taken.note(Field::Ssh, &ssh, &mut problems);
+            taken.note(Field::VpnAddress, &vpn_address, &mut problems);
+            check_word(Field::Name, &name, &mut problems);
+            check_word(Field::Ssh, &ssh, &mut problems);
+            let full = match Endpoint::parse(endpoint.get_ref()) {
+                Ok(full) => full.with_port(port),
                 Err(reason) => {
-                    problems.push(Problem {
-                        at: endpoint.span(),
-                        reason,
-                        hint: "endpoint = \"192.0.2.1:4567\"".into(),
-                    });
-                    None
+                    let hint = Message::fixed("endpoint = \"192.0.2.1:4567\"");
+                    problems.push(Problem { at: endpoint.span(), reason, hint });
+                    continue;
                 }
             };
-            let Some(full) = full else { continue };
-            taken.note("endpoint", &Spanned::new(endpoint.span(), full), &mut problems);
+            taken.note(Field::Endpoint, &Spanned::new(endpoint.span(), full), &mut problems);
             let address = *vpn_address.get_ref();
             instances.push((
                 vpn_address.span(),
-                Instance { name: name.into_inner(), ssh: ssh.into_inner(), address, endpoint: full },
+                DeclaredInstance { name: name.into_inner(), ssh: ssh.into_inner(), address, endpoint: full },
             ));
         }
-        fits(&instances, prefix, &mut problems);
+        check_network(&instances, prefix, &mut problems);
         if instances.is_empty() && problems.is_empty() {
-            problems.push(Problem { at: 0..0, reason: "no [[instance]] in it".into(), hint: FORM.into() });
+            problems.push(Problem { at: 0..0, reason: message!("no [[instance]] in it"), hint: FORM });
         }
         if !problems.is_empty() {
             problems.sort_by_key(|problem| problem.at.start);
-            return Err(tell(name, text, &problems));
+            return Err(problems_error(name, text, problems));
         }
         let instances = instances.into_iter().map(|(_, instance)| instance).collect();
-        Ok(ClusterFile { port, prefix, dir, instances, removed: raw.removed })
+        Ok(Inventory { port, prefix, dir, instances, removed: raw.removed })
     }
 
-    /// The instance of this name.
-    pub fn by_name(&self, name: &str) -> Option<&Instance> {
+    pub(crate) fn by_name(&self, name: &str) -> Option<&DeclaredInstance> {
         self.instances.iter().find(|instance| instance.name == name)
     }
 
-    /// The instances of these names, all without any.
-    pub fn select(&self, file: &Path, names: &[String]) -> Result<Vec<Instance>> {
+    /// The instances of these names; all of them without any name.
+    pub(crate) fn select(&self, file: &Path, names: &[String]) -> Result<Vec<DeclaredInstance>> {
         for name in names {
             if self.by_name(name).is_none() {
                 let known: Vec<&str> = self.instances.iter().map(|i| i.name.as_str()).collect();
-                return Err(Error::input(format!("{}: there is no instance '{name}'", file.display()))
-                    .hint(format!("there are: {}", known.join(", "))));
+                return Err(Error::input(message!(
+                    "{file}: there is no instance '{name}'",
+                    file = file.display(),
+                    name
+                ))
+                .hint(message!("there are: {names}", names = known.join(", "))));
             }
         }
         let chosen = self.instances.iter().filter(|i| names.is_empty() || names.contains(&i.name));
@@ -180,15 +198,16 @@ impl ClusterFile {
     }
 }
 
-const FORM: &str =
-    "[[instance]] with name, ssh, vpn-address and endpoint, for each; [defaults] may set port, prefix, dir";
+const FORM: Message = Message::fixed(
+    "[[instance]] with name, ssh, vpn-address and endpoint, for each; [defaults] may set port, prefix, dir",
+);
 
-/// A value with its place in the file, or the default, if nothing is wrong with it.
+/// The value that the file has, or the default; `wrong` says what is wrong with a value, and the way out.
 fn checked<T>(
     value: Option<Spanned<T>>,
     default: T,
     problems: &mut Vec<Problem>,
-    wrong: impl Fn(&T) -> Option<(String, String)>,
+    wrong: impl Fn(&T) -> Option<(Message, Message)>,
 ) -> T {
     let Some(value) = value else { return default };
     if let Some((reason, hint)) = wrong(value.get_ref()) {
@@ -197,65 +216,66 @@ fn checked<T>(
     value.into_inner()
 }
 
-fn word(what: &str, value: &Spanned<String>, problems: &mut Vec<Problem>) {
+/// Names are listed with commas, and a destination is an argument of ssh.
+fn check_word(field: Field, value: &Spanned<String>, problems: &mut Vec<Problem>) {
     let text = value.get_ref();
     let reason = if text.is_empty() {
-        format!("an empty {what}")
+        message!("an empty {what}", what = field.noun())
     } else if text.starts_with('-') || text.chars().any(|c| c.is_whitespace() || c.is_control() || c == ',') {
-        format!("a {what} has no spaces or commas in it and doesn't begin with '-'")
+        message!("a {what} has no spaces or commas in it and doesn't begin with '-'", what = field.noun())
     } else {
         return;
     };
-    problems.push(Problem { at: value.span(), reason, hint: "name = \"msk-1\", ssh = \"root@msk-1.example\"".into() });
+    let hint = Message::fixed("name = \"msk-1\", ssh = \"root@msk-1.example\"");
+    problems.push(Problem { at: value.span(), reason, hint });
 }
 
-/// What is taken already, by kind and value, and where.
+/// The values that instances have, each with the place where it was first.
 #[derive(Default)]
-struct Taken(BTreeMap<(&'static str, String), usize>);
+struct Taken(BTreeMap<(Field, String), usize>);
 
 impl Taken {
-    fn note<T: ToString>(&mut self, kind: &'static str, value: &Spanned<T>, problems: &mut Vec<Problem>) {
+    fn note<T: ToString>(&mut self, field: Field, value: &Spanned<T>, problems: &mut Vec<Problem>) {
         let text = value.get_ref().to_string();
-        let first = *self.0.entry((kind, text.clone())).or_insert(value.span().start);
+        let first = *self.0.entry((field, text.clone())).or_insert(value.span().start);
         if first != value.span().start {
-            let reason = format!("the {kind} {text} is already that of another instance");
-            problems.push(Problem {
-                at: value.span(),
-                reason,
-                hint: format!("give each instance a {kind} of its own"),
-            });
+            let kind = field.noun();
+            let reason = message!("the {kind} {text} is already that of another instance", kind = &kind, text);
+            let hint = message!("give each instance a {kind} of its own", kind);
+            problems.push(Problem { at: value.span(), reason, hint });
         }
     }
 }
 
-/// Whether all are in one network: the one that most of them are in.
-fn fits(instances: &[(Range<usize>, Instance)], prefix: u8, problems: &mut Vec<Problem>) {
+/// Whether all instances are in one network: the one that most of them are in.
+fn check_network(instances: &[(Range<usize>, DeclaredInstance)], prefix: u8, problems: &mut Vec<Problem>) {
     let mut sizes: BTreeMap<Network, usize> = BTreeMap::new();
     for (_, instance) in instances {
         *sizes.entry(Network::of(instance.address, prefix)).or_default() += 1;
     }
     let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return };
-    for (at, Instance { address, .. }) in instances {
+    for (at, DeclaredInstance { address, .. }) in instances {
         let Some(reason) = network.objection(*address) else { continue };
-        let hint = format!("give it a free address in {network}, or name the network's prefix in [defaults]");
-        problems.push(Problem { at: at.clone(), reason, hint });
+        let network = network.to_string();
+        let hint = message!("give it a free address in {network}, or name the network's prefix in [defaults]", network);
+        problems.push(Problem { at: at.clone(), reason: reason.into(), hint });
     }
 }
 
-/// All problems as one error.
-fn tell(name: &str, text: &str, problems: &[Problem]) -> Error {
+/// All problems as one error: a line each, and each way out once.
+fn problems_error(name: &str, text: &str, problems: Vec<Problem>) -> Error {
     let mut lines = Vec::new();
-    let mut hints: Vec<&str> = Vec::new();
+    let mut hints: Vec<Message> = Vec::new();
     for Problem { at, reason, hint } in problems {
         let before = text.get(..at.start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        lines.push(format!("{name}:{line}:{column}: {reason}"));
-        if !hints.contains(&hint.as_str()) {
+        lines.push(message!("{place}: {reason}", place = format!("{name}:{line}:{column}"), reason));
+        if !hints.contains(&hint) {
             hints.push(hint);
         }
     }
-    Error::input(lines.join("\n")).hint(hints.join("\n"))
+    hints.into_iter().fold(Error::input(Message::joined(lines, "\n")), Error::then)
 }
 
 #[cfg(test)]
@@ -270,7 +290,7 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        let error = ClusterFile::parse("cluster.toml", text).unwrap_err();
+        let error = Inventory::parse("cluster.toml", text).unwrap_err();
         assert_eq!(error.class().exit_code(), 2);
         assert!(error.way_out().is_some());
         error.to_string()
@@ -279,7 +299,7 @@ mod tests {
     #[test]
     fn the_documented_form_is_read_with_its_defaults() {
         let text = format!("[defaults]\nport = 4600\n{}{}", instance(1), instance(2));
-        let file = ClusterFile::parse("cluster.toml", &text).unwrap();
+        let file = Inventory::parse("cluster.toml", &text).unwrap();
         assert_eq!((file.port, file.prefix, file.dir.to_str()), (4600, 24, Some("/srv/mitigator")));
         assert_eq!(file.instances[1].endpoint, "192.0.2.2:4600".parse().unwrap());
         let chosen = file.select(Path::new("cluster.toml"), &["h2".into()]).unwrap();

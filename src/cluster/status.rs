@@ -1,216 +1,295 @@
-//! How a cluster stands: who hears whom, where the copies differ, and the likely cause. Pure.
+//! How a cluster stands: who reaches whom, where the copies of the list differ, and the likely cause.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+mod narrow;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::hosts::{Fleet, Node, State};
-use super::rollout::told;
-use crate::report::{Cell, HostStatus};
-use crate::tunnel::{self, ProbedPeer, mtu};
-use crate::wireguard::PeerList;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-/// Clocks that are further apart than this are worth a word (FN-30).
+use self::narrow::{Narrow, narrow};
+use super::hosts::{Fleet, HostState, Node, reason};
+use crate::message;
+use crate::message::Message;
+use crate::tunnel::timings::WITH_SESSION;
+use crate::tunnel::{ProbedPeer, mtu};
+use crate::wireguard::{ListDigest, MembersDigest, PeerList};
+
+/// Milliseconds. Clocks that are further apart are reported (FN-30).
 const CLOCK: i64 = 5_000;
+/// What mends most differences.
+const APPLY: &str = "cluster apply";
 
-/// What each host that was asked heard of the others.
-pub type Heard = BTreeMap<Ipv4Addr, Vec<ProbedPeer>>;
+/// What each host that could be asked found out about the other members.
+pub(crate) type Probes = BTreeMap<Ipv4Addr, Vec<ProbedPeer>>;
 
-/// Everything that is to be said.
-pub struct Picture {
-    /// Each host.
-    pub hosts: Vec<HostStatus>,
-    /// Each direction of each pair.
-    pub cells: Vec<Cell>,
+/// How a cluster stands.
+pub(crate) struct ClusterStatus {
+    pub(crate) hosts: Vec<HostStatus>,
+    /// Each direction of each pair of members.
+    pub(crate) pairs: Vec<Pair>,
     /// What differs: a sentence each.
-    pub differences: Vec<String>,
+    pub(crate) differences: Vec<Message>,
 }
 
-impl Picture {
-    /// Puts together what was seen and heard. `list` is what all should have.
-    pub fn new(fleet: &Fleet, heard: &Heard, list: &PeerList) -> Picture {
+pub(crate) struct HostStatus {
+    pub(crate) name: String,
+    pub(crate) address: Ipv4Addr,
+    /// Whether it could be looked at.
+    pub(crate) seen: bool,
+    /// The list on its disk.
+    pub(crate) disk: Option<ListDigest>,
+    /// The list as its gateway's container sees it.
+    pub(crate) container: Option<ListDigest>,
+    /// The members of the live device.
+    pub(crate) live: Option<MembersDigest>,
+    /// What `live` is if the device does what the list on disk says.
+    pub(crate) live_expected: Option<MembersDigest>,
+    /// How far its clock is ahead of the median, in milliseconds.
+    pub(crate) clock_offset: Option<i64>,
+}
+
+/// One direction of a pair of members.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    /// The host that was asked.
+    pub(crate) from: Ipv4Addr,
+    /// The member that it was asked about.
+    pub(crate) to: Ipv4Addr,
+    /// Seconds since the last handshake.
+    pub(crate) handshake_age: Option<u64>,
+    pub(crate) verdict: PairVerdict,
+    /// The likely cause of no answer.
+    pub(crate) cause: Option<Cause>,
+    /// Bytes of the largest packet that gets there and back, where one of the tunnel's own MTU doesn't.
+    pub(crate) path_mtu: Option<u16>,
+}
+
+/// Whether a member is reached from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum PairVerdict {
+    /// It answers.
+    Ok,
+    /// Small packets get there, large ones don't.
+    Narrow,
+    /// It doesn't answer.
+    NoAnswer,
+}
+
+/// Why a member doesn't answer another, as far as can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Cause {
+    /// Nothing else is wrong: packets get lost on the way.
+    Blocked,
+    /// Others hear it from another address than its endpoint.
+    WrongEndpoint,
+    /// One of the two doesn't have the other's key in its list.
+    LacksKey,
+    /// A gateway sees an old copy of the list.
+    StaleMount,
+    /// A gateway has no tunnel.
+    NoTunnel,
+    /// The two clocks are far apart.
+    Clock,
+    /// The host can't be reached.
+    Down,
+}
+
+impl Cause {
+    pub(crate) fn message(self) -> Message {
+        match self {
+            Cause::Blocked => message!("blocked"),
+            Cause::WrongEndpoint => message!("wrong-endpoint"),
+            Cause::LacksKey => message!("lacks-key"),
+            Cause::StaleMount => message!("stale-mount"),
+            Cause::NoTunnel => message!("no-tunnel"),
+            Cause::Clock => message!("clock"),
+            Cause::Down => message!("down"),
+        }
+    }
+}
+
+/// Asks each host which members answer it, and how large a packet gets there.
+pub(crate) fn probe_all(fleet: &mut Fleet, list: &PeerList) -> Probes {
+    let members: Vec<Ipv4Addr> = list.peers().map(|peer| peer.address).collect();
+    let probes = fleet.each_by_address(
+        |node| node.seen().is_some(),
+        |node| {
+            let own = node.instance.address;
+            let others: Vec<Ipv4Addr> = members.iter().copied().filter(|other| *other != own).collect();
+            node.probe(&others, WITH_SESSION, true)
+        },
+    );
+    probes.into_iter().filter_map(|(address, probed)| Some((address, probed.ok()?))).collect()
+}
+
+impl ClusterStatus {
+    /// From what was seen and probed. `list` is what all should have. Pure.
+    pub(crate) fn new(fleet: &Fleet, probes: &Probes, list: &PeerList) -> ClusterStatus {
         let median = median(fleet.nodes.iter().filter_map(|node| node.clock).collect());
         let clock = |node: &Node| Some(node.clock? - median?);
-        let hosts = fleet.nodes.iter().map(|node| host(node, clock(node))).collect();
-        let mut differences: Vec<String> = Vec::new();
+        let mut differences: Vec<Message> = Vec::new();
         for node in &fleet.nodes {
-            differences
-                .extend(of_host(node, clock(node), list).into_iter().map(|d| format!("{}: {d}", node.instance.name)));
+            let name = &node.instance.name;
+            let of_host = host_differences(node, clock(node), list).into_iter();
+            differences.extend(of_host.map(|difference| message!("{name}: {difference}", name, difference)));
         }
-        let ears = Ears { fleet, heard, list };
-        let cells: Vec<Cell> =
-            fleet.nodes.iter().filter(|node| node.seen().is_some()).flat_map(|n| ears.cells(n)).collect();
+        let view = Observations { fleet, probes, list };
+        let pairs: Vec<Pair> =
+            fleet.nodes.iter().filter(|node| node.seen().is_some()).flat_map(|n| view.pairs(n)).collect();
         let name = |address: Ipv4Addr| {
             fleet.by_address(address).map_or_else(|| address.to_string(), |node| node.instance.name.clone())
         };
-        for cell in cells.iter().filter(|cell| cell.verdict == "no-answer") {
-            let cause = cell.cause.as_deref().unwrap_or("unknown");
-            differences.push(format!("{} gets no answer from {}: {cause}", name(cell.from), name(cell.to)));
-        }
-        differences.extend(narrow(&cells).into_iter().map(|Narrow { at, others, size }| {
-            let others: Vec<String> = others.into_iter().map(name).collect();
-            format!("between {} and {}: {}", name(at), others.join(", "), mtu::words(size))
+        differences.extend(pairs.iter().filter_map(|pair| {
+            let (from, to, cause) = (name(pair.from), name(pair.to), pair.cause?.message());
+            Some(message!("{from} gets no answer from {to}: {cause}", from, to, cause))
         }));
-        Picture { hosts, cells, differences }
+        differences.extend(narrow(&pairs).into_iter().map(|Narrow { at, others, size }| {
+            let others: Vec<String> = others.into_iter().map(name).collect();
+            let words = Message::from(mtu::words(size));
+            message!("between {one} and {others}: {words}", one = name(at), others = others.join(", "), words)
+        }));
+        let hosts = fleet.nodes.iter().map(|node| host(node, clock(node))).collect();
+        ClusterStatus { hosts, pairs, differences }
     }
-}
-
-/// A member at which large packets get lost.
-#[derive(Debug, PartialEq, Eq)]
-struct Narrow {
-    at: Ipv4Addr,
-    /// The members that it exchanges none with.
-    others: Vec<Ipv4Addr>,
-    /// Bytes of the largest packet that gets through everywhere in the cluster: a tunnel has one MTU for all its ways.
-    size: u16,
-}
-
-/// Where large packets get lost, by as few members as explain it: one with a narrow line is in as many pairs as there are
-/// others. Both ends of a pair tell the same, since what came back has gone both ways.
-fn narrow(cells: &[Cell]) -> Vec<Narrow> {
-    let Some(size) = cells.iter().filter_map(|cell| cell.path_mtu).min() else { return Vec::new() };
-    let narrow = cells.iter().filter(|cell| cell.path_mtu.is_some());
-    let mut pairs: BTreeSet<[Ipv4Addr; 2]> =
-        narrow.flat_map(|cell| [[cell.from, cell.to], [cell.to, cell.from]]).collect();
-    let mut found = Vec::new();
-    while !pairs.is_empty() {
-        let mut of: BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> = BTreeMap::new();
-        pairs.iter().for_each(|[at, other]| of.entry(*at).or_default().push(*other));
-        let most = of.into_iter().max_by_key(|(at, others)| (others.len(), Reverse(*at)));
-        let (at, others) = most.expect("there is a pair");
-        pairs.retain(|pair| !pair.contains(&at));
-        found.push(Narrow { at, others, size });
-    }
-    found
 }
 
 fn host(node: &Node, clock_offset: Option<i64>) -> HostStatus {
-    let seen = node.seen();
-    let gateway = seen.and_then(|seen| seen.look.gateway.as_ref());
-    let list = seen.and_then(|seen| seen.list.as_ref());
+    let gateway = node.seen().and_then(|seen| seen.look.gateway.as_ref());
+    let members = |list: &PeerList| MembersDigest::of(list.peers().map(|peer| (peer.address, peer.public_key)));
     HostStatus {
         name: node.instance.name.clone(),
-        vpn_address: node.instance.address,
-        seen: seen.is_some(),
+        address: node.instance.address,
+        seen: node.seen().is_some(),
         disk: node.digest(),
-        container: gateway.and_then(|gateway| gateway.seen.clone()),
-        live: gateway.and_then(|gateway| gateway.tunnel.as_ref()).map(|tunnel| tunnel.members.clone()),
-        live_expected: list.map(|list| tunnel::digest(list.peers().map(|peer| (peer.address, peer.public_key)))),
+        container: gateway.and_then(|gateway| gateway.seen),
+        live: gateway.and_then(|gateway| gateway.tunnel.as_ref()).map(|tunnel| tunnel.members),
+        live_expected: node.list().map(members),
         clock_offset,
     }
 }
 
 /// What differs on one host.
-fn of_host(node: &Node, clock: Option<i64>, list: &PeerList) -> Vec<String> {
+fn host_differences(node: &Node, clock: Option<i64>, list: &PeerList) -> Vec<Message> {
     let seen = match &node.state {
-        State::Down(error) => return vec![format!("can't be looked at: {}", told(error))],
-        State::Seen(seen) => seen,
+        HostState::Unreachable(error) => {
+            return vec![message!("can't be looked at: {reason}", reason = reason(error))];
+        }
+        HostState::Seen(seen) => seen,
     };
     let mut differences = Vec::new();
     match node.digest() {
-        None => differences.push("it has no vpn-public.conf; mend it: cluster apply".to_owned()),
-        Some(digest) if digest != list.digest() => {
-            differences.push(format!("its list {}… is an older one; mend it: cluster apply", &digest[..12]));
-        }
+        None => differences.push(message!("it has no vpn-public.conf; mend it: {command}", command = APPLY)),
+        Some(digest) if digest != list.digest() => differences.push(message!(
+            "its list {digest}… is an older one; mend it: {command}",
+            digest = format!("{digest:.12}"),
+            command = APPLY
+        )),
         Some(_) => {}
     }
-    differences.extend(seen.look.pending.iter().map(|step| format!("install would {step}; mend it: cluster apply")));
+    let pending = seen.look.pending.iter();
+    differences.extend(pending.map(|step| message!("install would {step}; mend it: {command}", step, command = APPLY)));
     match &seen.look.gateway {
-        None => differences.push("its gateway doesn't run; mend it: cluster apply".to_owned()),
-        Some(gateway) if !gateway.stale.is_empty() => {
-            differences.push(
-                "its gateway sees an old copy of the list, only a new container helps; mend it: cluster apply"
-                    .to_owned(),
-            );
-        }
+        None => differences.push(message!("its gateway doesn't run; mend it: {command}", command = APPLY)),
+        Some(gateway) if !gateway.stale.is_empty() => differences.push(message!(
+            "its gateway sees an old copy of the list, only a new container helps; mend it: {command}",
+            command = APPLY
+        )),
         Some(gateway) => match &gateway.tunnel {
-            None => differences.push("its gateway has no tunnel; look there: docker-compose logs gateway".to_owned()),
+            None => differences.push(message!(
+                "its gateway has no tunnel; look there: {command}",
+                command = "docker-compose logs gateway"
+            )),
             Some(tunnel) => differences.extend(tunnel.differences.iter().cloned()),
         },
     }
     if let Some(offset) = clock.filter(|offset| offset.abs() > CLOCK) {
-        let direction = if offset > 0 { "ahead of" } else { "behind" };
-        differences.push(format!(
-            "its clock is {} s {direction} the others'; mend it: timedatectl set-ntp true",
-            offset.abs() / 1000
-        ));
+        let (seconds, command) = (offset.unsigned_abs() / 1000, "timedatectl set-ntp true");
+        differences.push(if offset > 0 {
+            message!("its clock is {seconds} s ahead of the others'; mend it: {command}", seconds, command)
+        } else {
+            message!("its clock is {seconds} s behind the others'; mend it: {command}", seconds, command)
+        });
     }
     differences
 }
 
-struct Ears<'a> {
+/// What all hosts were seen to have, and found out.
+struct Observations<'a> {
     fleet: &'a Fleet,
-    heard: &'a Heard,
+    probes: &'a Probes,
     list: &'a PeerList,
 }
 
-impl Ears<'_> {
-    /// What one host hears of each other member.
-    fn cells(&self, from: &Node) -> Vec<Cell> {
-        let heard = self.heard.get(&from.instance.address).map_or(&[][..], Vec::as_slice);
+impl Observations<'_> {
+    /// How one host reaches each other member.
+    fn pairs(&self, from: &Node) -> Vec<Pair> {
+        let probed = self.probes.get(&from.instance.address).map_or(&[][..], Vec::as_slice);
         let others = self.list.peers().filter(|peer| peer.address != from.instance.address);
-        let cells = others.map(|peer| {
-            let probed = heard.iter().find(|probed| probed.address == peer.address);
+        let pairs = others.map(|peer| {
+            let probed = probed.iter().find(|probed| probed.address == peer.address);
             let answers = probed.is_some_and(ProbedPeer::answers);
             let path_mtu = probed.and_then(|probed| probed.path_mtu);
-            Cell {
+            Pair {
                 from: from.instance.address,
                 to: peer.address,
                 handshake_age: probed.and_then(|probed| probed.handshake_age),
-                verdict: verdict(answers, path_mtu).to_owned(),
-                cause: (!answers).then(|| self.cause(from, peer.address).to_owned()),
+                verdict: verdict(answers, path_mtu),
+                cause: (!answers).then(|| self.cause(from, peer.address)),
                 path_mtu,
             }
         });
-        cells.collect()
+        pairs.collect()
     }
 
-    /// Why one doesn't hear the other, the plainest reason first.
-    fn cause(&self, from: &Node, to: Ipv4Addr) -> &'static str {
-        let tunnel = |node: &Node| {
-            node.seen().is_some_and(|seen| seen.look.gateway.as_ref().is_some_and(|gateway| gateway.tunnel.is_some()))
-        };
-        let stale = |node: &Node| {
+    /// Why one host doesn't reach a member, the plainest reason first.
+    fn cause(&self, from: &Node, to: Ipv4Addr) -> Cause {
+        let is_stale = |node: &Node| {
             node.seen().is_some_and(|seen| seen.look.gateway.as_ref().is_some_and(|gateway| !gateway.stale.is_empty()))
         };
         let other = self.fleet.by_address(to);
         match other {
-            _ if !tunnel(from) => "no-tunnel",
-            _ if stale(from) => "stale-mount",
-            Some(other) if other.seen().is_none() => "down",
-            Some(other) if stale(other) => "stale-mount",
-            Some(other) if !tunnel(other) => "no-tunnel",
-            Some(other) if !knows(other, from) || !knows(from, other) => "lacks-key",
-            _ if self.is_elsewhere(to) => "wrong-endpoint",
-            Some(other) if self.clocks_differ(from, other) => "clock",
-            _ => "blocked",
+            Some(_) | None if !from.has_tunnel() => Cause::NoTunnel,
+            Some(_) | None if is_stale(from) => Cause::StaleMount,
+            Some(other) if other.seen().is_none() => Cause::Down,
+            Some(other) if is_stale(other) => Cause::StaleMount,
+            Some(other) if !other.has_tunnel() => Cause::NoTunnel,
+            Some(other) if !has_key_of(other, from) || !has_key_of(from, other) => Cause::LacksKey,
+            Some(_) | None if self.is_elsewhere(to) => Cause::WrongEndpoint,
+            Some(other) if clocks_differ(from, other) => Cause::Clock,
+            Some(_) | None => Cause::Blocked,
         }
     }
 
-    /// Whether somebody hears it from another address than the list says.
+    /// Whether a host has this member at another address than the list says.
     fn is_elsewhere(&self, to: Ipv4Addr) -> bool {
         let listed: Option<IpAddr> = self.list.by_address(to).map(|peer| peer.endpoint.ip());
-        let answers = self.heard.values().flatten().filter(|probed| probed.address == to && probed.answers());
+        let answers = self.probes.values().flatten().filter(|probed| probed.address == to && probed.answers());
         answers.filter_map(|probed| probed.endpoint).any(|endpoint| Some(endpoint.ip()) != listed)
     }
-
-    fn clocks_differ(&self, from: &Node, to: &Node) -> bool {
-        from.clock.zip(to.clock).is_some_and(|(a, b)| (a - b).abs() > CLOCK)
-    }
 }
 
-/// Whether one host's list has the other with the key that it has.
-fn knows(one: &Node, other: &Node) -> bool {
-    let listed = one.seen().and_then(|seen| seen.list.as_ref()?.by_address(other.instance.address));
+fn clocks_differ(one: &Node, other: &Node) -> bool {
+    one.clock.zip(other.clock).is_some_and(|(a, b)| (a - b).abs() > CLOCK)
+}
+
+/// Whether one host's list has the other with the key that it uses.
+fn has_key_of(one: &Node, other: &Node) -> bool {
+    let listed = one.list().and_then(|list| list.by_address(other.instance.address));
     let own = other.seen().and_then(|seen| seen.look.key);
-    listed.map(|peer| peer.public_key) == own && own.is_some()
+    own.is_some() && listed.map(|peer| peer.public_key) == own
 }
 
-fn verdict(answers: bool, path_mtu: Option<u16>) -> &'static str {
+fn verdict(answers: bool, path_mtu: Option<u16>) -> PairVerdict {
     match path_mtu {
-        _ if !answers => "no-answer",
-        Some(_) => "narrow",
-        None => "ok",
+        Some(_) | None if !answers => PairVerdict::NoAnswer,
+        Some(_) => PairVerdict::Narrow,
+        None => PairVerdict::Ok,
     }
 }
 
@@ -224,36 +303,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_narrow_line_is_said_of_the_member_that_has_it() {
-        let address = |n: u8| Ipv4Addr::new(10, 8, 3, n);
-        let cell = |from: u8, to: u8, path_mtu: Option<u16>| Cell {
-            from: address(from),
-            to: address(to),
-            handshake_age: Some(1),
-            verdict: verdict(true, path_mtu).to_owned(),
-            cause: None,
-            path_mtu,
-        };
-        // The third's line is narrow, and that between the first and the second a little.
-        let cells = [
-            cell(1, 2, Some(1408)),
-            cell(1, 3, Some(1312)),
-            cell(2, 3, Some(1328)),
-            cell(3, 1, Some(1312)),
-            cell(4, 1, None),
-        ];
-        let said = narrow(&cells);
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said.iter().all(|narrow| narrow.size == 1312), "{said:?}");
-        let cells = [cell(1, 2, None), cell(1, 3, Some(1328)), cell(3, 2, Some(1328)), cell(4, 3, Some(1328))];
-        let said = narrow(&cells);
-        assert_eq!(said, [Narrow { at: address(3), others: vec![address(1), address(2), address(4)], size: 1328 }]);
-        assert_eq!(narrow(&[cell(1, 2, None)]), []);
-    }
-
-    #[test]
     fn one_clock_that_is_off_does_not_move_the_median() {
         assert_eq!(median(vec![10, -20, 86_400_000]), Some(10));
         assert_eq!(median(vec![]), None);
+    }
+
+    #[test]
+    fn a_cause_reads_as_in_json() {
+        for cause in [
+            Cause::Blocked,
+            Cause::WrongEndpoint,
+            Cause::LacksKey,
+            Cause::StaleMount,
+            Cause::NoTunnel,
+            Cause::Clock,
+            Cause::Down,
+        ] {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.message().to_string());
+        }
     }
 }

@@ -105,7 +105,7 @@ fn edit(
     recover(host, [path.as_path()])?;
     let mut list = PeerList::read(host, &path)?.unwrap_or_default();
     if let Some(digest) =
-        expected.expect_digest.as_deref().filter(|digest| !digest.eq_ignore_ascii_case(&list.digest()))
+        expected.expect_digest.as_deref().filter(|digest| !digest.eq_ignore_ascii_case(&list.digest().to_string()))
     {
         return Err(Error::new(
             Class::Refused,

@@ -6,14 +6,13 @@ use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Place, applied};
 use crate::error::Result;
 use crate::host::Host;
 use crate::lang::Lang;
-use crate::wireguard::PublicKey;
 use crate::wireguard::device::{self, Device, Implementation, ObservedPeer};
+use crate::wireguard::{ListDigest, PublicKey};
 
 /// `gateway status`. The fields from `implementation` to `peers` are those of the live interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,9 +32,9 @@ pub struct Status {
     /// The UDP port it listens on.
     pub listen_port: Option<u16>,
     /// SHA-256 of the public list as the gateway sees it; `null` when it sees none.
-    pub public_sha256: Option<String>,
+    pub public_sha256: Option<ListDigest>,
     /// SHA-256 of the public list that was applied last: another one means that a `reconfigure` is due.
-    pub applied_sha256: Option<String>,
+    pub applied_sha256: Option<ListDigest>,
     /// Whether the public list was replaced behind a bind mount, so that only a restart shows the new one.
     pub stale: bool,
     /// The other instances, by their VPN address.
@@ -79,7 +78,7 @@ pub fn status(host: &Host, place: &Place) -> Result<Status> {
         addresses: Vec::new(),
         public_key: None,
         listen_port: None,
-        public_sha256: bytes.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()),
+        public_sha256: bytes.map(ListDigest::of),
         applied_sha256: None,
         stale: host.stat(&place.public)?.is_some_and(|stat| stat.links == 0),
         peers: Vec::new(),

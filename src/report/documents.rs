@@ -19,7 +19,7 @@ use crate::preflight::{Finding, Severity};
 use crate::resource::Resource;
 use crate::tunnel::ProbedPeer;
 use crate::wireguard::device::Implementation;
-use crate::wireguard::{Peer, PeerList, PublicKey};
+use crate::wireguard::{ListDigest, Peer, PeerList, PublicKey};
 
 /// A result that can be shown to people and to programs.
 pub trait Document: Serialize {
@@ -267,7 +267,7 @@ pub struct InstanceDocument {
     /// Its public key.
     pub public_key: Option<PublicKey>,
     /// SHA-256 of vpn-public.conf: equal on all instances, or the lists have drifted apart.
-    pub list_digest: Option<String>,
+    pub list_digest: Option<ListDigest>,
     /// `kernel` or `userspace`; nothing when no tunnel is up.
     pub implementation: Option<Implementation>,
     /// The other members.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Document, Outcome, SCHEMA};
 use crate::lang::Lang;
-use crate::wireguard::{Change, Peer, PeerList, Problem};
+use crate::wireguard::{Change, ListDigest, Peer, PeerList, Problem};
 
 /// `peers list --json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub struct PeersDocument {
     /// Which list.
     pub file: String,
     /// SHA-256 of the file: equal on all instances, or the lists have drifted apart.
-    pub digest: String,
+    pub digest: ListDigest,
     /// The members, in the order of the file.
     pub members: Vec<Peer>,
 }
@@ -111,7 +111,7 @@ pub struct PeersChangeDocument {
     /// What was changed; nothing if it was like that already, and then nothing was written.
     pub change: Option<Change>,
     /// SHA-256 of the file as it is now.
-    pub digest: String,
+    pub digest: ListDigest,
     /// How many members it has now.
     pub members: usize,
 }
@@ -145,7 +145,7 @@ pub struct ListId {
     /// Its name.
     pub file: String,
     /// SHA-256 of its text.
-    pub digest: String,
+    pub digest: ListDigest,
 }
 
 /// `peers diff --json`.

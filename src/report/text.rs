@@ -170,7 +170,7 @@ fn instance_lines(out: &mut String, instance: &InstanceDocument, lang: Lang) {
         }
     }
     if let Some(digest) = &instance.list_digest {
-        let (digest, others) = (&digest[..12.min(digest.len())], instance.members.len());
+        let (digest, others) = (format!("{digest:.12}"), instance.members.len());
         line!(
             out,
             "{}",

@@ -1,15 +1,10 @@
 //! One observation of the live device, and how it compares with a list.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
-use sha2::{Digest, Sha256};
-
 use crate::error::{Context, Result};
 use crate::gateway::INTERFACE;
 use crate::host::Host;
+use crate::wireguard::PeerList;
 use crate::wireguard::device::Device;
-use crate::wireguard::{PeerList, PublicKey};
 
 /// The WireGuard device in the namespaces of the gateway's process; `None` when it has none.
 pub(crate) fn observe(host: &Host, gateway: u32) -> Result<Option<Device>> {
@@ -44,12 +39,4 @@ pub(crate) fn difference(device: &Device, list: &PeerList) -> Vec<String> {
         lines.push(format!("the live tunnel still has {name}, vpn-public.conf doesn't"));
     }
     lines
-}
-
-/// SHA-256 of the members' addresses and keys, whatever their order: equal for a list and for a device that does what the
-/// list says.
-pub(crate) fn digest(members: impl Iterator<Item = (Ipv4Addr, PublicKey)>) -> String {
-    let members: BTreeSet<(Ipv4Addr, PublicKey)> = members.collect();
-    let text: String = members.iter().map(|(address, key)| format!("{address} {key}\n")).collect();
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -14,10 +14,9 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use self::parse::Section;
-use super::{Network, Problem, PublicKey};
+use super::{ListDigest, Network, Problem, PublicKey};
 use crate::error::{Error, Result};
 use crate::host::Host;
 
@@ -128,9 +127,9 @@ impl PeerList {
         self.text.clone()
     }
 
-    /// SHA-256 of the exact text, in hexadecimal: equal on all instances, or the lists have drifted apart.
-    pub fn digest(&self) -> String {
-        Sha256::digest(&self.text).iter().map(|byte| format!("{byte:02x}")).collect()
+    /// Of the exact text.
+    pub fn digest(&self) -> ListDigest {
+        ListDigest::of(&self.text)
     }
 
     /// The instance with this VPN address.

@@ -1,15 +1,16 @@
-//! Edits of cluster.toml: one instance comes or goes, every comment and every other byte stays.
+//! Edits of cluster.toml: an instance is added or removed, every other byte stays.
 
 use std::fmt::Write;
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-use super::{Instance, Removed};
+use super::{DeclaredInstance, RemovedMember};
 use crate::error::{Error, Result};
+use crate::message::Message;
 use crate::wireguard::PeerList;
 
-/// The text with one more instance at its end. If it was removed before, that is forgotten.
-pub fn add(text: &str, instance: &Instance) -> Result<String> {
+/// The text with one more instance at its end. A note that a member with this address was removed is deleted.
+pub(crate) fn add(text: &str, instance: &DeclaredInstance) -> Result<String> {
     let mut document = parse(text)?;
     if let Some(removed) = tables(&mut document, "removed") {
         let address = instance.address.to_string();
@@ -21,16 +22,16 @@ pub fn add(text: &str, instance: &Instance) -> Result<String> {
     Ok(append(&document.to_string(), &section(instance)))
 }
 
-/// The text without an instance, and with a note of who has left, if a list still knows it.
-pub fn remove(text: &str, name: &str, removed: Option<&Removed>) -> Result<String> {
+/// The text without an instance; with a note of the member that was removed, if a list still has it.
+pub(crate) fn remove(text: &str, name: &str, removed: Option<&RemovedMember>) -> Result<String> {
     let mut document = parse(text)?;
     if let Some(instances) = tables(&mut document, "instance") {
         instances.retain(|table| table.get("name").and_then(Item::as_str) != Some(name));
     }
     let mut text = document.to_string();
-    if let Some(Removed { vpn_address, public_key }) = removed {
+    if let Some(RemovedMember { vpn_address, public_key }) = removed {
         let note = format!(
-            "# {name} has left; a host that was down then may still list it\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
+            "# {name} was removed; a host that was down then may still have it in its list\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
              public-key = \"{public_key}\"\n"
         );
         text = append(&text, &note);
@@ -38,12 +39,13 @@ pub fn remove(text: &str, name: &str, removed: Option<&Removed>) -> Result<Strin
     Ok(text)
 }
 
-/// A cluster.toml from a list: ssh goes to the endpoints' addresses until somebody knows better.
-pub fn import(list: &PeerList) -> String {
-    let mut text =
-        String::from("# made from a vpn-public.conf: give the instances their names, and ssh where it goes\n");
+/// A cluster.toml from a list. ssh is given the endpoints' addresses, for a person to correct.
+pub(crate) fn import(list: &PeerList) -> String {
+    let mut text = String::from(
+        "# made from a vpn-public.conf: correct the names of the instances, and the destinations of ssh\n",
+    );
     for (n, peer) in (1..).zip(list.peers()) {
-        let instance = Instance {
+        let instance = DeclaredInstance {
             name: format!("instance-{n}"),
             ssh: format!("root@{}", peer.endpoint.ip()),
             address: peer.address,
@@ -54,7 +56,7 @@ pub fn import(list: &PeerList) -> String {
     text
 }
 
-fn section(instance: &Instance) -> String {
+fn section(instance: &DeclaredInstance) -> String {
     let mut table = Table::new();
     table["name"] = value(&instance.name);
     table["ssh"] = value(&instance.ssh);
@@ -73,7 +75,7 @@ fn append(text: &str, section: &str) -> String {
 }
 
 fn parse(text: &str) -> Result<DocumentMut> {
-    text.parse().map_err(|error: toml_edit::TomlError| Error::input(error.message().to_owned()))
+    text.parse().map_err(|error: toml_edit::TomlError| Error::input(Message::foreign(error.message())))
 }
 
 fn tables<'d>(document: &'d mut DocumentMut, key: &str) -> Option<&'d mut ArrayOfTables> {
@@ -83,14 +85,14 @@ fn tables<'d>(document: &'d mut DocumentMut, key: &str) -> Option<&'d mut ArrayO
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::inventory::ClusterFile;
+    use crate::cluster::inventory::Inventory;
     use crate::wireguard::{Peer, PublicKey};
 
     const TEXT: &str = "# our cluster\n[defaults]\nport = 4567 # the usual\n\n[[instance]] # Moscow\nname = \"a\"\nssh = \
                         \"a\"\nvpn-address = \"10.8.3.1\"\nendpoint = \"192.0.2.1\"\n";
 
-    fn instance(n: u8) -> Instance {
-        Instance {
+    fn instance(n: u8) -> DeclaredInstance {
+        DeclaredInstance {
             name: format!("h{n}"),
             ssh: format!("root@h{n}"),
             address: [10, 8, 3, n].into(),
@@ -99,21 +101,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_and_removed_leaves_every_other_byte_alone() {
+    fn adding_and_removing_leaves_every_other_byte_as_it_was() {
         let with = add(TEXT, &instance(2)).unwrap();
         assert!(with.starts_with(TEXT), "{with}");
-        assert_eq!(ClusterFile::parse("x", &with).unwrap().instances[1], instance(2));
+        assert_eq!(Inventory::parse("x", &with).unwrap().instances[1], instance(2));
         assert_eq!(remove(&with, "h2", None).unwrap(), TEXT);
     }
 
     #[test]
-    fn who_has_left_is_noted_until_it_is_added_again() {
-        let removed = Removed { vpn_address: instance(2).address, public_key: PublicKey::from_bytes([7; 32]) };
+    fn a_removed_member_is_noted_until_it_is_added_again() {
+        let removed = RemovedMember { vpn_address: instance(2).address, public_key: PublicKey::from_bytes([7; 32]) };
         let with = add(TEXT, &instance(2)).unwrap();
         let without = remove(&with, "h2", Some(&removed)).unwrap();
-        assert_eq!(ClusterFile::parse("x", &without).unwrap().removed, [removed]);
+        assert_eq!(Inventory::parse("x", &without).unwrap().removed, [removed]);
         let again = add(&without, &instance(2)).unwrap();
-        let again = ClusterFile::parse("x", &again).unwrap();
+        let again = Inventory::parse("x", &again).unwrap();
         assert_eq!((again.removed.len(), again.instances.len()), (0, 2));
     }
 
@@ -121,10 +123,10 @@ mod tests {
     fn a_list_becomes_a_file_that_says_the_same() {
         let mut list = PeerList::default();
         for n in 1..4 {
-            let Instance { address, endpoint, .. } = instance(n);
+            let DeclaredInstance { address, endpoint, .. } = instance(n);
             list.add(Peer { public_key: PublicKey::from_bytes([n; 32]), address, endpoint, keepalive: None }).unwrap();
         }
-        let file = ClusterFile::parse("x", &import(&list)).unwrap();
+        let file = Inventory::parse("x", &import(&list)).unwrap();
         assert_eq!(
             file.instances.iter().map(|i| i.endpoint).collect::<Vec<_>>(),
             list.peers().map(|p| p.endpoint).collect::<Vec<_>>()

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::guard::Guard;
 use self::look::{look, of_instance, plan_files};
-use super::protocol::{Failure, Hello, Look, PROTOCOL, Reply, Request, Survey};
+use super::protocol::{AgentError, Hello, Look, PROTOCOL, Reply, Request, Survey};
 use crate::compose::{self, GatewayContainer};
 use crate::converge::apply;
 use crate::converge::impact::{Containers, Impact, impact};
@@ -28,12 +28,14 @@ use crate::error::{Class, Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile};
 use crate::gateway::image;
 use crate::host::{Host, Lock};
+use crate::message::Message;
 use crate::preflight::{self, Finding, Severity};
+use crate::product::PRODUCT;
 use crate::progress::Progress;
 use crate::resource::{Resource, State, Tunnel as LiveTunnel};
 use crate::settings::{Restart, Settings, StackKind};
 use crate::tunnel::{self, Baseline, ProbedPeer, mtu};
-use crate::wireguard::{PeerList, PrivateKey, PublicKey};
+use crate::wireguard::{ListDigest, PeerList, PrivateKey, PublicKey};
 
 /// How long another run on the host is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +64,7 @@ pub fn run(host: &mut Host, way_in: &str, input: impl BufRead, mut output: impl 
         let line = line.context("standard input")?;
         let request = serde_json::from_str(&line).context("a request");
         let reply = request.and_then(|request| session.answer(request));
-        let reply = reply.unwrap_or_else(|error| Reply::Failed(Failure::from(&error)));
+        let reply = reply.unwrap_or_else(|error| Reply::Failed(AgentError::from(&error)));
         let said = say(&mut output, &reply);
         // Nobody may be left to hear it: that is what a guard is for.
         session.stand_guard()?;
@@ -118,7 +120,7 @@ impl Session<'_> {
     }
 
     /// Compare and swap: the list that was seen must still be here, under the host's lock (FN-52).
-    fn apply(&mut self, settings: Settings, seen: Option<String>, guard: Duration) -> Result<Reply> {
+    fn apply(&mut self, settings: Settings, seen: Option<ListDigest>, guard: Duration) -> Result<Reply> {
         let _lock = lock(self.host)?;
         if let Some(conflict) = self.conflict(&settings, seen)? {
             return Ok(conflict);
@@ -143,7 +145,7 @@ impl Session<'_> {
     }
 
     /// The new key and the list that has it, in one go: between the two nobody could answer this host.
-    fn switch_key(&mut self, settings: &Settings, seen: Option<String>, guard: Duration) -> Result<Reply> {
+    fn switch_key(&mut self, settings: &Settings, seen: Option<ListDigest>, guard: Duration) -> Result<Reply> {
         let _lock = lock(self.host)?;
         if let Some(conflict) = self.conflict(settings, seen)? {
             return Ok(conflict);
@@ -156,7 +158,7 @@ impl Session<'_> {
 
     /// The reply to somebody who has seen another list than the one that is here. What an earlier run was killed in is
     /// completed first.
-    fn conflict(&mut self, settings: &Settings, seen: Option<String>) -> Result<Option<Reply>> {
+    fn conflict(&mut self, settings: &Settings, seen: Option<ListDigest>) -> Result<Option<Reply>> {
         let path = settings.layout().public_conf();
         let ours = [path.clone(), settings.layout().private_conf()];
         let receipt = Receipt::load(self.host)?;
@@ -165,7 +167,7 @@ impl Session<'_> {
         }
         let here = PeerList::read(self.host, &path)?;
         let same = here.as_ref().map(PeerList::digest) == seen;
-        Ok((!same).then(|| Reply::Conflict(here.map(|list| list.to_text()))))
+        Ok((!same).then_some(Reply::Conflict))
     }
 
     fn change(
@@ -182,7 +184,8 @@ impl Session<'_> {
         }
         self.carry_out(plan, settings)?;
         let guarded = self.guard.as_ref().map(|guard| guard.name.clone());
-        Ok(Reply::Applied { steps: plan.steps.iter().map(Step::to_string).collect(), guarded })
+        let steps = plan.steps.iter().map(Message::foreign).collect();
+        Ok(Reply::Applied { steps, guarded, sets_vpn_address: sets_vpn_address(plan) })
     }
 
     /// Waits for somebody to come in anew after a change that could have cut the way off; takes it back if nobody does.
@@ -267,10 +270,15 @@ fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Pla
     };
     let supplies = Supplies { key: PrivateKey::generate(), executable };
     let plan = Plan::diff(host, desired::resources(&facts, distro.ok(), &settings, &supplies)?)?;
-    survey.steps = plan.steps.iter().map(Step::to_string).collect();
+    survey.steps = plan.steps.iter().map(Message::foreign).collect();
     let containers = Containers::of(facts.stack.gateway.as_ref(), facts.stack.running);
     survey.impact = impact(&plan, containers, true, &settings);
     Ok((survey, Some(plan)))
+}
+
+/// Whether the instance gets its VPN address in this run.
+fn sets_vpn_address(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(&step.resource, Resource::EnvKey(env) if env.key == PRODUCT.env.vpn_address))
 }
 
 /// The step that brings a changed file to the tunnel, without a restart (C2).

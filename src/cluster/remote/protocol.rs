@@ -1,4 +1,4 @@
-//! What the two sides say to each other: one JSON value a line, a request and its reply in turn.
+//! The messages between the operator's side and the agent: one JSON value a line, a request and its reply in turn.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -7,58 +7,59 @@ use serde::{Deserialize, Serialize};
 
 use crate::converge::impact::Impact;
 use crate::error::{Class, Error};
+use crate::message::Message;
 use crate::preflight::Finding;
 use crate::settings::Settings;
 use crate::tunnel::ProbedPeer;
-use crate::wireguard::PublicKey;
+use crate::wireguard::{ListDigest, MembersDigest, PublicKey};
 
-/// The version of these messages. Both sides are the same executable, so another one means a damaged copy.
-pub const PROTOCOL: u32 = 1;
+/// The version of these messages. Both sides are the same executable, so another version means a damaged copy.
+pub(crate) const PROTOCOL: u32 = 1;
 
-/// The far side's first line.
+/// The agent's first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// The version of the messages.
-    pub protocol: u32,
+pub(crate) struct Hello {
+    /// See [`PROTOCOL`].
+    pub(crate) protocol: u32,
     /// The program's version.
-    pub version: String,
-    /// The far side's clock, in milliseconds since 1970.
-    pub now: u64,
+    pub(crate) version: String,
+    /// The host's clock, in milliseconds since 1970.
+    pub(crate) now: u64,
 }
 
 /// What the operator's side asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Request {
+pub(crate) enum Request {
     /// How the host stands. Changes nothing.
     Look(Settings),
     /// What a whole install would meet and change. Changes nothing.
     Survey(Settings),
-    /// A private key, if there is none yet; it stays where it is made (FN-51).
+    /// Makes a private key if there is none yet. It never leaves the host (FN-51).
     MakeKey(Settings),
-    /// Make it so, if the list is still the one that was seen (FN-52).
+    /// Changes the host to what the settings say, if its list is still the one that was seen (FN-52).
     Apply {
-        /// What to make so; `peers` is the whole list.
+        /// The end state; `peers` is the whole list.
         settings: Settings,
-        /// The digest of the list that the operator's side has seen; `None` for no list.
-        seen: Option<String>,
-        /// How long the way in may stay unproven, if the change could cut it off.
+        /// The list that the operator's side has seen; `None` for no list.
+        seen: Option<ListDigest>,
+        /// How long a change that could cut off the connection may stay unconfirmed.
         guard: Duration,
     },
-    /// The key that comes next, made now and kept beside the one in use (see [`crate::cluster::rotate`]).
+    /// Makes the next key and keeps it beside the one in use (see [`crate::cluster::rotate`]).
     StageKey(Settings),
-    /// As `Apply`, with the staged key taken into use together with the list that has it.
+    /// As `Apply`; the staged key is taken into use together with the list that has it.
     SwitchKey {
-        /// What to make so.
+        /// The end state.
         settings: Settings,
-        /// The digest of the list that the operator's side has seen.
-        seen: Option<String>,
+        /// The list that the operator's side has seen.
+        seen: Option<ListDigest>,
         /// As for `Apply`.
         guard: Duration,
     },
-    /// Over a new connection: the way in still works, what is guarded under this name may stay.
+    /// Sent over a new connection: the change that is guarded under this name may stay.
     Confirm(String),
-    /// The new key is proven: the one before it goes for good.
+    /// The new key is proven: the key before it is deleted.
     DropOldKey(Settings),
     /// Which of these members answer through the tunnel.
     Probe {
@@ -66,19 +67,19 @@ pub enum Request {
         settings: Settings,
         /// The members, by VPN address.
         members: Vec<Ipv4Addr>,
-        /// How long to wait for those that don't.
+        /// How long to wait for those that don't answer.
         patience: Duration,
-        /// Whether to find out how large a packet gets to those that do.
+        /// Whether to measure the path MTU to those that answer.
         sizes: bool,
     },
-    /// Take back what this session has changed.
+    /// Takes back what was changed over this connection.
     TakeBack,
 }
 
-/// What the far side answers.
+/// What the agent answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reply {
+pub(crate) enum Reply {
     /// To `Look`.
     Look(Box<Look>),
     /// To `Survey`.
@@ -88,103 +89,124 @@ pub enum Reply {
     /// To `Apply` and `SwitchKey`.
     Applied {
         /// The steps, each in a few words.
-        steps: Vec<String>,
-        /// The name to confirm by: without that it is taken back.
+        steps: Vec<Message>,
+        /// The name to confirm the change by; unconfirmed, it is taken back.
         guarded: Option<String>,
+        /// Whether the instance got its VPN address in this run, so that a person has to enter it in the web interface.
+        sets_vpn_address: bool,
     },
-    /// To `Apply`: somebody else was faster; the list as it is now.
-    Conflict(Option<String>),
+    /// To `Apply` and `SwitchKey`: the list is not the one that was seen. Nothing has changed.
+    Conflict,
     /// To `Apply`: checks forbid it. Nothing has changed.
     Refused(Vec<Finding>),
     /// To `Probe`.
     Probed(Vec<ProbedPeer>),
-    /// It is done.
+    /// To requests without a result.
     Done,
-    /// It failed.
-    Failed(Failure),
+    /// To any request that failed.
+    Failed(AgentError),
 }
 
 /// How a host stands, as far as the cluster is concerned.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Look {
+pub(crate) struct Look {
     /// The public half of its key.
-    pub key: Option<PublicKey>,
+    pub(crate) key: Option<PublicKey>,
     /// The public half of the key that a rotation has staged and not finished with.
-    pub staged: Option<PublicKey>,
+    pub(crate) staged: Option<PublicKey>,
     /// The text of vpn-public.conf.
-    pub list: Option<String>,
+    pub(crate) list: Option<String>,
     /// What else in the instance's directory is not as it should be: a step each.
-    pub pending: Vec<String>,
+    pub(crate) pending: Vec<Message>,
     /// The running gateway.
-    pub gateway: Option<Gateway>,
+    pub(crate) gateway: Option<RunningGateway>,
     /// What the host itself would do with the list that it has. Another list is never less than [`Impact::List`].
-    pub impact: Impact,
-    /// Whether it was reached through the VPN itself.
-    pub through_vpn: bool,
+    pub(crate) impact: Impact,
+    /// Whether the connection to it goes through the VPN itself.
+    pub(crate) through_vpn: bool,
 }
 
 /// A running gateway.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Gateway {
-    /// SHA-256 of the list as the container sees it.
-    pub seen: Option<String>,
-    /// Files that it sees in an outdated copy (FN-40).
-    pub stale: Vec<String>,
-    /// Its tunnel.
-    pub tunnel: Option<Tunnel>,
+pub(crate) struct RunningGateway {
+    /// The list as the container sees it.
+    pub(crate) seen: Option<ListDigest>,
+    /// Files that the container sees in an outdated copy (FN-40).
+    pub(crate) stale: Vec<String>,
+    /// Its tunnel, if it has one.
+    pub(crate) tunnel: Option<GatewayTunnel>,
 }
 
-/// A live tunnel.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Tunnel {
+/// The tunnel of a running gateway.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GatewayTunnel {
     /// The device's own key.
-    pub key: Option<PublicKey>,
-    /// SHA-256 of the members that the device has, itself among them; see [`crate::tunnel::digest`].
-    pub members: String,
+    pub(crate) key: Option<PublicKey>,
+    /// The members that the device has, itself among them.
+    pub(crate) members: MembersDigest,
     /// What the device lacks of the list on disk, or has beyond it.
-    pub differences: Vec<String>,
+    pub(crate) differences: Vec<Message>,
 }
 
 /// What a whole install would meet and change.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Checks that forbid it or warn.
-    pub findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
     /// Whether one of them forbids it.
-    pub refused: bool,
+    pub(crate) refused: bool,
     /// The steps, each in a few words.
-    pub steps: Vec<String>,
+    pub(crate) steps: Vec<Message>,
     /// What they mean, as the host itself judges it.
-    pub impact: Impact,
+    pub(crate) impact: Impact,
 }
 
-/// A failure on its way over the wire.
+/// An error on its way to the operator's side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The exit code of its class.
-    pub exit: u8,
-    /// What failed.
-    pub message: String,
-    /// The way out.
-    pub hint: Option<String>,
+pub(crate) struct AgentError {
+    pub(crate) class: Class,
+    /// The whole chain.
+    pub(crate) message: Message,
+    pub(crate) hints: Vec<Message>,
 }
 
-impl From<&Error> for Failure {
+impl From<&Error> for AgentError {
     fn from(error: &Error) -> Self {
-        let hint = error.way_out();
-        Failure { exit: error.class().exit_code(), message: error.to_string(), hint }
+        AgentError { class: error.class(), message: error.into(), hints: error.hints().to_vec() }
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        const CLASSES: [Class; 6] =
-            [Class::Input, Class::Refused, Class::Reboot, Class::Unproven, Class::Step, Class::Locked];
-        let class = CLASSES.into_iter().find(|class| class.exit_code() == failure.exit);
-        let error = Error::new(class.unwrap_or(Class::Unexpected), failure.message);
-        match failure.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+impl From<AgentError> for Error {
+    fn from(AgentError { class, message, hints }: AgentError) -> Self {
+        hints.into_iter().fold(Error::new(class, message), Error::then)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lang::Lang;
+    use crate::message;
+
+    #[test]
+    fn a_digest_that_is_not_one_is_refused_where_it_enters() {
+        let reply = |digest: &str| {
+            let gateway = RunningGateway { seen: None, ..RunningGateway::default() };
+            let look = Look { gateway: Some(gateway), ..Look::default() };
+            let line = serde_json::to_string(&Reply::Look(Box::new(look))).unwrap();
+            serde_json::from_str::<Reply>(&line.replace(r#""seen":null"#, &format!(r#""seen":"{digest}""#)))
+        };
+        assert!(reply("aéééé").is_err() && reply("").is_err());
+        assert!(reply(&ListDigest::of("x").to_string()).is_ok());
+    }
+
+    #[test]
+    fn an_error_arrives_with_its_class_and_in_sentences_that_can_be_translated() {
+        let error = Error::new(Class::Step, message!("no such file")).hint(message!("apply?")).then(message!("key"));
+        let line = serde_json::to_string(&AgentError::from(&error)).unwrap();
+        let arrived = Error::from(serde_json::from_str::<AgentError>(&line).unwrap());
+        assert_eq!((arrived.class(), arrived.to_string()), (error.class(), error.to_string()));
+        assert_eq!(arrived.hints(), error.hints());
+        assert_eq!(Lang::Ru.render(&Message::from(&arrived)), "нет такого файла");
     }
 }

@@ -1,8 +1,8 @@
-//! The way to a host: the system's ssh, as the operator has set it up, one connection per host and run.
+//! The connection to a host: the system's ssh, as the operator has set it up, one connection a host and run.
 //!
-//! What runs at its far end is this very executable. It is copied once per version, through the same connection, into
-//! a cache that only root writes; it gets its name there when its digest was found right, so whatever has that name
-//! is whole. Nothing else is asked of the host than a shell, and sudo where the login isn't root.
+//! The agent at its far end is this very executable. It is copied once per version, through the same connection, into a
+//! cache that only root writes. The copy gets its final name after its digest was verified, so a file of that name is
+//! complete. A host needs nothing else than a shell, and sudo where the login isn't root.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,20 +11,22 @@ use super::protocol::{Hello, PROTOCOL, Reply, Request};
 use crate::error::{Class, Context, Error, Result};
 use crate::gateway::image;
 use crate::host::{Conversation, Heard, Host};
+use crate::message;
+use crate::message::Message;
 
-/// How long a host may take until it says its first word: a jump host, a slow reverse lookup, a busy sshd.
+/// How long a host may take until its first line: a jump host, a slow reverse lookup, a busy sshd.
 const GREETING: Duration = Duration::from_secs(45);
-/// How long the executable may take to arrive: 10 MB over a poor line.
+/// How long the executable may take to arrive: 10 MB over a slow line.
 const UPLOAD: Duration = Duration::from_secs(300);
-/// What a login shell may print before us.
-const NOISE: usize = 200;
+/// Lines that a login shell may print before the agent's first one.
+const LOGIN_LINES: usize = 200;
 
 /// Becomes root, then does `$1` with the connection's addresses. No quotes, exclamation marks or line ends in it: the
 /// login shell may be any.
 const AS_ROOT: &str = "if [ $(id -u) = 0 ]; then exec sh -c \"$1\" sh \"$SSH_CONNECTION\"; fi; \
     if command -v sudo >/dev/null; then exec sudo -n sh -c \"$1\" sh \"$SSH_CONNECTION\"; fi; echo failed root";
 
-/// Starts the executable, or says that it isn't there and takes it. The same restrictions.
+/// Starts the executable, or says that it is absent and receives it. The same restrictions.
 const START: &str = "trap \"\" HUP; d=/var/cache/mitigator-vpn; f=$d/{digest}; [ -x $f ] && exec $f session \"$1\"; \
     echo absent $(uname -s) $(uname -m); t=$f.$$; trap \"rm -f $t\" EXIT; \
     mkdir -p $d && chmod 755 $d || { echo failed directory; exit 1; }; \
@@ -34,23 +36,24 @@ const START: &str = "trap \"\" HUP; d=/var/cache/mitigator-vpn; f=$d/{digest}; [
     chmod 700 $t && $t --version >/dev/null || { echo failed start; exit 1; }; \
     sync; mv $t $f && exec $f session \"$1\"; echo failed start";
 
-/// The executable that is spoken to on the far side.
+/// The executable that becomes the agent on a host.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct AgentExecutable {
     digest: String,
+    /// In bytes.
     size: u64,
     bytes: OnceLock<Vec<u8>>,
 }
 
-impl Program {
+impl AgentExecutable {
     /// The running executable.
-    pub fn running(host: &Host) -> Result<Program> {
+    pub(crate) fn running(host: &Host) -> Result<AgentExecutable> {
         let path = image::executable()?;
         let size = host.stat(&path)?.map_or(0, |stat| stat.len);
-        Ok(Program { digest: image::digest(host, &path)?, size, bytes: OnceLock::new() })
+        Ok(AgentExecutable { digest: image::digest(host, &path)?, size, bytes: OnceLock::new() })
     }
 
-    /// Read when the first host asks for it, and once for all.
+    /// Read when the first host needs them.
     fn bytes(&self, host: &Host) -> Result<&[u8]> {
         if self.bytes.get().is_none() {
             let read = host.read_program(&image::executable()?)?.unwrap_or_default();
@@ -62,54 +65,54 @@ impl Program {
 
 /// How hosts are reached.
 #[derive(Debug)]
-pub struct Ssh {
+pub(crate) struct Ssh {
     /// Another configuration file than the user's own.
-    pub config: Option<String>,
+    pub(crate) config: Option<String>,
     /// Whether ssh may ask a person at the terminal.
-    pub may_ask: bool,
-    /// What runs at the far end.
-    pub program: Program,
+    pub(crate) may_ask: bool,
+    pub(crate) executable: AgentExecutable,
 }
 
-/// A connection, with ourselves at its far end.
+/// A connection with an agent at its far end.
 #[derive(Debug)]
-pub struct Session {
-    talk: Conversation,
-    /// How far the host's clock is ahead of ours, in milliseconds; right to within the way there.
-    pub clock: i64,
-    /// The connection didn't survive something; nothing more is said over it.
+pub(crate) struct SshSession {
+    connection: Conversation,
+    /// How far the host's clock is ahead of ours, in milliseconds; exact to the time a packet takes.
+    pub(crate) clock: i64,
+    /// A request failed on the connection itself; no other is sent over it.
     broken: bool,
 }
 
 impl Ssh {
-    /// Connects, brings the executable if it isn't there, and hears its greeting.
-    pub fn open(&self, host: &Host, destination: &str) -> Result<Session> {
+    /// Connects, copies the executable if it is absent, and reads its greeting.
+    pub(crate) fn open(&self, host: &Host, destination: &str) -> Result<SshSession> {
         self.open_with(host, destination, &[])
     }
 
-    /// Over a connection of its own, whatever others ssh may share: it proves the way in.
-    pub fn open_anew(&self, host: &Host, destination: &str) -> Result<Session> {
+    /// As [`Ssh::open`], over a connection of its own whatever others ssh may share: it proves that a new one can be made.
+    pub(crate) fn open_anew(&self, host: &Host, destination: &str) -> Result<SshSession> {
         self.open_with(host, destination, &["-o", "ControlMaster=no", "-o", "ControlPath=none"])
     }
 
-    fn open_with(&self, host: &Host, destination: &str, options: &[&str]) -> Result<Session> {
+    fn open_with(&self, host: &Host, destination: &str, options: &[&str]) -> Result<SshSession> {
         let options = options.iter().map(|option| (*option).to_owned()).chain(self.arguments(destination));
-        let mut talk = host.converse("ssh", &options.collect::<Vec<_>>())?;
-        let deadline = Instant::now() + GREETING;
-        let first = first_word(&mut talk, deadline).and_then(|first| match first {
-            Word::Absent(system, machine) => {
-                self.bring(host, &mut talk, &system, &machine)?;
-                first_word(&mut talk, Instant::now() + GREETING)
+        let mut connection = host.converse("ssh", &options.collect::<Vec<_>>())?;
+        let first = first_line(&mut connection, Instant::now() + GREETING).and_then(|first| match first {
+            FirstLine::Absent { system, machine } => {
+                self.upload(host, &mut connection, &system, &machine)?;
+                first_line(&mut connection, Instant::now() + GREETING)
             }
-            word => Ok(word),
+            FirstLine::Hello(_) | FirstLine::Failed(_) => Ok(first),
         });
         match first? {
-            Word::Hello(hello) if hello.protocol == PROTOCOL => {
+            FirstLine::Hello(hello) if hello.protocol == PROTOCOL => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-                Ok(Session { talk, clock: hello.now as i64 - now as i64, broken: false })
+                Ok(SshSession { connection, clock: hello.now as i64 - now as i64, broken: false })
             }
-            Word::Failed(what) => Err(failed(&what, &talk.complaint(), destination)),
-            other => Err(Error::unexpected(format!("the far side says {other:?}"))),
+            FirstLine::Hello(_) | FirstLine::Absent { .. } => Err(Error::unexpected(message!(
+                "the agent doesn't start: the copy of this executable on the host is damaged"
+            ))),
+            FirstLine::Failed(failure) => Err(failure.error(&connection.complaint(), destination)),
         }
     }
 
@@ -122,130 +125,186 @@ impl Ssh {
         if !self.may_ask {
             words.extend(["-o".into(), "BatchMode=yes".into()]);
         }
-        let Program { digest, size, .. } = &self.program;
+        let AgentExecutable { digest, size, .. } = &self.executable;
         let start = START.replace("{digest}", digest).replace("{size}", &size.to_string());
         words.extend(["--".into(), destination.into(), format!("exec sh -c '{AS_ROOT}' sh '{start}'")]);
         words
     }
 
-    fn bring(&self, host: &Host, talk: &mut Conversation, system: &str, machine: &str) -> Result<()> {
-        if (system, machine) != ("Linux", std::env::consts::ARCH) {
-            return Err(Error::new(Class::Refused, format!("another kind of machine: {system} {machine}")).hint(
-                format!(
-                    "this executable is for Linux {}; run the cluster's commands from a machine of the hosts' kind",
-                    std::env::consts::ARCH
-                ),
-            ));
+    fn upload(&self, host: &Host, connection: &mut Conversation, system: &str, machine: &str) -> Result<()> {
+        let arch = std::env::consts::ARCH;
+        if (system, machine) != ("Linux", arch) {
+            return Err(Error::new(
+                Class::Refused,
+                message!("another kind of machine: {system} {machine}", system, machine),
+            )
+            .hint(message!(
+                "this executable is for Linux {arch}; run the cluster's commands from a machine of the hosts' kind",
+                arch
+            )));
         }
-        // What goes wrong with it is what the far side says next.
-        let _ = talk.say(self.program.bytes(host)?, Instant::now() + UPLOAD);
+        // If this fails, the next line from the host says why.
+        let _ = connection.say(self.executable.bytes(host)?, Instant::now() + UPLOAD);
         Ok(())
     }
 }
 
-impl Session {
-    /// Asks, and waits for the answer. A far side that fails says so itself; one that doesn't answer is given up.
-    pub fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
+impl SshSession {
+    /// Sends a request and waits for the reply. An agent that does not reply in time is not asked again.
+    pub(crate) fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
         let reply = self.exchange(request, patience);
         self.broken |= reply.is_err();
         match reply? {
-            Reply::Failed(failure) => Err(failure.into()),
+            Reply::Failed(error) => Err(error.into()),
             reply => Ok(reply),
         }
     }
 
     fn exchange(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
         if self.broken {
-            return Err(Error::unexpected("the connection is lost"));
+            return Err(Error::unexpected(message!("the connection is lost")));
         }
         let deadline = Instant::now() + patience;
-        let line = serde_json::to_string(request).context("a request")? + "\n";
-        self.talk.say(line.as_bytes(), deadline).context("the connection is lost")?;
-        match self.talk.hear(deadline).context("the connection is lost")? {
-            Heard::Line(line) => serde_json::from_str(&line).context("the far side's answer"),
-            Heard::End => Err(Error::unexpected(with("the connection was lost", &self.talk.complaint()))),
-            Heard::Silence => Err(Error::unexpected(format!("no answer within {} s", patience.as_secs()))),
-        }
-    }
-
-    /// Whether nothing can be asked any more.
-    pub fn is_broken(&self) -> bool {
-        self.broken
-    }
-
-    /// Lets the far side end; the connection goes with this value.
-    pub fn hang_up(&mut self) {
-        self.talk.hang_up();
-    }
-}
-
-#[derive(Debug)]
-enum Word {
-    Hello(Hello),
-    Absent(String, String),
-    Failed(String),
-}
-
-/// The first line that is ours.
-fn first_word(talk: &mut Conversation, deadline: Instant) -> Result<Word> {
-    for _ in 0..NOISE {
-        match talk.hear(deadline).context("ssh")? {
-            Heard::Line(line) => match line.split(' ').collect::<Vec<_>>()[..] {
-                ["absent", system, machine] => return Ok(Word::Absent(system.into(), machine.into())),
-                ["failed", what] => return Ok(Word::Failed(what.into())),
-                _ => match serde_json::from_str(&line) {
-                    Ok(hello) => return Ok(Word::Hello(hello)),
-                    Err(_) => continue,
-                },
-            },
-            Heard::End => return Err(unreachable(&talk.complaint())),
+        let line = serde_json::to_string(request).context(message!("a request"))? + "\n";
+        self.connection.say(line.as_bytes(), deadline).context(message!("the connection is lost"))?;
+        match self.connection.hear(deadline).context(message!("the connection is lost"))? {
+            Heard::Line(line) => serde_json::from_str(&line).context(message!("the host's answer")),
+            Heard::End => {
+                let complaint = self.connection.complaint();
+                Err(Error::unexpected(with_complaint(message!("the connection was lost"), &complaint)))
+            }
             Heard::Silence => {
-                return Err(Error::unexpected("it hangs: no word from it in time"));
+                Err(Error::unexpected(message!("no answer within {seconds} s", seconds = patience.as_secs())))
             }
         }
     }
-    Err(Error::unexpected("its login shell talks without end")
-        .hint("keep .bashrc and the like silent without a terminal"))
+
+    /// Lets the agent end; the connection is closed with this value.
+    pub(crate) fn hang_up(&mut self) {
+        self.connection.hang_up();
+    }
 }
 
-/// Why ssh ended before anything of ours ran.
+/// The first line that the scripts above, or the agent, print.
+#[derive(Debug)]
+enum FirstLine {
+    Hello(Hello),
+    /// The executable isn't there yet.
+    Absent {
+        /// `uname -s`.
+        system: String,
+        /// `uname -m`.
+        machine: String,
+    },
+    Failed(StartFailure),
+}
+
+/// What the scripts above could not do: the word behind `failed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StartFailure {
+    Root,
+    Directory,
+    Copy,
+    Digest,
+    Start,
+}
+
+impl StartFailure {
+    fn of_word(word: &str) -> Option<StartFailure> {
+        match word {
+            "root" => Some(StartFailure::Root),
+            "directory" => Some(StartFailure::Directory),
+            "copy" => Some(StartFailure::Copy),
+            "digest" => Some(StartFailure::Digest),
+            "start" => Some(StartFailure::Start),
+            _ => None,
+        }
+    }
+
+    fn error(self, complaint: &str, destination: &str) -> Error {
+        let disk = format!("ssh {destination} df -h /var/cache");
+        let (reason, hint) = match self {
+            StartFailure::Root => (
+                message!("the login isn't root, and there is no sudo"),
+                message!("log in as root, or install sudo there"),
+            ),
+            StartFailure::Directory => {
+                (message!("/var/cache/mitigator-vpn can't be made"), message!("see: {command}", command = disk))
+            }
+            StartFailure::Copy => {
+                (message!("the executable can't be copied"), message!("make room: {command}", command = disk))
+            }
+            StartFailure::Digest => (
+                message!("the executable arrived damaged"),
+                message!("run it again; a full disk is another cause: {command}", command = disk),
+            ),
+            StartFailure::Start => (
+                message!("the executable doesn't start there"),
+                message!(
+                    "a system this old needs the static build: scripts/build-static; /var/cache must not be mounted noexec"
+                ),
+            ),
+        };
+        Error::new(Class::Refused, with_complaint(reason, complaint)).hint(hint)
+    }
+}
+
+/// Skips what the login shell prints.
+fn first_line(connection: &mut Conversation, deadline: Instant) -> Result<FirstLine> {
+    for _ in 0..LOGIN_LINES {
+        let line = match connection.hear(deadline).context(Message::foreign("ssh"))? {
+            Heard::Line(line) => line,
+            Heard::End => return Err(unreachable(&connection.complaint())),
+            Heard::Silence => {
+                return Err(Error::unexpected(message!(
+                    "it hangs: ssh prints nothing within {seconds} s",
+                    seconds = GREETING.as_secs()
+                )));
+            }
+        };
+        let first = match line.split(' ').collect::<Vec<_>>()[..] {
+            ["absent", system, machine] => {
+                Some(FirstLine::Absent { system: system.to_owned(), machine: machine.to_owned() })
+            }
+            ["failed", word] => StartFailure::of_word(word).map(FirstLine::Failed),
+            _ => serde_json::from_str(&line).ok().map(FirstLine::Hello),
+        };
+        if let Some(first) = first {
+            return Ok(first);
+        }
+    }
+    Err(Error::unexpected(message!("its login shell prints more than {count} lines", count = LOGIN_LINES))
+        .hint(message!("make .bashrc and the like print nothing where there is no terminal")))
+}
+
+/// Why ssh ended before a script of ours ran.
 fn unreachable(complaint: &str) -> Error {
-    let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("ssh ended without a word");
-    let error = Error::unexpected(last.trim().trim_end_matches('.'));
+    let error = match last_line(complaint) {
+        Some(last) => Error::unexpected(Message::foreign(last.trim_end_matches('.'))),
+        None => Error::unexpected(message!("ssh ended without a message")),
+    };
     if complaint.contains("sudo:") {
         return error
             .with_class(Class::Refused)
-            .hint("log in as root, or let this login use sudo without a password (NOPASSWD)");
+            .hint(message!("log in as root, or let this login use sudo without a password (NOPASSWD)"));
     }
     if complaint.contains("Host key verification failed") {
-        return error
-            .hint("is it the same machine? Then take its new key: ssh-keygen -R HOST, and log in once by hand");
+        return error.hint(message!(
+            "is it the same machine? Then take its new key: ssh-keygen -R HOST, and log in once by hand"
+        ));
     }
     error
 }
 
-/// What the shell on the far side could not do.
-fn failed(what: &str, complaint: &str, destination: &str) -> Error {
-    let refused = |message: &str, hint: &str| Error::new(Class::Refused, with(message, complaint)).hint(hint);
-    match what {
-        "root" => refused("the login isn't root, and there is no sudo", "log in as root, or install sudo there"),
-        "directory" => {
-            refused("/var/cache/mitigator-vpn can't be made", &format!("see: ssh {destination} df -h /var/cache"))
-        }
-        "copy" => refused("the executable can't be copied", &format!("make room: ssh {destination} df -h /var/cache")),
-        "digest" => refused("the executable arrived damaged", "run it again; a disk that is full shows so as well"),
-        _ => refused(
-            "the executable doesn't start there",
-            "a system this old needs the static build: scripts/build-static; /var/cache must not be mounted noexec",
-        ),
+fn with_complaint(reason: Message, complaint: &str) -> Message {
+    match last_line(complaint) {
+        Some(complaint) => message!("{reason}: {complaint}", reason, complaint),
+        None => reason,
     }
 }
 
-fn with(message: &str, complaint: &str) -> String {
-    match complaint.lines().rfind(|line| !line.trim().is_empty()) {
-        Some(last) => format!("{message}: {}", last.trim()),
-        None => message.to_owned(),
-    }
+fn last_line(complaint: &str) -> Option<&str> {
+    complaint.lines().map(str::trim).rfind(|line| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -253,8 +312,8 @@ mod tests {
     use super::*;
 
     fn ssh() -> Ssh {
-        let program = Program { digest: "d".repeat(64), size: 10, bytes: OnceLock::new() };
-        Ssh { config: None, may_ask: false, program }
+        let executable = AgentExecutable { digest: "d".repeat(64), size: 10, bytes: OnceLock::new() };
+        Ssh { config: None, may_ask: false, executable }
     }
 
     #[test]
@@ -268,6 +327,15 @@ mod tests {
     fn a_destination_can_not_become_an_option() {
         let words = ssh().arguments("-oProxyCommand=x");
         assert_eq!(words[words.len() - 3], "--");
+    }
+
+    #[test]
+    fn every_failure_of_the_scripts_is_known() {
+        for word in format!("{AS_ROOT};{START}").split("echo failed ").skip(1) {
+            let word: String = word.chars().take_while(|c| c.is_ascii_lowercase()).collect();
+            let failure = StartFailure::of_word(&word).unwrap_or_else(|| panic!("{word}"));
+            assert!(failure.error("", "h1").way_out().is_some());
+        }
     }
 
     #[test]

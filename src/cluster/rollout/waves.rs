@@ -1,33 +1,20 @@
 //! In which order hosts are changed. Pure.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::Rollout;
-use crate::cluster::action::Need;
-use crate::cluster::hosts::Fleet;
+use crate::cluster::action::Action;
 
-/// The waves, in order. First those that are members already and only get a list: one alone, then twice as many each
-/// time. Then those whose stack has to be restarted, one by one: each of them is an outage. At last those that join, who
-/// find everybody knowing them.
-pub(super) fn waves(
-    fleet: &Fleet,
-    needs: &BTreeMap<Ipv4Addr, Need>,
-    rollout: &Rollout,
-    batch: usize,
-) -> Vec<Vec<Ipv4Addr>> {
+/// The waves, in order, of the hosts that may be changed. First those that are members already and only get a list: one
+/// alone, then twice as many each time, at most `batch`. Then those whose stack has to be restarted, one by one, for each
+/// of them is an outage. Last those that join: by then everybody has them in the list.
+pub(super) fn waves<'a>(hosts: impl Iterator<Item = (Ipv4Addr, &'a Action)>, batch: usize) -> Vec<Vec<Ipv4Addr>> {
     let (mut lists, mut restarts, mut joins) = (Vec::new(), Vec::new(), Vec::new());
-    for node in &fleet.nodes {
-        let address = node.instance.address;
-        let failed = rollout.fates.get(&address).is_some_and(|fate| fate.failure.is_some());
-        if failed || rollout.list.by_address(address).is_none() {
-            continue;
-        }
-        match needs.get(&address) {
-            Some(Need::List) => lists.push(address),
-            Some(Need::Whole(survey)) if survey.impact.outage().is_some() => restarts.push(vec![address]),
-            Some(Need::Whole(_)) => joins.push(address),
-            Some(Need::Nothing | Need::Refused(_) | Need::Down(_)) | None => {}
+    for (address, action) in hosts {
+        match action {
+            Action::List => lists.push(address),
+            Action::Install(_) if action.joins() => joins.push(address),
+            Action::Install(_) => restarts.push(vec![address]),
+            Action::Nothing | Action::Refused(_) | Action::Unreachable(_) => {}
         }
     }
     let mut waves = doubling(&lists, batch);
@@ -51,14 +38,34 @@ fn doubling(all: &[Ipv4Addr], most: usize) -> Vec<Vec<Ipv4Addr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::remote::protocol::Survey;
+    use crate::converge::impact::{Impact, Outage};
+
+    fn address(n: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 8, 3, n)
+    }
 
     #[test]
     fn a_canary_goes_first_and_the_waves_grow_up_to_their_limit() {
-        let all: Vec<Ipv4Addr> = (1..=20).map(|n| Ipv4Addr::new(10, 8, 3, n)).collect();
+        let all: Vec<Ipv4Addr> = (1..=20).map(address).collect();
         let sizes = |most| doubling(&all, most).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(30), [1, 2, 4, 8, 5]);
         assert_eq!(sizes(3), [1, 2, 3, 3, 3, 3, 3, 2]);
         assert_eq!(sizes(0), [1; 20]);
         assert!(doubling(&[], 30).is_empty());
+    }
+
+    #[test]
+    fn lists_go_before_restarts_which_go_one_by_one_before_those_that_join() {
+        let joins = Action::Install(Survey::default());
+        let restarts =
+            Action::Install(Survey { impact: Impact::Install { outage: Some(Outage::Stack) }, ..Survey::default() });
+        let refused = Action::Refused(Survey::default());
+        let actions =
+            [&joins, &restarts, &Action::List, &refused, &Action::Nothing, &restarts, &Action::List, &Action::List];
+        let hosts = (1..).map(address).zip(actions);
+        let expected =
+            [vec![address(3)], vec![address(7), address(8)], vec![address(2)], vec![address(6)], vec![address(1)]];
+        assert_eq!(waves(hosts, 30), expected);
     }
 }

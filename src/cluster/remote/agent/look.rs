@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::keys;
-use crate::cluster::remote::protocol::{Gateway, Look, Tunnel};
+use crate::cluster::remote::protocol::{GatewayTunnel, Look, RunningGateway};
 use crate::compose::{self, GatewayContainer};
 use crate::converge::impact::{Containers, impact};
 use crate::converge::plan::{Plan, Step};
@@ -13,10 +11,11 @@ use crate::desired::{self, Supplies};
 use crate::error::Result;
 use crate::facts::{Facts, PrivateConfFile};
 use crate::host::Host;
+use crate::message::Message;
 use crate::product::PRODUCT;
 use crate::settings::Settings;
 use crate::tunnel;
-use crate::wireguard::{PeerList, PrivateKey};
+use crate::wireguard::{ListDigest, MembersDigest, PeerList, PrivateKey};
 
 /// How the host stands: the files, the list as container and device have it.
 pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
@@ -41,24 +40,25 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
         key,
         staged: keys::staged(host, settings),
         list: list.map(|list| list.to_text()),
-        pending: pending.steps.iter().map(Step::to_string).collect(),
+        pending: pending.steps.iter().map(Message::foreign).collect(),
         impact: impact(&pending, containers, is_current, settings),
         gateway,
         through_vpn: false,
     })
 }
 
-fn look_into(host: &Host, container: GatewayContainer, list: Option<&PeerList>) -> Result<Gateway> {
+fn look_into(host: &Host, container: GatewayContainer, list: Option<&PeerList>) -> Result<RunningGateway> {
     let seen = host.read_seen_by(container.pid, Path::new(PRODUCT.mounts.public_conf));
-    let seen = seen.map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+    let seen = seen.map(ListDigest::of);
     let tunnel = tunnel::observe(host, container.pid)?.map(|live| {
         let own = live.public_key.and_then(|key| list?.peers().find(|peer| peer.public_key == key));
         let own = own.map(|peer| (peer.address, peer.public_key));
         let others = live.peers.iter().filter_map(|peer| Some((peer.address()?, peer.public_key)));
         let differences = list.map(|list| tunnel::difference(&live, list)).unwrap_or_default();
-        Tunnel { key: live.public_key, members: tunnel::digest(others.chain(own)), differences }
+        let differences = differences.into_iter().map(Message::foreign).collect();
+        GatewayTunnel { key: live.public_key, members: MembersDigest::of(others.chain(own)), differences }
     });
-    Ok(Gateway { seen, stale: container.stale, tunnel })
+    Ok(RunningGateway { seen, stale: container.stale, tunnel })
 }
 
 /// What the files alone say has to change. A fraction of a whole survey, which costs a second of each host.

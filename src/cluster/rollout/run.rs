@@ -1,0 +1,267 @@
+//! The rollout itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use super::gate::{self, Reach, answering, newly_listed, witnesses};
+use super::record::RolloutRecord;
+use super::waves::waves;
+use crate::cluster::action::{Action, Actions, Required, required};
+use crate::cluster::hosts::{ApplyReply, ChangeRequest, Fleet, HostState, Node, reason};
+use crate::cluster::merge::Merged;
+use crate::error::{Class, Error, Result};
+use crate::message;
+use crate::message::Message;
+use crate::preflight::{Finding, Severity};
+use crate::progress::Progress;
+use crate::tunnel::timings::ANSWER;
+use crate::wireguard::PeerList;
+
+/// Other operators can be faster this many times.
+const ROUNDS: usize = 40;
+/// How long to wait, each time, for a host that another operator has declared and not finished with.
+const NEWCOMER: Duration = Duration::from_secs(3);
+const NEWCOMER_TRIES: usize = 20;
+
+/// What each host needs for this list. `complete` as in [`required`]. Changes nothing.
+pub(crate) fn plan(fleet: &mut Fleet, list: &PeerList, complete: bool) -> Actions {
+    fleet.each_by_address(|_| true, |node| action(node, list, complete)).into_iter().collect()
+}
+
+fn action(node: &mut Node, list: &PeerList, complete: bool) -> Action {
+    let seen = match &node.state {
+        HostState::Unreachable(error) => return Action::Unreachable(reason(error)),
+        HostState::Seen(seen) => seen,
+    };
+    match required(seen, list, complete) {
+        Required::Nothing => Action::Nothing,
+        Required::List => Action::List,
+        Required::Survey => match node.survey(list) {
+            Ok(survey) => survey.into(),
+            Err(error) => Action::Unreachable(reason(&error)),
+        },
+    }
+}
+
+/// A rollout under way.
+pub(crate) struct Rollout<'r> {
+    pub(crate) fleet: &'r mut Fleet,
+    /// The most hosts in one wave.
+    pub(crate) batch: usize,
+    /// How long a change that could cut off the connection may stay unconfirmed.
+    pub(crate) guard: Duration,
+    pub(crate) progress: Progress,
+}
+
+impl Rollout<'_> {
+    /// Carries out what is needed. `refresh` brings the fleet up to date with cluster.toml, which another operator may have
+    /// changed, and says who is a member now.
+    pub(crate) fn carry_out(
+        &mut self,
+        mut actions: Actions,
+        mut refresh: impl FnMut(&mut Fleet) -> Result<Merged>,
+    ) -> Result<RolloutRecord> {
+        let mut record = RolloutRecord::default();
+        self.make_keys(&actions, &mut record);
+        let lists = |node: &Node| Some((node.instance.address, node.seen()?.list.clone().unwrap_or_default()));
+        let started: BTreeMap<Ipv4Addr, PeerList> = self.fleet.nodes.iter().filter_map(lists).collect();
+        let mut newcomer_tries = NEWCOMER_TRIES;
+        for _ in 0..ROUNDS {
+            record.list = refresh(self.fleet)?.list;
+            self.revise(&mut actions, &record);
+            let waves = waves(self.changeable(&actions, &record), self.batch);
+            if waves.is_empty() && newcomer_tries > 0 && self.await_newcomers(&actions) {
+                newcomer_tries -= 1;
+                continue;
+            }
+            if waves.is_empty() {
+                self.prove(&started, &mut record);
+                return Ok(record);
+            }
+            for (number, wave) in (1_usize..).zip(&waves) {
+                let task = self.progress.start(message!(
+                    "wave {number} of {count}: {names}",
+                    number,
+                    count = waves.len(),
+                    names = self.fleet.names(wave)
+                ));
+                self.wave(wave, &actions, &mut record);
+                if record.stopped.is_some() {
+                    return Ok(record);
+                }
+                task.done();
+            }
+        }
+        record.stopped = Some(message!("the lists keep changing under this run: another one is at work"));
+        Ok(record)
+    }
+
+    /// The hosts that may be changed: members, and nothing has failed on them.
+    fn changeable<'a>(
+        &'a self,
+        actions: &'a Actions,
+        record: &'a RolloutRecord,
+    ) -> impl Iterator<Item = (Ipv4Addr, &'a Action)> {
+        let addresses = self.fleet.nodes.iter().map(|node| node.instance.address);
+        let members = addresses.filter(|a| !record.has_failed(*a) && record.list.by_address(*a).is_some());
+        members.filter_map(|address| Some((address, actions.get(&address)?)))
+    }
+
+    /// What each host needs now that the list may be another one, or that it has it already.
+    fn revise(&self, actions: &mut Actions, record: &RolloutRecord) {
+        for node in &self.fleet.nodes {
+            let address = node.instance.address;
+            if node.seen().is_none() || record.has_failed(address) {
+                continue;
+            }
+            // Another operator's newcomer is theirs to install; once it is a member, it gets the list from us as well.
+            if !actions.contains_key(&address) && node.digest().is_none() {
+                continue;
+            }
+            let current = node.digest() == Some(record.list.digest());
+            let changed = record.hosts.contains_key(&address);
+            let action = actions.entry(address).or_insert(Action::List);
+            match action {
+                Action::Nothing if !current => *action = Action::List,
+                Action::List | Action::Install(_) if current && changed => *action = Action::Nothing,
+                Action::Nothing | Action::List | Action::Install(_) | Action::Refused(_) | Action::Unreachable(_) => {}
+            }
+        }
+    }
+
+    /// Waits a moment for hosts that another operator is just making members of; `false` when there are none.
+    fn await_newcomers(&mut self, actions: &Actions) -> bool {
+        let is_newcomer = |node: &Node| !actions.contains_key(&node.instance.address) && node.seen().is_some();
+        if !self.fleet.nodes.iter().any(is_newcomer) {
+            return false;
+        }
+        let task = self.progress.start(message!("wait for hosts that another operator is adding"));
+        thread::sleep(NEWCOMER);
+        self.fleet.each(is_newcomer, Node::look_again);
+        task.done();
+        true
+    }
+
+    /// Hosts that have no key make one. It stays there; its public half is what the list needs (FN-51).
+    fn make_keys(&mut self, actions: &Actions, record: &mut RolloutRecord) {
+        let is_keyless = |node: &Node| {
+            let changes = actions.get(&node.instance.address).is_some_and(Action::changes);
+            changes && node.seen().is_some_and(|seen| seen.look.key.is_none())
+        };
+        for (address, made) in self.fleet.each_by_address(is_keyless, Node::make_key) {
+            if let Err(error) = made {
+                record.fail(address, &error);
+            }
+        }
+    }
+
+    /// One wave: who answers now, the change, who answers afterwards.
+    fn wave(&mut self, wave: &[Ipv4Addr], actions: &Actions, record: &mut RolloutRecord) {
+        let list = &record.list.clone();
+        let guard = self.guard;
+        let witnesses = witnesses(self.fleet, wave, list);
+        let chosen = |node: &Node| wave.contains(&node.instance.address);
+        let replies = self.fleet.each(chosen, |node| {
+            let address = node.instance.address;
+            let before = node.list().cloned().unwrap_or_default();
+            let known: Vec<Ipv4Addr> =
+                witnesses[&address].iter().copied().filter(|a| before.by_address(*a).is_some()).collect();
+            let reply = answering(node, &known, ANSWER).and_then(|answered| {
+                let change = ChangeRequest { list, seen: node.digest(), guard, switch_key: false };
+                Ok((answered, node.apply(change, None)?))
+            });
+            // The host's lock is waited for, not refused: look at what another run has done there.
+            node.look_again();
+            (address, before, reply)
+        });
+        let mut expected: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+        for (address, before, reply) in replies {
+            match reply {
+                Ok((answered, ApplyReply::Applied { steps, sets_vpn_address })) => {
+                    let host = record.of(address);
+                    host.steps.extend(steps);
+                    host.sets_vpn_address |= sets_vpn_address;
+                    let new = newly_listed(self.fleet, address, &before, list);
+                    expected.insert(address, answered.into_iter().chain(new).collect());
+                }
+                // The next round merges it.
+                Ok((_, ApplyReply::Conflict)) => {}
+                Ok((_, ApplyReply::Refused(findings))) => record.fail(address, &refused(&findings)),
+                Err(error) => {
+                    // The connection to one host was cut off, and the change taken back: the others' would be as well.
+                    if error.class() == Class::Unproven {
+                        record.stopped = Some(message!("the change would cut off the connection to the hosts"));
+                    }
+                    record.fail(address, &error);
+                }
+            }
+        }
+        self.gate(wave, &expected, actions, record);
+    }
+
+    /// Stops the run and takes the wave back, if one of its hosts no longer reaches what it should.
+    fn gate(
+        &mut self,
+        wave: &[Ipv4Addr],
+        expected: &BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>,
+        actions: &Actions,
+        record: &mut RolloutRecord,
+    ) {
+        let reaches = gate::reach(self.fleet, wave, expected, &record.list);
+        let failed = note_reach(reaches, record);
+        if failed.is_empty() {
+            return;
+        }
+        let names = self.fleet.names(&failed);
+        record.stopped = Some(message!("{names} no longer reaches all members that it should", names));
+        // What a host has joined with stays there: it was no member before, so nobody misses it.
+        let has_joined = |address: &Ipv4Addr| actions.get(address).is_some_and(Action::joins);
+        let goes_back =
+            |node: &Node| expected.contains_key(&node.instance.address) && !has_joined(&node.instance.address);
+        let replies = self.fleet.each_by_address(goes_back, |node| {
+            let reply = node.take_back();
+            node.look_again();
+            reply
+        });
+        record.note_taken_back(replies);
+    }
+
+    /// The members that are new to a host, those of its own wave among them, answer it now that all have the list.
+    fn prove(&mut self, started: &BTreeMap<Ipv4Addr, PeerList>, record: &mut RolloutRecord) {
+        let changed = record.hosts.iter().filter(|(_, host)| host.failure.is_none()).map(|(address, _)| *address);
+        let new = |address: Ipv4Addr| {
+            let before = started.get(&address)?;
+            Some((address, newly_listed(self.fleet, address, before, &record.list)))
+        };
+        let new: BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> =
+            changed.filter_map(new).filter(|(_, members)| !members.is_empty()).collect();
+        if new.is_empty() {
+            return;
+        }
+        let task = self.progress.start(message!("prove it by handshakes"));
+        note_reach(gate::prove(self.fleet, &new), record);
+        task.done();
+    }
+}
+
+/// Takes note of what each host reaches. The hosts that don't reach all that they should.
+fn note_reach(reaches: Vec<(Ipv4Addr, Reach)>, record: &mut RolloutRecord) -> Vec<Ipv4Addr> {
+    let mut failed = Vec::new();
+    for (address, reach) in reaches {
+        match reach {
+            Reach::Everybody => continue,
+            Reach::Without(silent) => record.of(address).silent = silent,
+            Reach::Unknown(error) => record.fail(address, &error),
+        }
+        failed.push(address);
+    }
+    failed
+}
+
+fn refused(findings: &[Finding]) -> Error {
+    let first = findings.iter().find(|finding| finding.outcome == Severity::Fail);
+    let reason = first.map(|Finding { id, detail, .. }| message!("{check}: {detail}", check = id, detail));
+    Error::new(Class::Refused, reason.unwrap_or(Message::fixed("preflight")))
+}

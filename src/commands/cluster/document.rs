@@ -1,0 +1,103 @@
+//! What a plan, a run and a status have come to, as documents.
+
+use crate::cluster::action::{Action, Actions, Need};
+use crate::cluster::hosts::{Fleet, Node};
+use crate::cluster::merge::Merged;
+use crate::cluster::rollout::{HostResult, RolloutResult};
+use crate::cluster::status::{ClusterStatus, HostStatus, Pair};
+use crate::message::Message;
+use crate::report::{
+    AppliedHost, Cell, ClusterApplyDocument, ClusterList, ClusterPlanDocument, ClusterStatusDocument, FindingDocument,
+    HostStatusDocument, Outcome, PlannedHost, SCHEMA, Text,
+};
+use crate::wireguard::{Change, PeerList};
+
+pub(super) fn planned(fleet: &Fleet, merged: &Merged, actions: &Actions) -> ClusterPlanDocument {
+    let Merged { list, keyless } = merged;
+    let hosts: Vec<PlannedHost> =
+        fleet.nodes.iter().map(|node| planned_host(node, &actions[&node.instance.address])).collect();
+    let any = |need| hosts.iter().any(|host| host.need == need);
+    let outcome = match () {
+        () if any(Need::Refused) => Outcome::Fail,
+        () if any(Need::Behind) => Outcome::Warn,
+        () => Outcome::Pass,
+    };
+    let list = ClusterList {
+        digest: keyless.is_empty().then(|| list.digest()),
+        members: list.len() + keyless.len(),
+        changes: changes(fleet, list),
+    };
+    ClusterPlanDocument { schema: SCHEMA, list, hosts, outcome }
+}
+
+/// What differs from the list that most hosts have.
+fn changes(fleet: &Fleet, list: &PeerList) -> Vec<Change> {
+    let lists: Vec<&PeerList> = fleet.nodes.iter().filter_map(Node::list).collect();
+    let holders = |list: &PeerList| lists.iter().filter(|other| **other == list).count();
+    let common = lists.iter().max_by_key(|list| holders(list)).map_or_else(PeerList::default, |list| (*list).clone());
+    common.diff(list)
+}
+
+fn planned_host(node: &Node, action: &Action) -> PlannedHost {
+    let mut host = PlannedHost {
+        name: node.instance.name.clone(),
+        vpn_address: node.instance.address,
+        need: action.need(),
+        steps: Vec::new(),
+        outage: None,
+        findings: Vec::new(),
+        reason: None,
+        digest: node.digest(),
+    };
+    match action {
+        Action::Nothing | Action::List => {}
+        Action::Unreachable(reason) => host.reason = Some(Text(reason.clone())),
+        Action::Install(survey) | Action::Refused(survey) => {
+            host.steps = texts(survey.steps.clone());
+            host.outage = survey.impact.outage().map(|outage| Text(outage.message()));
+            host.findings = survey.findings.iter().map(FindingDocument::from).collect();
+        }
+    }
+    host
+}
+
+pub(super) fn applied(result: RolloutResult) -> ClusterApplyDocument {
+    let RolloutResult { digest, hosts, stopped, next, failure } = result;
+    let hosts = hosts.into_iter().map(|host| {
+        let HostResult { name, address, outcome, steps, reason, silent, digest } = host;
+        let (steps, reason) = (texts(steps), reason.map(Text));
+        AppliedHost { name, vpn_address: address, fate: outcome, steps, reason, silent, digest }
+    });
+    ClusterApplyDocument {
+        schema: SCHEMA,
+        digest,
+        hosts: hosts.collect(),
+        stopped: stopped.map(Text),
+        next: texts(next),
+        outcome: if failure.is_none() { Outcome::Pass } else { Outcome::Fail },
+    }
+}
+
+pub(super) fn status(list: &PeerList, status: ClusterStatus) -> ClusterStatusDocument {
+    let ClusterStatus { hosts, pairs, differences } = status;
+    let hosts = hosts.into_iter().map(|host| {
+        let HostStatus { name, address: vpn_address, seen, disk, container, live, live_expected, clock_offset } = host;
+        HostStatusDocument { name, vpn_address, seen, disk, container, live, live_expected, clock_offset }
+    });
+    let cells = pairs.into_iter().map(|pair| {
+        let Pair { from, to, handshake_age, verdict, cause, path_mtu } = pair;
+        Cell { from, to, handshake_age, verdict, cause, path_mtu }
+    });
+    ClusterStatusDocument {
+        schema: SCHEMA,
+        digest: (!list.is_empty()).then(|| list.digest()),
+        hosts: hosts.collect(),
+        cells: cells.collect(),
+        outcome: if differences.is_empty() { Outcome::Pass } else { Outcome::Fail },
+        differences: texts(differences),
+    }
+}
+
+fn texts(messages: Vec<Message>) -> Vec<Text> {
+    messages.into_iter().map(Text).collect()
+}
