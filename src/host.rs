@@ -2,7 +2,7 @@
 //!
 //! `&Host` reads, `&mut Host` changes; a function that takes `&Host` can't alter anything, which is what makes
 //! `plan` and `preflight` safe by construction. All paths are absolute paths of the host; with a root other than
-//! `/` they are resolved inside it, so that an absolute link in an image can't lead out of the image.
+//! `/` they are resolved inside it, whatever the links of that tree say ([`place`]).
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place they are for")]
 
@@ -12,22 +12,27 @@ pub mod docker;
 mod held;
 mod lock;
 mod network;
+mod place;
 mod write;
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::unistd::AccessFlags;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, SFlag};
+use nix::unistd::{AccessFlags, faccessat};
 
 pub use cmd::{Advance, Cmd, Listener, Output};
 pub use conversation::{Conversation, Heard};
 pub use lock::Lock;
 pub use write::{Appending, Mode};
+
+use place::{Last, Place};
 
 use crate::error::{Context, Error, Result};
 
@@ -39,6 +44,7 @@ const MAX_PROGRAM: u64 = 512 << 20;
 /// A running host, or the tree of one mounted at some directory.
 pub struct Host {
     root: PathBuf,
+    root_dir: File,
     listener: Option<Listener>,
 }
 
@@ -75,7 +81,8 @@ pub struct Stat {
 impl Host {
     /// The host this program runs on.
     pub fn live() -> Self {
-        Host { root: PathBuf::from("/"), listener: None }
+        let root_dir = File::open("/").expect("every process has a root directory");
+        Host { root: PathBuf::from("/"), root_dir, listener: None }
     }
 
     /// The tree of a host mounted at `root`.
@@ -86,7 +93,8 @@ impl Host {
         if !root.is_dir() {
             return Err(Error::input(format!("--root {}: not a directory", root.display())));
         }
-        Ok(Host { root, listener: None })
+        let root_dir = File::open(&root).with_context(|| format!("--root {}", root.display()))?;
+        Ok(Host { root, root_dir, listener: None })
     }
 
     /// Whether this is the running host, with its kernel and daemons, and not a mounted tree.
@@ -102,7 +110,8 @@ impl Host {
     /// The whole content of a regular file; `None` when nothing is there. A write that was cut off counts as done:
     /// the next run completes it, so what it was going to write is what this file says.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        if let Some(pending) = self.read_plain(&self.redo_of(path)?, MAX_FILE)? {
+        let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), write::pending));
+        if let Some(pending) = pending.with_context(|| format!("reading {}", self.display(path)))? {
             return Ok(Some(pending));
         }
         self.read_plain(path, MAX_FILE)
@@ -110,19 +119,14 @@ impl Host {
 
     /// Whether a write to `path` was cut off and waits for completion.
     pub fn is_interrupted(&self, path: &Path) -> bool {
-        self.redo_of(path).and_then(|redo| self.stat(&redo)).is_ok_and(|stat| stat.is_some())
-    }
-
-    /// Where the redo copy of `path` would be: beside the file itself, not beside a link to it.
-    fn redo_of(&self, path: &Path) -> Result<PathBuf> {
-        let redo = write::redo_path(&self.target(path)?);
-        Ok(Path::new("/").join(redo.strip_prefix(&self.root).unwrap_or(&redo)))
+        let target = self.target(path).ok().flatten();
+        target.is_some_and(|target| write::pending(&target).is_ok_and(|pending| pending.is_some()))
     }
 
     /// Why `path`, or the nearest existing directory above it, can't be written; `None` when it can.
     pub fn why_unwritable(&self, path: &Path) -> Option<String> {
-        let (path, real) = path.ancestors().find_map(|p| Some((p, self.resolve(p).ok()?)))?;
-        let reason = match nix::unistd::access(&real, AccessFlags::W_OK) {
+        let (path, place) = path.ancestors().find_map(|path| Some((path, self.existing(path)?)))?;
+        let reason = match faccessat(place.dir(), place.name(), AccessFlags::W_OK, AtFlags::empty()) {
             Ok(()) => return None,
             Err(Errno::EROFS) => "read-only file system".into(),
             Err(Errno::EACCES) => "permission denied".into(),
@@ -170,13 +174,16 @@ impl Host {
             }
             Kind::Other => return Err(Error::input(format!("{} is not a regular file", self.display(path)))),
         }
-        // O_NONBLOCK: had it become a pipe since, opening would wait for a writer.
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(nix::libc::O_NONBLOCK)
-            .open(self.resolve(path)?)
-            .with_context(what)
-            .map_err(|e| e.with_class(crate::error::Class::Input))?;
+        let input = |e: Error| e.with_class(crate::error::Class::Input);
+        let opened = self.place(path, Last::Follow).and_then(|place| match place {
+            Some(place) => place.open(OFlag::O_RDONLY, 0),
+            None => Err(io::ErrorKind::NotFound.into()),
+        });
+        let file = opened.with_context(what).map_err(input)?;
+        // It may have become something else since it was looked at.
+        if !file.metadata().with_context(what)?.is_file() {
+            return Err(Error::input(format!("{} is not a regular file", self.display(path))));
+        }
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).with_context(what)?;
         if bytes.len() as u64 > limit {
@@ -188,51 +195,30 @@ impl Host {
 
     /// What stands at `path`; `None` when nothing does.
     pub fn stat(&self, path: &Path) -> Result<Option<Stat>> {
-        let what = || format!("looking at {}", self.display(path));
-        let link = match fs::symlink_metadata(self.entry(path)?) {
-            Ok(meta) => meta,
-            Err(e) if absent(&e) => return Ok(None),
-            Err(e) => return Err(e).with_context(what).map_err(|e| e.with_class(crate::error::Class::Input)),
-        };
-        let meta = if link.is_symlink() {
-            match self.resolve(path).map(fs::metadata) {
-                Ok(Ok(meta)) => meta,
-                _ => {
-                    let modified = SystemTime::UNIX_EPOCH;
-                    return Ok(Some(Stat {
-                        kind: Kind::DanglingLink,
-                        mode: 0,
-                        id: (0, 0),
-                        len: 0,
-                        modified,
-                        links: 1,
-                    }));
-                }
-            }
-        } else {
-            link
-        };
-        let kind = match meta.file_type() {
-            t if t.is_file() => Kind::File,
-            t if t.is_dir() => Kind::Directory,
-            t if t.is_socket() || t.is_fifo() => Kind::Other,
-            _ => Kind::Other,
-        };
-        Ok(Some(Stat {
-            kind,
-            mode: meta.mode() & 0o7777,
-            id: (meta.dev(), meta.ino()),
-            len: meta.len(),
-            modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            links: meta.nlink(),
-        }))
+        self.look(path)
+            .with_context(|| format!("looking at {}", self.display(path)))
+            .map_err(|e| e.with_class(crate::error::Class::Input))
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let Some(entry) = self.place(path, Last::Keep)? else { return Ok(None) };
+        let Some(found) = entry.stat()? else { return Ok(None) };
+        if kind_of(&found) != SFlag::S_IFLNK {
+            return Ok(Some(Stat::new(&found)));
+        }
+        let behind = self.place(path, Last::Follow).ok().flatten().and_then(|place| place.stat().ok().flatten());
+        Ok(Some(behind.map_or(Stat { kind: Kind::DanglingLink, ..Stat::new(&found) }, |found| Stat::new(&found))))
     }
 
     /// Names in a directory, sorted; empty when there is no such directory.
     pub fn list(&self, dir: &Path) -> Vec<String> {
-        let Ok(entries) = self.resolve(dir).and_then(|d| fs::read_dir(d).context("listing")) else { return Vec::new() };
-        let mut names: Vec<String> =
-            entries.filter_map(|e| e.ok()).filter_map(|e| e.file_name().into_string().ok()).collect();
+        let opened = self.place(dir, Last::Follow).ok().flatten().and_then(|place| {
+            let dir = place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0).ok()?;
+            Dir::from_fd(dir.into()).ok()
+        });
+        let entries = opened.into_iter().flatten().filter_map(Result::ok);
+        let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+        let mut names: Vec<String> = names.filter(|name| name != "." && name != "..").collect();
         names.sort();
         names
     }
@@ -275,13 +261,13 @@ impl Host {
         ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"]
             .iter()
             .map(|dir| Path::new(dir).join(name))
-            .find(|path| self.resolve(path).is_ok_and(|p| p.is_file()))
+            .find(|path| self.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::File)))
     }
 
     /// Bytes free for root on the file system of `path` or of its nearest existing parent.
     pub fn free_space(&self, path: &Path) -> Option<u64> {
-        let existing = path.ancestors().find_map(|p| self.resolve(p).ok())?;
-        let stat = nix::sys::statvfs::statvfs(&existing).ok()?;
+        let existing = path.ancestors().find_map(|path| self.existing(path))?;
+        let stat = nix::sys::statvfs::fstatvfs(existing.open(OFlag::O_PATH, 0).ok()?).ok()?;
         Some(stat.blocks_free() * stat.fragment_size())
     }
 
@@ -290,39 +276,66 @@ impl Host {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// The real path of the directory entry itself: parents resolved, the last name not followed.
-    fn entry(&self, path: &Path) -> Result<PathBuf> {
-        match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => match self.resolve(parent) {
-                Ok(parent) => Ok(parent.join(name)),
-                // No such parent, so no such entry: any path that doesn't exist says the same.
-                Err(_) => Ok(self.plain(path)),
-            },
-            _ => self.resolve(path),
+    /// Where a path leads; `None` where it passes something that isn't there.
+    fn place(&self, path: &Path, last: Last) -> io::Result<Option<Place>> {
+        match Place::find(self.root_dir.as_fd(), path, last) {
+            Ok(place) => Ok(Some(place)),
+            Err(error) if absent(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// The real path that a write to `path` goes to: through links, so that a link an operator made stays one.
-    fn target(&self, path: &Path) -> Result<PathBuf> {
-        self.resolve(path).or_else(|_| self.entry(path))
+    /// Where a path leads, if something stands there.
+    fn existing(&self, path: &Path) -> Option<Place> {
+        let place = self.place(path, Last::Follow).ok().flatten()?;
+        place.stat().ok().flatten().map(|_| place)
     }
 
-    /// The real path behind `path`, all links followed, inside the root.
-    fn resolve(&self, path: &Path) -> Result<PathBuf> {
-        if self.is_live() {
-            return fs::canonicalize(path).with_context(|| path.display().to_string());
+    /// Where a write to `path` goes: through links, so that a link an operator made stays one; a link to nowhere is
+    /// replaced.
+    fn target(&self, path: &Path) -> io::Result<Option<Place>> {
+        match self.existing(path) {
+            Some(place) => Ok(Some(place)),
+            None => self.place(path, Last::Keep),
         }
-        let root = File::open(&self.root).with_context(|| self.root.display().to_string())?;
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
-        let fd = openat2(&root, inside, how).with_context(|| self.display(path))?;
-        fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))).context("/proc/self/fd")
+    }
+
+    /// As [`Host::target`], of something that is to be made: its directory must be there.
+    fn target_to_make(&self, path: &Path) -> io::Result<Place> {
+        self.target(path)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The directory entry itself, a link taken for itself; its directory must be there.
+    fn entry_to_make(&self, path: &Path) -> io::Result<Place> {
+        self.place(path, Last::Keep)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-fn absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+fn kind_of(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+impl Stat {
+    fn new(stat: &FileStat) -> Stat {
+        let kind = match kind_of(stat) {
+            SFlag::S_IFREG => Kind::File,
+            SFlag::S_IFDIR => Kind::Directory,
+            _ => Kind::Other,
+        };
+        let since = Duration::new(stat.st_mtime.try_into().unwrap_or(0), stat.st_mtime_nsec.try_into().unwrap_or(0));
+        Stat {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            id: (stat.st_dev, stat.st_ino),
+            len: stat.st_size.try_into().unwrap_or(0),
+            modified: SystemTime::UNIX_EPOCH + since,
+            links: stat.st_nlink,
+        }
+    }
+}
+
+fn absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]

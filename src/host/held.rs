@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::Host;
+use super::place::Place;
 
 impl Host {
     /// Runs something inside the network and the mount namespace of a process, on a thread of its own: a namespace belongs
@@ -46,9 +47,8 @@ impl Host {
     /// Whether some other mount namespace has this very file mounted, so that replacing it by rename would leave a
     /// container with the old content. Where that can't be found out, the answer is yes: writing in place is always
     /// right for the content, it only lacks the atomicity of a rename.
-    pub(super) fn is_held(&self, path: &Path) -> bool {
-        let (Ok(path), true) = (self.resolve(path), self.is_live()) else { return false };
-        let (Ok(meta), Some(name)) = (fs::metadata(&path), path.file_name().and_then(|n| n.to_str())) else {
+    pub(super) fn is_held(&self, file: &Place) -> bool {
+        let (Ok(Some(stat)), Some(name), true) = (file.stat(), file.name().to_str(), self.is_live()) else {
             return false;
         };
         let Ok(processes) = fs::read_dir("/proc") else { return true };
@@ -68,7 +68,7 @@ impl Host {
                     continue;
                 }
                 let seen_there = process.join("root").join(target.trim_start_matches('/'));
-                if fs::metadata(seen_there).is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino())) {
+                if fs::metadata(seen_there).is_ok_and(|m| (m.dev(), m.ino()) == (stat.st_dev, stat.st_ino)) {
                     return true;
                 }
             }

@@ -1,20 +1,26 @@
 //! Locks: our own, and whose lock somebody else's file has (FN-20).
 //!
-//! One run at a time. Our lock is a flock on the root directory itself: nothing to create, nothing left behind, gone
-//! with its process however that ends.
+//! One run at a time. The lock is gone with its process, however that ends.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
 
 use super::Host;
+use super::place::{Last, Place};
 use crate::error::{Class, Context, Error, Result};
 
+/// Where root's locks are.
+const LOCKS: &str = "/run/mitigator-vpn";
 /// How long an edit of one file may keep another one waiting.
 const EDIT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -28,7 +34,7 @@ impl Host {
     /// The process that has locked a file the POSIX way, as apt and dpkg do; 0 when it lives where we can't see it.
     /// `None` when nobody has, there is no such file, or only root may ask.
     pub fn locked_by(&self, path: &Path) -> Option<u32> {
-        let file = fs::File::open(self.resolve(path).ok()?).ok()?;
+        let file = self.place(path, Last::Follow).ok()??.open(OFlag::O_RDONLY, 0).ok()?;
         let mut lock = libc::flock {
             l_type: libc::F_WRLCK as i16,
             l_whence: libc::SEEK_SET as i16,
@@ -43,39 +49,59 @@ impl Host {
     /// Takes the lock of the directory that a file is in, links to the file followed. An edit is short: another one is
     /// waited for.
     pub fn lock_beside(&self, path: &Path) -> Result<Lock> {
-        let target = self.target(path)?;
-        let dir = target.parent().unwrap_or(Path::new("/"));
-        let what = || format!("locking {}", dir.display());
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(dir).with_context(what);
-        let handle = opened.map_err(|e| {
-            e.with_class(Class::Input).hint(format!("that must be a directory: ls -ld {}", dir.display()))
-        })?;
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        let shown = self.display(dir);
+        let what = || format!("locking {shown}");
+        let hint = |e: Error| e.with_class(Class::Input).hint(format!("that must be a directory: ls -ld {shown}"));
+        let target = self.target_to_make(path).with_context(what).map_err(hint)?;
+        let id = target.dir_id().with_context(what)?;
+        let handle = lock_file(id, target.dir()).with_context(what)?;
         let deadline = Instant::now() + EDIT_DEADLINE;
         loop {
             match handle.try_lock() {
                 Ok(()) => return Ok(Lock { _held: handle }),
                 Err(TryLockError::Error(error)) => return Err(error).with_context(what),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-                Err(TryLockError::WouldBlock) => {
-                    let holder = handle.metadata().ok().and_then(|meta| holder(meta.ino()));
-                    return Err(taken(&format!("{} is locked", dir.display()), holder));
-                }
+                Err(TryLockError::WouldBlock) => return Err(taken(&format!("{shown} is locked"), holder_of(&handle))),
             }
         }
     }
 
     /// Takes the lock of this host; another run that has it is named, with the time it has run.
     pub fn lock(&self) -> Result<Lock> {
-        let root = File::open(&self.root).with_context(|| self.root.display().to_string())?;
+        let id = self.root_dir.metadata().map(|meta| (meta.dev(), meta.ino())).context("locking the host")?;
+        let root = lock_file(id, self.root_dir.as_fd()).context("locking the host")?;
         match root.try_lock() {
             Ok(()) => Ok(Lock { _held: root }),
             Err(TryLockError::Error(error)) => Err(error).context("locking the host"),
-            Err(TryLockError::WouldBlock) => {
-                let holder = root.metadata().ok().and_then(|meta| holder(meta.ino()));
-                Err(taken("another run holds the lock", holder))
-            }
+            Err(TryLockError::WouldBlock) => Err(taken("another run holds the lock", holder_of(&root))),
         }
     }
+}
+
+/// What is locked in place of a directory: anybody who may open a directory may lock it, so root locks a file where only
+/// root comes. It goes with the next boot.
+fn lock_file((device, inode): (u64, u64), dir: BorrowedFd) -> io::Result<File> {
+    if !geteuid().is_root() {
+        return Ok(openat(dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?.into());
+    }
+    let root = File::open("/")?;
+    let locks = Place::find(root.as_fd(), Path::new(LOCKS), Last::Keep)?;
+    match locks.make_dir(0o700) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let entered = locks.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
+    let meta = entered.metadata()?;
+    if meta.uid() != 0 || meta.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!("{LOCKS} is not root's alone")));
+    }
+    let name = Path::new(LOCKS).join(format!("{device:x}-{inode:x}.lock"));
+    Place::find(root.as_fd(), &name, Last::Keep)?.open(OFlag::O_RDWR | OFlag::O_CREAT, 0o600)
+}
+
+fn holder_of(file: &File) -> Option<(u32, String, u64)> {
+    holder(file.metadata().ok()?.ino())
 }
 
 fn taken(what: &str, holder: Option<(u32, String, u64)>) -> Error {

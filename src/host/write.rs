@@ -4,12 +4,19 @@
 //! with the old inode for ever (FN-40), so the file is written in place behind a *redo copy*: the new content is made
 //! durable beside the file first; if the in-place write is cut off, the next run finds the copy and repeats it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
 
-use super::{Host, absent};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+
+use super::place::{Last, Place};
+use super::{Host, MAX_FILE, absent};
 use crate::error::{Context, Error, Result};
 
 /// Permission bits of a file or directory made by us; one that exists keeps its own mode and owner.
@@ -30,59 +37,57 @@ impl Mode {
 impl Host {
     /// Gives `path` this content, durably. `mode` counts for a new file only.
     pub fn write(&mut self, path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
-        let what = || format!("writing {}", self.display(path));
-        let target = self.target(path)?;
-        let outcome = if target.exists() && self.is_held(path) {
-            redo_in_place(&target, bytes)
-        } else {
-            replace(&target, bytes, mode)
+        let write = || -> io::Result<()> {
+            let target = self.target_to_make(path)?;
+            if self.is_held(&target) { redo_in_place(&target, bytes) } else { replace(&target, bytes, mode) }
         };
-        outcome.with_context(what).map_err(|e| way_out(e, &target))
+        write().with_context(|| format!("writing {}", self.display(path))).map_err(|e| self.way_out(e, path))
     }
 
     /// Completes a write to `path` that a crash cut off, and clears what it left beside it. Says whether there was one.
     pub fn recover(&mut self, path: &Path) -> Result<bool> {
-        let target = self.target(path)?;
-        let what = || format!("completing an interrupted write to {}", self.display(path));
-        let _ = fs::remove_file(temporary_path(&target));
-        let redo = redo_path(&target);
-        match fs::read(&redo) {
-            Ok(bytes) => {
-                overwrite(&target, &bytes).with_context(what)?;
-                remove_durably(&redo).with_context(what)?;
-                Ok(true)
-            }
-            Err(e) if absent(&e) => Ok(false),
-            Err(e) => Err(e).with_context(what),
-        }
+        let recover = || -> io::Result<bool> {
+            let Some(target) = self.target(path)? else { return Ok(false) };
+            temporary(&target)?.remove()?;
+            let Some(bytes) = pending(&target)? else { return Ok(false) };
+            overwrite(&target, &bytes)?;
+            remove_durably(&redo(&target)?)?;
+            Ok(true)
+        };
+        recover().with_context(|| format!("completing an interrupted write to {}", self.display(path)))
     }
 
     /// Removes a file; that nothing is there is fine.
     pub fn remove(&mut self, path: &Path) -> Result<()> {
-        let entry = self.entry(path)?;
-        match remove_durably(&entry) {
-            Err(e) if !absent(&e) => Err(e).with_context(|| format!("removing {}", self.display(path))),
-            _ => Ok(()),
-        }
+        let remove = || match self.place(path, Last::Keep)? {
+            Some(entry) => remove_durably(&entry),
+            None => Ok(()),
+        };
+        remove().with_context(|| format!("removing {}", self.display(path)))
     }
 
     /// Makes one directory; its parent must be there.
     pub fn create_dir(&mut self, path: &Path, mode: Mode) -> Result<()> {
-        let entry = self.entry(path)?;
-        let make = || -> std::io::Result<()> {
-            fs::DirBuilder::new().mode(mode.0).create(&entry)?;
-            sync_parent(&entry)
+        let make = || -> io::Result<()> {
+            let entry = self.entry_to_make(path)?;
+            entry.make_dir(mode.0)?;
+            entry.sync_dir()
         };
         match make() {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => other.with_context(|| format!("creating {}", self.display(path))).map_err(|e| way_out(e, &entry)),
+            other => {
+                other.with_context(|| format!("creating {}", self.display(path))).map_err(|e| self.way_out(e, path))
+            }
         }
     }
 
     /// Removes a directory if it is empty; says whether it is gone.
     pub fn remove_dir(&mut self, path: &Path) -> Result<bool> {
-        let entry = self.entry(path)?;
-        match fs::remove_dir(&entry) {
+        let remove = || match self.place(path, Last::Keep)? {
+            Some(entry) => entry.remove_dir(),
+            None => Ok(()),
+        };
+        match remove() {
             Ok(()) => Ok(true),
             Err(e) if absent(&e) => Ok(true),
             Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
@@ -90,16 +95,24 @@ impl Host {
         }
     }
 
-    /// Opens a file for appending, made with `mode` if it isn't there: the journal's way of writing.
+    /// Opens a regular file for appending, made with `mode` if it isn't there: the journal's way of writing. A link is
+    /// refused.
     pub fn append(&mut self, path: &Path, mode: Mode) -> Result<Appending> {
-        let entry = self.entry(path)?;
-        let open = || -> std::io::Result<File> {
-            let file = OpenOptions::new().append(true).create(true).mode(mode.0).open(&entry)?;
-            sync_parent(&entry)?;
+        let open = || -> io::Result<File> {
+            let entry = self.entry_to_make(path)?;
+            let file = entry.open(OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT, mode.0)?;
+            regular(&file)?;
+            entry.sync_dir()?;
             Ok(file)
         };
         let file = open().with_context(|| format!("opening {}", self.display(path)));
-        file.map_err(|e| way_out(e, &entry)).map(|file| Appending { file, path: entry })
+        let file = file.map_err(|e| self.way_out(e, path))?;
+        let dir = self.display(path.parent().unwrap_or(path));
+        Ok(Appending { file, shown: self.display(path), dir })
+    }
+
+    fn way_out(&self, error: Error, path: &Path) -> Error {
+        way_out(error, &self.display(path.parent().unwrap_or(path)))
     }
 }
 
@@ -107,114 +120,152 @@ impl Host {
 #[derive(Debug)]
 pub struct Appending {
     file: File,
-    path: PathBuf,
+    /// Its path and its directory's, for messages.
+    shown: String,
+    dir: String,
 }
 
 impl Appending {
     /// Waits until nobody else has this file locked; the lock is held as long as this is.
     pub fn lock(&self) -> Result<()> {
-        self.file.lock().with_context(|| format!("locking {}", self.path.display()))
+        self.file.lock().with_context(|| format!("locking {}", self.shown))
     }
 
     /// Cuts off what stands behind the first `length` bytes.
     pub fn cut(&mut self, length: u64) -> Result<()> {
-        self.file.set_len(length).with_context(|| format!("shortening {}", self.path.display()))
+        self.file.set_len(length).with_context(|| format!("shortening {}", self.shown))
     }
 
     /// Adds these bytes; they are durable when this has returned.
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_all());
-        written.with_context(|| format!("writing {}", self.path.display())).map_err(|e| way_out(e, &self.path))
+        written.with_context(|| format!("writing {}", self.shown)).map_err(|e| way_out(e, &self.dir))
     }
 }
 
 /// Where the new content waits while a held file is written in place.
-pub(super) fn redo_path(target: &Path) -> PathBuf {
-    beside(target, "redo")
+fn redo(target: &Place) -> io::Result<Place> {
+    target.beside(|name| hidden(name, "redo"))
 }
 
-fn temporary_path(target: &Path) -> PathBuf {
-    beside(target, "tmp")
+fn temporary(target: &Place) -> io::Result<Place> {
+    target.beside(|name| hidden(name, "tmp"))
 }
 
-fn beside(target: &Path, kind: &str) -> PathBuf {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    target.with_file_name(format!(".{name}.mitigator-vpn-{kind}"))
+fn hidden(name: &OsStr, kind: &str) -> OsString {
+    format!(".{}.mitigator-vpn-{kind}", name.to_string_lossy()).into()
 }
 
-/// Write beside, make durable, rename over.
-fn replace(target: &Path, bytes: &[u8], mode: Mode) -> std::io::Result<()> {
-    let temporary = temporary_path(target);
+/// What a write in place that was cut off was going to write. A file under that name counts only if it is one that this
+/// program makes: regular, of one name, ours, readable by its owner alone. Whoever can write the directory could plant
+/// another, and have us read it or wait for it.
+pub(super) fn pending(target: &Place) -> io::Result<Option<Vec<u8>>> {
+    let file = match redo(target)?.open(OFlag::O_RDONLY, 0) {
+        Ok(file) => file,
+        Err(e) if absent(&e) || e.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let meta = file.metadata()?;
+    let ours = meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw() && meta.mode() & 0o7777 == 0o600;
+    if !ours {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE { Err(ErrorKind::FileTooLarge.into()) } else { Ok(Some(bytes)) }
+}
+
+/// Write beside, make durable, rename over. The new file has the old one's owner, mode and extended attributes, access
+/// lists and labels among them.
+fn replace(target: &Place, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    let temporary = temporary(target)?;
     let result = (|| {
-        let old = fs::metadata(target).ok();
         let file = create_secret(&temporary, bytes)?;
-        match &old {
-            Some(old) => {
-                fchown(&file, Some(old.uid()), Some(old.gid()))?;
-                file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+        match target.open(OFlag::O_RDONLY, 0) {
+            Ok(old) => {
+                let meta = old.metadata()?;
+                fchown(&file, Some(meta.uid()), Some(meta.gid()))?;
+                file.set_permissions(fs::Permissions::from_mode(meta.mode() & 0o7777))?;
+                copy_attributes(&old, &file)?;
             }
-            None => file.set_permissions(fs::Permissions::from_mode(mode.0))?,
+            // Nothing there, or a link to nowhere.
+            Err(e) if absent(&e) || e.raw_os_error() == Some(Errno::ELOOP as i32) => {
+                file.set_permissions(fs::Permissions::from_mode(mode.0))?;
+            }
+            Err(e) => return Err(e),
         }
         file.sync_all()?;
-        fs::rename(&temporary, target)?;
-        sync_parent(target)
+        temporary.rename_to(target)?;
+        target.sync_dir()
     })();
     if result.is_err() {
-        let _ = fs::remove_file(&temporary);
+        let _ = temporary.remove();
     }
     result
 }
 
+fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
+    // The kernel bounds names and values by 64 KiB each.
+    let mut names = vec![0; 65_536];
+    let length = match flistxattr(from, &mut names[..]) {
+        Ok(length) => length,
+        // A file system without them.
+        Err(rustix::io::Errno::NOTSUP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut value = vec![0; 65_536];
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let length = fgetxattr(from, name, &mut value[..])?;
+        fsetxattr(to, name, &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
 /// Make a redo copy, write into the same inode, drop the copy.
-fn redo_in_place(target: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let redo = redo_path(target);
-    let temporary = temporary_path(target);
+fn redo_in_place(target: &Place, bytes: &[u8]) -> io::Result<()> {
+    let redo = redo(target)?;
+    let temporary = temporary(target)?;
     let prepared = create_secret(&temporary, bytes)
         .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(&temporary, &redo))
-        .and_then(|()| sync_parent(target));
+        .and_then(|()| temporary.rename_to(&redo))
+        .and_then(|()| target.sync_dir());
     if prepared.is_err() {
-        let _ = fs::remove_file(&temporary);
+        let _ = temporary.remove();
         return prepared;
     }
     overwrite(target, bytes)?;
     remove_durably(&redo)
 }
 
-fn overwrite(target: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(target)?;
+fn overwrite(target: &Place, bytes: &[u8]) -> io::Result<()> {
+    let file = target.open(OFlag::O_WRONLY | OFlag::O_CREAT, 0o600)?;
+    regular(&file)?;
     file.write_all_at(bytes, 0)?;
     file.set_len(bytes.len() as u64)?;
     file.sync_all()
 }
 
+fn regular(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("not a regular file")) }
+}
+
 /// A new file that only its owner can read, however the umask stands. Whatever stood at the path is removed, not
 /// followed: a link planted there must not be written through.
-fn create_secret(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
-    match fs::remove_file(path) {
-        Err(e) if !absent(&e) => return Err(e),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+fn create_secret(place: &Place, bytes: &[u8]) -> io::Result<File> {
+    let mut file = place.create_anew(0o600)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     Ok(file)
 }
 
-fn remove_durably(path: &Path) -> std::io::Result<()> {
-    fs::remove_file(path)?;
-    sync_parent(path)
+fn remove_durably(place: &Place) -> io::Result<()> {
+    place.remove()?;
+    place.sync_dir()
 }
 
-fn sync_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-fn way_out(error: Error, path: &Path) -> Error {
-    let dir = path.parent().unwrap_or(path).display().to_string();
-    let io = std::error::Error::source(&error).and_then(|s| s.downcast_ref::<std::io::Error>()).map(|e| e.kind());
+/// What to do about a failed write below a directory.
+fn way_out(error: Error, dir: &str) -> Error {
+    let io = std::error::Error::source(&error).and_then(|s| s.downcast_ref::<io::Error>()).map(|e| e.kind());
     match io {
         Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             error.hint(format!("make room, then run it again; see: df -h {dir}"))
@@ -230,10 +281,57 @@ fn way_out(error: Error, path: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn host(dir: &Path) -> Host {
         Host::at(dir).unwrap()
+    }
+
+    fn redo_of(file: &Path) -> PathBuf {
+        file.with_file_name(hidden(file.file_name().unwrap(), "redo"))
+    }
+
+    /// A redo copy as this program makes it.
+    fn plant(path: &Path, text: &str) {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn a_redo_copy_that_is_not_ours_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, secret) = (dir.path().join("f"), dir.path().join("secret"));
+        fs::write(&file, "content").unwrap();
+        plant(&secret, "a key");
+        let redo = redo_of(&file);
+        let hostile: [&dyn Fn(); 4] = [
+            &|| std::os::unix::fs::symlink(&secret, &redo).unwrap(),
+            &|| fs::hard_link(&secret, &redo).unwrap(),
+            &|| nix::unistd::mkfifo(&redo, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap(),
+            &|| fs::write(&redo, "for all to read").unwrap(),
+        ];
+        let mut host = host(dir.path());
+        for make in hostile {
+            make();
+            assert_eq!(host.read(Path::new("/f")).unwrap().unwrap(), b"content");
+            assert!(!host.is_interrupted(Path::new("/f")) && !host.recover(Path::new("/f")).unwrap());
+            assert_eq!(fs::read(&file).unwrap(), b"content");
+            fs::remove_file(&redo).unwrap();
+        }
+    }
+
+    #[test]
+    fn extended_attributes_survive_a_rewrite() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "old").unwrap();
+        fsetxattr(File::open(&path).unwrap(), "user.label", b"kept", XattrFlags::empty()).unwrap();
+        host(dir.path()).write(Path::new("/f"), b"new", Mode::PUBLIC).unwrap();
+        let mut value = [0; 16];
+        let length = fgetxattr(File::open(&path).unwrap(), "user.label", &mut value).unwrap();
+        assert_eq!(&value[..length], b"kept");
     }
 
     #[test]
@@ -254,7 +352,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("f");
         fs::write(&file, "new contold content").unwrap();
-        fs::write(redo_path(&file), "new content").unwrap();
+        plant(&redo_of(&file), "new content");
         let inode = fs::metadata(&file).unwrap().ino();
         let mut host = host(dir.path());
         assert_eq!(host.read(Path::new("/f")).unwrap().unwrap(), b"new content");
@@ -270,7 +368,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("real")).unwrap();
         fs::write(dir.path().join("real/f"), "torn").unwrap();
-        fs::write(redo_path(&dir.path().join("real/f")), "whole").unwrap();
+        plant(&redo_of(&dir.path().join("real/f")), "whole");
         std::os::unix::fs::symlink("/real/f", dir.path().join("link")).unwrap();
         let mut host = host(dir.path());
         assert!(host.is_interrupted(Path::new("/link")));
@@ -286,7 +384,7 @@ mod tests {
         let file = dir.path().join("f");
         fs::write(&file, "something long").unwrap();
         let inode = fs::metadata(&file).unwrap().ino();
-        redo_in_place(&file, b"short").unwrap();
+        redo_in_place(&host(dir.path()).target_to_make(Path::new("/f")).unwrap(), b"short").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"short");
         assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
     }
@@ -296,7 +394,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let victim = dir.path().join("victim");
         fs::write(&victim, "precious").unwrap();
-        std::os::unix::fs::symlink(&victim, temporary_path(&dir.path().join("f"))).unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join(".f.mitigator-vpn-tmp")).unwrap();
         host(dir.path()).write(Path::new("/f"), b"new", Mode::PUBLIC).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }

@@ -9,6 +9,7 @@ mod support;
 /// Needs nothing but this machine.
 mod unit {
     pub mod bad_input;
+    mod containment;
     mod contract;
     mod documents;
     mod harness;
