@@ -295,7 +295,7 @@ mod tests {
     fn a_cut_off_write_is_seen() {
         let tree = Tree::new(&[("vpn-public.conf", b"torn"), (".vpn-public.conf.mitigator-vpn-redo", PEER.as_bytes())]);
         // As this program makes it: any other file of that name is nothing.
-        let redo = tree.dir.path().join("srv/.vpn-public.conf.mitigator-vpn-redo");
+        let redo = tree.path(".vpn-public.conf.mitigator-vpn-redo");
         std::fs::set_permissions(redo, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let facts = tree.gather();
         assert_eq!(facts.interrupted, ["vpn-public.conf"]);

@@ -235,12 +235,20 @@ fn a_damaged_journal_is_no_reason_to_guess() {
     before.is_untouched_in(&tree.snapshot());
 }
 
+/// Anybody who may open a directory may lock it.
+#[test]
+fn a_lock_on_the_root_directory_stops_no_run_of_root() {
+    let tree = TreeHost::with_vendor_stack();
+    let root = std::fs::File::open(tree.at("/")).expect("our own directory");
+    root.lock().expect("nobody else has it");
+    tree.vpn(&format!("install {INSTANCE} --yes")).run().exits(0);
+}
+
 #[test]
 fn a_second_run_at_the_same_time_names_the_first() {
     let tree = TreeHost::with_vendor_stack();
     let before = tree.snapshot();
-    let root = std::fs::File::open(tree.at("")).expect("our own directory");
-    root.lock().expect("nobody else has it");
+    let _held = mitigator_vpn::host::Host::at(&tree.at("/")).and_then(|host| host.lock()).expect("nobody else has it");
     for command in [format!("install {INSTANCE} --yes"), "undo --yes".to_owned()] {
         let pid = format!("pid {}", std::process::id());
         tree.vpn(&command).run().exits(7).says("lock").says(&pid);

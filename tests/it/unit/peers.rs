@@ -263,13 +263,13 @@ fn edits_at_once_all_take_effect() {
 #[test]
 fn an_edit_of_the_instances_own_list_waits_for_no_install() {
     let tree = TreeHost::bare().file(LIST, two());
-    let root = tree.at("/").display().to_string();
+    let _held = mitigator_vpn::host::Host::at(&tree.at("/")).and_then(|host| host.lock()).expect("nobody else has it");
     let before = tree.snapshot();
-    tree.vpn(&add(3)).under(["flock", "--no-fork", &root]).run().exits(7).says("another run holds the lock");
+    tree.vpn(&add(3)).run().exits(7).says("another run holds the lock");
     before.is_untouched_in(&tree.snapshot());
     // A list elsewhere is nothing that an install writes.
     let elsewhere = tree.at("/root.conf").display().to_string();
-    tree.vpn(&format!("{} {elsewhere}", add(3))).under(["flock", "--no-fork", &root]).run().exits_with_one_of(&[0, 7]);
+    tree.vpn(&format!("{} {elsewhere}", add(3))).run().exits_with_one_of(&[0, 7]);
 }
 
 #[test]
