@@ -1,8 +1,8 @@
-//! What the program promises, in tiers by what a promise needs to be tried. A tier is a module here: `scripts/test` runs
-//! tiers by their names, and parts of them by any part of a test's name.
+//! The program's promises, in tiers by what their tests need. A tier is a module here. `scripts/test` runs tiers by name,
+//! and parts of them by any part of a test's name.
 
 #![expect(clippy::disallowed_methods, reason = "the fence is for the product; a test sets up its world from outside")]
-#![expect(clippy::print_stderr, clippy::print_stdout, reason = "reasons, pictures and seeds are for the log")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "SKIP lines and seeds go to the log")]
 
 mod support;
 
@@ -22,8 +22,8 @@ mod unit {
     pub mod tree;
 }
 
-/// Needs root, and what `scripts/test` installs and makes: other users, mounts, namespaces, Docker, hosts in containers
-/// and in namespaces.
+/// Needs root and what `scripts/test` installs: other users, mounts, namespaces, Docker, hosts in containers and in
+/// namespaces.
 mod containers {
     mod ansible;
     mod apt;

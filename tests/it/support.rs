@@ -1,11 +1,11 @@
-//! What the scenarios stand on: a host is a thing one can run commands on, push files to, read files from and take
-//! snapshots of. A [`TreeHost`] is a directory given with `--root`; a [`ContainerHost`] runs systemd, sshd and its own
-//! Docker, and can be cut off, killed and booted as well; a [`VmHost`](vm::VmHost) has a kernel of its own on top; a
-//! [`NamespaceHost`](namespace::NamespaceHost) is one of many: ssh, files and the network are real there, Docker is a
-//! simulation that runs the real gateway.
+//! Hosts for the tests. A test runs commands on a host, writes and reads its files, and takes snapshots of it. A
+//! [`TreeHost`](tree::TreeHost) is a directory given with `--root`. A [`ContainerHost`](container::ContainerHost) runs
+//! systemd, sshd and its own Docker, and can be cut off, killed and booted. A [`VmHost`](vm::VmHost) has its own kernel as
+//! well. A [`NamespaceHost`](namespace::NamespaceHost) is cheap, for tests with many hosts: ssh, files and the network are
+//! real, Docker is a simulation that runs the real gateway.
 //!
-//! Whatever a host left behind is removed when it goes out of scope. When its test fails, the transcript of all its
-//! commands, its journals and logs stay in `target/failures/NAME/`.
+//! A host is removed when it is dropped. When its test fails, the transcript of its commands, its journals and its logs
+//! stay in `target/failures/NAME/`.
 
 pub mod call;
 pub mod container;
@@ -35,24 +35,24 @@ pub trait Host: Sync {
     /// The words that start the program under test here.
     fn program(&self) -> Vec<String>;
 
-    /// The process on *this* machine that makes a call on the host.
+    /// The process on *this* machine that runs a call on the host.
     fn command(&self, call: &Call) -> Command;
 
     /// The content of a file; `None` when there is none.
     fn read(&self, path: &str) -> Option<Vec<u8>>;
 
-    /// Puts a file there, as its owner would with an editor that writes in place: mode and owner of one that exists stay.
+    /// Writes a file in place: the mode and owner of an existing file stay.
     fn write(&self, path: &str, bytes: impl AsRef<[u8]>)
     where
         Self: Sized;
 
-    /// Every file of the host, as it stands.
+    /// All files of the host, as they are now.
     fn snapshot(&self) -> Snapshot;
 
-    /// What is kept when the test fails.
+    /// The evidence kept when the test fails.
     fn evidence(&self) -> &Evidence;
 
-    /// A call of any command: words parted by spaces.
+    /// A call of any command; words are separated by spaces.
     fn call(&self, words: &str) -> Call<'_>
     where
         Self: Sized,
@@ -68,7 +68,7 @@ pub trait Host: Sync {
         Call::new(self, ["sh", "-c", script])
     }
 
-    /// A call of the program under test: its arguments, parted by spaces.
+    /// A call of the program under test; arguments are separated by spaces.
     fn vpn(&self, arguments: &str) -> Call<'_>
     where
         Self: Sized,
@@ -76,7 +76,7 @@ pub trait Host: Sync {
         Call::new(self, self.program().iter().map(String::as_str).chain(arguments.split_whitespace()))
     }
 
-    /// A text file that has to be there.
+    /// A text file, which must exist.
     #[track_caller]
     fn text(&self, path: &str) -> String {
         let bytes = self.read(path).unwrap_or_else(|| panic!("{path} is not there"));
@@ -91,17 +91,17 @@ pub fn test_name() -> String {
     name.expect("--test-threads=1 runs a test on the main thread, where it has no name: use 2").to_owned()
 }
 
-/// The arguments by which this executable runs that test alone, in a world that the caller has made for it.
+/// The arguments with which this executable runs that test alone, in namespaces or a root that the caller has made.
 pub fn itself(test: &str) -> [&str; 4] {
     ["--exact", test, "--nocapture", "--test-threads=2"]
 }
 
-/// Says that the running test is skipped, in the words that `scripts/test` counts.
+/// Reports that the running test can't be tried here. `scripts/test` counts that as a failure.
 pub fn skip(reason: &str) {
     eprintln!("SKIP {}: {reason}", test_name());
 }
 
-/// Whether we are root; says that the test is skipped if not.
+/// Whether this process is root; reports a SKIP if not.
 pub fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
@@ -110,7 +110,7 @@ pub fn is_root() -> bool {
     root
 }
 
-/// Whether this machine has a program; says that the test is skipped if not.
+/// Whether this machine has a program; reports a SKIP if not.
 pub fn has_program(name: &str) -> bool {
     let found = Command::new("which").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());

@@ -1,4 +1,4 @@
-//! What only a kernel of one's own can show: on virtual machines with Debian's.
+//! Promises that need a real kernel, on virtual machines with Debian's own.
 
 use std::thread;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn has_wireguard(host: &VmHost) -> bool {
     host.modules().contains(&"wireguard".to_owned())
 }
 
-/// The tunnel is the kernel's own, its port is open, and `status` finds nothing to complain of.
+/// The tunnel is in the kernel, its port is open, and `status` is clean.
 fn assert_tunnel_in_the_kernel(host: &VmHost) {
     assert!(has_wireguard(host));
     host.call("ip -details link show dev wg0").run().exits(0).says("wireguard");
@@ -101,8 +101,8 @@ fn the_kernel_the_docker_and_the_compose_of_debian_11_serve_as_well() {
     assert!(!has_wireguard(&host), "nobody uses it any more");
 }
 
-/// As a host of Debian 10 stands to WireGuard: its kernel has none, the backports of its mirror have a package that
-/// compiles it. (Kernel, apt and dkms are Debian 11's, which is as far back as they can be had.)
+/// Makes the machine like Debian 10 as far as WireGuard goes: the kernel has no module, and the backports have a package
+/// that compiles it. (Kernel, apt and dkms are Debian 11's, the oldest that can be had.)
 fn become_debian_10(host: &VmHost) {
     let archive = machine::output(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dkms/archive"), &[]);
     host.shell("tar -xC /").stdin(archive).run().exits(0);
@@ -132,7 +132,7 @@ fn dkms_compiles_the_module_and_where_it_does_not_one_cause_is_named_that_the_ne
     host.call("less /var/lib/dkms/wireguard/1.0/build/make.log").run().exits(0);
     host.call("dpkg --audit").run().says("wireguard-dkms");
 
-    // A newer one comes out, and meanwhile somebody has tidied up: dkms leaves the module out and says 0.
+    // A newer source is released, and meanwhile the headers were removed: dkms skips the module and exits with 0.
     let headers = format!("/usr/src/linux-headers-{kernel}");
     host.shell("rm -r /srv/archive && mv /srv/archive-mended /srv/archive && apt-get -q update").run().exits(0);
     host.call("rm -r").arg(&headers).run().exits(0);
@@ -150,7 +150,7 @@ fn dkms_compiles_the_module_and_where_it_does_not_one_cause_is_named_that_the_ne
     assert_loaded_at_boot(&host);
     assert!(has_wireguard(&host));
 
-    // A module that is gone while all packages are there is compiled again.
+    // A module that is missing while all packages are installed is compiled again.
     host.call("modprobe -r wireguard").run().exits(0);
     host.shell("dkms uninstall -m wireguard -v 1.1").run().exits(0);
     install().exits(0);
@@ -167,7 +167,7 @@ fn dkms_compiles_the_module_and_where_it_does_not_one_cause_is_named_that_the_ne
 fn a_run_that_needs_another_kernel_goes_on_by_itself_after_the_reboot() {
     let Some(host) = VmHost::of("bullseye", "resume") else { return };
     let packages = host.packages();
-    // It runs a kernel that has lost its module; the one that the next boot takes has it.
+    // The running kernel has lost its module; the kernel of the next boot has it.
     host.kill();
     host.boot_with("5.10.0-30-cloud-amd64");
     host.shell("find /lib/modules/$(uname -r) -name wireguard.ko -delete && depmod").run().exits(0);
@@ -208,7 +208,7 @@ fn three_machines_reach_each_other_and_a_third_that_joins_costs_the_first_two_no
     }
 }
 
-/// Every packet has its answer; the one that was on its way at the end has none to show.
+/// Every packet has its answer, but for the one on its way at the end.
 fn assert_none_lost(ping: &Ran) {
     let number = |line: &str| line.split_once("icmp_seq=")?.1.split(' ').next()?.parse().ok();
     let mut answered: Vec<usize> = ping.out().lines().filter_map(number).collect();
@@ -216,7 +216,7 @@ fn assert_none_lost(ping: &Ran) {
     assert!(!answered.is_empty() && answered.iter().copied().eq(1..=answered.len()), "{ping}");
 }
 
-/// A new member takes the first one's list, and brings the new one to those who were there before.
+/// A new member takes the first one's list, and the others get the new list.
 fn join(n: u8, newcomer: &VmHost, members: &[(u8, &VmHost)]) {
     newcomer.write("/root/peers.conf", members[0].1.text(PUBLIC));
     newcomer.install(n).arg("--peers=/root/peers.conf").run().exits(0);
@@ -229,7 +229,7 @@ fn join(n: u8, newcomer: &VmHost, members: &[(u8, &VmHost)]) {
     }
 }
 
-/// When the power fails, as a shell on the machine can tell.
+/// When the power is cut: a shell condition that is true on the machine at that moment.
 const MOMENTS: [(&str, &str); 4] = [
     ("dpkg is at work", "grep -qs 'unpacked wireguard-tools' /var/log/dpkg.log"),
     ("the image has been loaded", "test -e /srv/mitigator/docker-compose.yml"),

@@ -1,4 +1,4 @@
-//! Bad input that it takes root to make: other users, read-only and full disks.
+//! Bad input that needs root to set up: other users, read-only and full disks.
 
 use crate::support::private_mounts::{Mount, with_private_mounts};
 use crate::support::tree::TreeHost;
@@ -55,7 +55,7 @@ fn a_full_disk_leaves_old_files_whole_and_names_the_way_out() {
         return;
     }
     with_private_mounts(|| {
-        // From no room at all up to enough for everything: each step of it can be the one that has none.
+        // From no free space up to enough for everything, so that each step runs out of space once.
         let mut installed = false;
         for pages in 0..40 {
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
@@ -81,7 +81,7 @@ fn a_full_disk_leaves_old_files_whole_and_names_the_way_out() {
                     let text = tree.text(path);
                     assert!(text.starts_with("A=1\n") || text.starts_with("[Peer]"), "{path} is torn: {text}");
                 }
-                // With room again, the run can be finished or taken back.
+                // With free space again, the run can be completed or undone.
                 tree.remove("/filler");
                 if pages % 2 == 0 {
                     tree.vpn(&format!("install {INSTANCE} --yes --ignore disk-space")).run().exits(0);

@@ -1,4 +1,4 @@
-//! Killed at any instant: the next run reaches the same end state with the same key, and undo gives back the same tree.
+//! Killed at any instant: the next run reaches the same end state with the same key, and undo restores the same tree.
 
 use crate::support::container::ContainerHost;
 use crate::support::machine::Machine;

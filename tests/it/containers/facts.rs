@@ -1,4 +1,4 @@
-//! What is read from a live daemon is what its own client says.
+//! Facts of a live Docker daemon are those that its own client prints.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Rules of ours in real packet filters: there exactly once, working, and gone without a trace.
+//! Our rules in real packet filters: present exactly once, effective, and removed without a trace.
 //!
 //! Each test runs itself again in a network and a mount namespace of its own, so that this machine's packet filter and
 //! its files stay as they are: directories that firewalls and systemd keep things in are copies there.

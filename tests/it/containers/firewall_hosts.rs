@@ -1,6 +1,6 @@
-//! Rules of ours on a host with systemd: what is left of them after the firewall is loaded anew and after a boot.
+//! Our firewall rules on a host with systemd, after the firewall is reloaded and after a boot.
 //!
-//! The hosts are containers (`scripts/hosts`), made by `scripts/test`; this very test file is copied there and run step
+//! The hosts are containers (`scripts/hosts`), made by `scripts/test`; this test executable is copied there and run step
 //! by step.
 
 use std::fs;
@@ -179,7 +179,7 @@ impl TestHost {
         assert!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
         for _ in 0..100 {
             let (up, said) = self.try_script(&["ssh", &format!("{}-1", self.name), &format!("{boot} || true")], &[]);
-            // Done with booting, and not the old boot's last breath.
+            // The new boot is done, and this is not the answer of the old one.
             let states = ["running", "degraded"];
             if up && !said.starts_with(before.trim()) && states.iter().any(|state| said.contains(state)) {
                 return;

@@ -1,4 +1,4 @@
-//! What strace shows of a command is what the command did.
+//! Traces show all changes of a command and its children.
 
 use crate::support::strace::{FILES, Trace};
 use crate::support::tree::TreeHost;

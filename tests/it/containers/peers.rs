@@ -1,5 +1,4 @@
-//! Lists that it takes root to set up: those of another user, those that a container holds, those on full and read-only
-//! disks.
+//! Lists that need root to set up: owned by another user, mounted in a container, on full and read-only disks.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -15,7 +14,7 @@ fn an_unreadable_list_is_bad_input() {
     }
     let tree = TreeHost::bare().file("/closed.conf", two()).mode("/closed.conf", 0o600);
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    // The repository has to be where another user may enter.
+    // The repository has to be in a directory that other users may enter.
     tree.vpn("--version").under(nobody).run().exits(0);
     let file = tree.at("/closed.conf").display().to_string();
     for command in ["list", "check"] {
@@ -46,7 +45,7 @@ fn a_list_that_a_container_holds_is_written_in_place() {
     ran.exits(0);
     assert_eq!(std::fs::metadata(&list).expect("our own file").ino(), inode);
     assert_eq!(seen.expect("the holder sees it"), format!("{}\n{}", two(), section(3)));
-    // Nobody holds it any more.
+    // It is no longer mounted anywhere.
     tree.vpn(&format!("peers remove 10.8.3.3 {list}")).run().exits(0);
     assert_ne!(std::fs::metadata(&list).expect("our own file").ino(), inode);
 }

@@ -1,4 +1,4 @@
-//! A private key leaves its file in no form and by no way, as the kernel sees it, and on a host with Docker and logs.
+//! A private key never leaves its file: checked by system calls, and on a host with Docker and logs.
 
 use crate::support::container::{ContainerHost, NO_MODULES_HERE};
 use crate::support::machine::Machine;
@@ -9,7 +9,7 @@ use crate::support::tree::TreeHost;
 use crate::support::{Host, has_program};
 use crate::unit::secrets::{INSTANCE, PRIVATE, assert_silent, loud};
 
-/// Every string that a run hands to the kernel, in arguments, environments and writes: the key may only go into its file.
+/// In all strings passed to the kernel (arguments, environments, writes) the key goes only into its file.
 #[test]
 fn no_process_is_given_the_key_and_nothing_but_its_file_is_written_with_it() {
     if !has_program("strace") {
@@ -59,7 +59,7 @@ fn the_key_of_a_live_host_is_in_no_process_log_container_or_file() {
         let ran = host.shell(script).run().exits(0);
         assert_silent(&canary, &ran);
     }
-    // The whole disk, the daemon's and the journals' part of it as well.
+    // The whole disk, Docker's data and the journal included.
     let files = host
         .shell("grep -rlaF -D skip -e \"$0\" /etc /home /opt /root /run /srv /tmp /usr /var")
         .arg(&canary.text)

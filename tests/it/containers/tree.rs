@@ -1,4 +1,4 @@
-//! What install does with files that belong to others.
+//! Files of other owners.
 
 use crate::support::secret::Canary;
 use crate::support::tree::TreeHost;

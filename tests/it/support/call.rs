@@ -1,4 +1,4 @@
-//! One command on a host: what is called, and what came of it.
+//! One command on a host, and its result.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::Host;
 use super::evidence::Evidence;
 
-/// No command of a scenario takes longer, unless it hangs.
+/// A command that takes longer counts as hung.
 const DEADLINE: Duration = Duration::from_secs(900);
 
-/// A command line about to run.
+/// A command line that has not run yet.
 pub struct Call<'h> {
     host: &'h dyn Caller,
     pub words: Vec<String>,
@@ -54,13 +54,13 @@ impl<'h> Call<'h> {
         self
     }
 
-    /// With this on its standard input; otherwise that is closed.
+    /// With this on its standard input, which is empty otherwise.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Run by another program: `strace -f -o FILE` and the like.
+    /// Run by another program, such as `strace -f -o FILE`.
     pub fn under<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.words.splice(0..0, words.into_iter().map(Into::into));
         self
@@ -78,7 +78,7 @@ impl<'h> Call<'h> {
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", self.words[0]));
         let stdin = self.stdin.clone();
         let mut pipe = child.stdin.take().expect("it is piped");
-        // A command that doesn't read its input is none of our business.
+        // A command need not read its input.
         thread::spawn(move || pipe.write_all(&stdin));
         Running {
             evidence: self.host.evidence(),
@@ -99,7 +99,7 @@ fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// A command that runs.
+/// A running command.
 pub struct Running<'h> {
     evidence: &'h Evidence,
     line: String,
@@ -115,7 +115,7 @@ impl Running<'_> {
         self.child.try_wait().expect("our own child can be waited for").is_none()
     }
 
-    /// Ends it, and all it has started, as the death of its machine would.
+    /// Kills it and its process group.
     pub fn kill(&mut self) {
         let group = nix::unistd::Pid::from_raw(self.child.id() as i32);
         let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
@@ -147,28 +147,28 @@ impl Running<'_> {
     }
 }
 
-/// What came of a command. Its checks give it back, so that they can be chained.
+/// The result of a command. Its assertions return it, so that they can be chained.
 #[derive(Clone, Debug)]
 pub struct Ran {
     line: String,
     /// Its exit code, unless a signal ended it.
     pub code: Option<i32>,
     signal: Option<i32>,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// What it said beside that.
+    /// Its standard error.
     pub stderr: Vec<u8>,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Ran {
-    /// What it printed, as text.
+    /// Its standard output, as text.
     pub fn out(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stdout)
     }
 
-    /// What it said on standard error, as text.
+    /// Its standard error, as text.
     pub fn err(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stderr)
     }
@@ -196,14 +196,14 @@ impl Ran {
         self
     }
 
-    /// These words are among what it printed or said.
+    /// These words are in its standard output or error.
     #[track_caller]
     pub fn says(self, words: &str) -> Self {
         assert!(self.out().contains(words) || self.err().contains(words), "expected the words '{words}'\n{self}");
         self
     }
 
-    /// These words are not.
+    /// These words are in neither.
     #[track_caller]
     pub fn does_not_say(self, words: &str) -> Self {
         assert!(!self.out().contains(words) && !self.err().contains(words), "unexpected words '{words}'\n{self}");
@@ -222,7 +222,7 @@ impl std::fmt::Display for Ran {
         let end = code.map_or_else(|| format!("signal {}", signal.unwrap_or(0)), |code| format!("exit code {code}"));
         writeln!(f, "$ {line}\n  {end} after {:.2} s", took.as_secs_f32())?;
         for (name, text) in [("stdout", self.out()), ("stderr", self.err())] {
-            // A cluster's document has thousands of lines, and says at its end what is wrong.
+            // A cluster's document has thousands of lines; its end tells what is wrong.
             let lines: Vec<&str> = text.lines().collect();
             let (head, tail) = if lines.len() > 200 { (40, lines.len() - 100) } else { (lines.len(), lines.len()) };
             lines[..head].iter().try_for_each(|line| writeln!(f, "  {name}: {line}"))?;

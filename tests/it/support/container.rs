@@ -1,4 +1,4 @@
-//! A host in a container. What it lacks is a kernel of its own: the gateway's WireGuard runs in user space here.
+//! A host in a container. It has no kernel of its own, so the gateway's WireGuard runs in user space.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use super::Host;
 use super::call::Call;
 use super::machine::{Machine, Maker, PROGRAM, Site, run};
 
-/// The check that such a host fails where this machine's kernel has no WireGuard, in every call of a scenario.
+/// Ignores the check that such a host fails when this machine's kernel has no WireGuard.
 pub const NO_MODULES_HERE: &str = "--ignore kernel-wireguard";
 
 const MAKER: Maker =
@@ -20,7 +20,7 @@ pub struct ContainerHost {
 }
 
 impl ContainerHost {
-    /// A fresh one with the program under test in it; `None`, said as a SKIP, where there can be none.
+    /// A fresh one with the program under test in it; `None`, reported as a SKIP, where none can be made.
     pub fn up(label: &str) -> Option<Self> {
         Self::cluster(label).map(|[host]: [Self; 1]| host)
     }
@@ -40,12 +40,12 @@ impl ContainerHost {
         hosts.try_into().ok()
     }
 
-    /// The configuration of the operator's ssh, which knows the hosts by name.
+    /// The operator's ssh configuration, which knows the hosts by name.
     pub fn ssh_config(&self) -> PathBuf {
         Path::new("/run/mitigator-vpn-testbed/hosts").join(format!("{}.ssh_config", self.site.set.name))
     }
 
-    /// Its compose: `v1`, `v2` under both spellings, or `v2-plugin`.
+    /// Selects its compose: `v1`, `v2` (both spellings), or `v2-plugin`.
     pub fn use_compose(&self, version: &str) {
         run(MAKER.script, &["compose", self.name(), version]);
     }
@@ -55,7 +55,7 @@ impl ContainerHost {
         docker(&["network", "disconnect", "--force", &self.site.set.name, self.name()]);
     }
 
-    /// Gives it back.
+    /// Gives its network back.
     pub fn reconnect(&self) {
         docker(&["network", "connect", "--ip", self.address(), &self.site.set.name, self.name()]);
     }
@@ -79,7 +79,7 @@ impl Machine for ContainerHost {
         command
     }
 
-    /// As a power cut would; unlike there, what was written is on the disk.
+    /// Kills all its processes at once. Unlike after a power cut, all written data is on the disk.
     fn kill(&self) {
         docker(&["kill", "--signal", "KILL", self.name()]);
     }

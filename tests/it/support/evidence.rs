@@ -1,17 +1,17 @@
-//! What is kept of a test that failed.
+//! The evidence kept of a failed test.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// The commands of one host so far, and where everything goes if its test fails.
+/// The transcript of one host, and the directory for its evidence.
 pub struct Evidence {
     dir: PathBuf,
     transcript: Mutex<String>,
 }
 
 impl Evidence {
-    /// For a host of the running test. What earlier runs of the test kept goes with its first host.
+    /// For a host of the running test. The first one removes the evidence of earlier runs.
     pub fn of(host: &str) -> Self {
         static SEEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
         let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/failures").join(super::test_name());
@@ -21,14 +21,14 @@ impl Evidence {
         Evidence { dir: test.join(host), transcript: Mutex::default() }
     }
 
-    /// Notes what a command did.
+    /// Adds to the transcript.
     pub fn note(&self, text: &str) {
         if let Ok(mut transcript) = self.transcript.lock() {
             transcript.push_str(text);
         }
     }
 
-    /// Keeps the transcript, and whatever `more` puts beside it, if the test is failing.
+    /// Keeps the transcript, and what `more` adds to it, if the test is failing.
     pub fn keep_on_failure(&self, more: impl FnOnce(&Path)) {
         if !std::thread::panicking() {
             return;

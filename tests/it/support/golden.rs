@@ -1,6 +1,6 @@
-//! What programs read, as it was recorded: documents, exit codes and files of earlier builds, in `tests/documents/`. Keys,
-//! times and whatever else differs from run to run is masked, and so are sentences: they are for people and may be said
-//! better. What is compared is the rest: fields, words of enumerations, ids, numbers, exit codes.
+//! Recorded documents, exit codes and files in `tests/documents/`, which programs rely on. Keys, times and other values
+//! that differ between runs are masked. Sentences are masked, too: they are for people and may be reworded. Fields,
+//! enumerated words, ids, numbers and exit codes are compared.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::call::Ran;
 
-/// Set, what is found is written instead of compared.
+/// When this variable is set, the recordings are written instead of compared.
 pub const REWRITE: &str = "MITIGATOR_VPN_TEST_REWRITE";
 
 /// Fields that hold sentences, or lists of them.
@@ -27,13 +27,13 @@ const SENTENCES: [&str; 11] = [
     "message",
 ];
 
-/// Fields whose numbers differ from run to run.
+/// Fields whose numbers differ between runs.
 const VOLATILE: [&str; 6] = ["handshake_age", "received", "sent", "at", "clock_offset", "took"];
 
-/// What one file of `tests/documents/` says, and what was found to be compared with it.
+/// One file of `tests/documents/`, and the text to be compared with it.
 pub struct Golden {
     file: &'static str,
-    /// Texts that differ from run to run, and what stands in their place.
+    /// Texts that differ between runs, and their replacements.
     masks: Vec<(String, &'static str)>,
     keys_are_fixed: bool,
     left_out: &'static [&'static str],
@@ -45,25 +45,25 @@ impl Golden {
         Golden { file, masks: Vec::new(), keys_are_fixed: false, left_out: &[], found: String::new() }
     }
 
-    /// Of a scenario in which no key is made, so that keys and digests are compared as well.
+    /// For a scenario that makes no key: keys and digests are compared as well.
     pub fn with_fixed_keys(mut self) -> Self {
         self.keys_are_fixed = true;
         self
     }
 
-    /// With this text replaced wherever it is.
+    /// Replaces this text wherever it appears.
     pub fn mask(mut self, text: impl Into<String>, by: &'static str) -> Self {
         self.masks.push((text.into(), by));
         self
     }
 
-    /// Without the findings of these ids: they are about the machine that the scenario runs on.
+    /// Leaves out the findings with these ids, which depend on the machine.
     pub fn without_findings(mut self, ids: &'static [&'static str]) -> Self {
         self.left_out = ids;
         self
     }
 
-    /// Notes a command with its exit code, and its document, or its events, if it printed any.
+    /// Adds a command, its exit code, and the document or events it printed.
     pub fn note(&mut self, command: &str, ran: &Ran) {
         let code = ran.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         let mut text = format!("$ {command}\nexit code {code}\n");
@@ -81,14 +81,14 @@ impl Golden {
         self.text(&text);
     }
 
-    /// Without sentences, and without what differs from run to run.
+    /// The document with sentences and volatile numbers masked.
     fn masked(&self, mut document: Value) -> Value {
         leave_out(&mut document, self.left_out);
         mask(&mut document);
         document
     }
 
-    /// Notes any text.
+    /// Adds a text.
     pub fn text(&mut self, text: &str) {
         let mut text = text.to_owned();
         for (volatile, by) in &self.masks {
@@ -98,7 +98,7 @@ impl Golden {
         self.found += &(without_image_tag(&text) + "\n");
     }
 
-    /// It is what was recorded.
+    /// The text is the recorded one.
     #[track_caller]
     pub fn assert_as_recorded(self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/documents").join(self.file);
@@ -165,7 +165,7 @@ fn mask(value: &mut Value) {
     }
 }
 
-/// An empty one stays: that there is nothing to say is no matter of words.
+/// An empty string stays empty.
 fn mask_sentences(value: &mut Value) {
     match value {
         Value::String(text) if !text.is_empty() => *value = "(words)".into(),
@@ -175,7 +175,7 @@ fn mask_sentences(value: &mut Value) {
     }
 }
 
-/// Keys are made anew in each run, and with them the digests of lists.
+/// Masks keys and digests: keys are generated in each run.
 fn without_keys(text: &str) -> String {
     let mut rest = text;
     let mut masked = String::new();
@@ -194,7 +194,7 @@ fn without_keys(text: &str) -> String {
     masked + rest
 }
 
-/// The tag names the executable that is in the image.
+/// Masks the image's tag, which is a hash of the executable.
 fn without_image_tag(text: &str) -> String {
     let mut parts = text.split("mitigator-vpn-gateway:");
     let mut masked = parts.next().unwrap_or_default().to_owned();

@@ -1,6 +1,5 @@
-//! The life of a cluster: bare hosts become members one after the other, one more comes and leaves, a host loses its
-//! power, and in the end all of them are bare again. The hosts, and how they join, differ from tier to tier; what is
-//! promised does not.
+//! The life of a cluster: bare hosts join one after the other, one more joins and leaves, a host loses its power, and at
+//! the end everything is undone. How hosts are made and join differs from tier to tier; the assertions don't.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,15 +10,15 @@ use super::Host;
 use super::call::Ran;
 use super::snapshot::{PACKAGES_CAME_AND_WENT, Snapshot};
 
-/// The list that all members have.
+/// The peer list, the same on all members.
 pub const PUBLIC: &str = "/srv/mitigator/vpn-public.conf";
 
-/// What comes up, comes up in this time, also on a virtual machine or a busy one.
+/// How long a member may take to be healthy after a change, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A host that can be a member.
 pub trait Node: Host + Sized {
-    /// What each command of the program has to put up with there.
+    /// Options that every command needs there.
     const RESERVATION: &str;
 
     /// Its name, also for ssh.
@@ -29,28 +28,28 @@ pub trait Node: Host + Sized {
     fn restart(&self);
 }
 
-/// Where nodes are, and how they become members there.
+/// A kind of host: how it is made and how it becomes a member.
 pub trait Tier {
-    /// What they are.
+    /// The host's type.
     type Node: Node;
 
-    /// Sees to what a node has to have before anything of ours comes.
+    /// Prepares a node before the program runs on it for the first time.
     fn prepare(&self, _members: &[Self::Node], _newcomer: &Self::Node) {}
 
     /// Makes it the `n`th member; `members` are there already.
     fn join(&self, members: &[Self::Node], newcomer: &Self::Node, n: u8);
 
-    /// Has everything installed once more, on all of them.
+    /// Installs once more on all of them.
     fn again(&self, members: &[Self::Node]);
 
-    /// Brings one more, which has joined.
+    /// Makes one more node and has it join.
     fn one_more(&self, members: &[Self::Node]) -> Self::Node;
 
-    /// A configuration by which ssh lets root in to all of them.
+    /// An ssh configuration for root on all of them.
     fn ssh_config(&self) -> PathBuf;
 }
 
-/// Lives it on these bare hosts.
+/// Runs the whole life on these bare hosts.
 pub fn live<T: Tier>(tier: &T, nodes: &[T::Node]) {
     let mut bare = Vec::new();
     for (n, newcomer) in nodes.iter().enumerate() {
@@ -89,7 +88,7 @@ pub fn live<T: Tier>(tier: &T, nodes: &[T::Node]) {
     }
 }
 
-/// A host without anything of ours, to be compared with itself later.
+/// The state of a host before the first install, to be compared with its state after the undo.
 struct Bare {
     packages: String,
     docker: String,
@@ -114,7 +113,7 @@ impl Bare {
     }
 }
 
-/// The gateway's container, and since when it runs.
+/// The id and the start time of the gateway's container.
 fn gateway(node: &impl Host) -> String {
     let script = "docker ps -q --filter label=com.docker.compose.service=gateway | \
                   xargs docker inspect -f '{{.Id}} {{.State.StartedAt}}'";
@@ -129,7 +128,7 @@ fn vpn_address(at: usize) -> String {
     format!("10.8.3.{}", number(at))
 }
 
-/// All have the same list and nothing to complain of, and there is a handshake and a ping from each to each.
+/// All members have the same list and a clean status, and each reaches each other one by handshake and ping.
 fn all_reach_each_other<T: Tier>(tier: &T, nodes: &[T::Node], newcomer: Option<&T::Node>) {
     let nodes: Vec<&T::Node> = nodes.iter().chain(newcomer).collect();
     for node in &nodes {
@@ -146,7 +145,7 @@ fn all_reach_each_other<T: Tier>(tier: &T, nodes: &[T::Node], newcomer: Option<&
     assert!(picture.status.success(), "not everybody is reached; the picture is above\n{said}");
 }
 
-/// After a restart, and after others were told of somebody new, it takes a moment.
+/// Waits for a clean status: after a restart or a new member it takes a moment.
 #[track_caller]
 fn clean_status<N: Node>(node: &N) -> Ran {
     let start = Instant::now();

@@ -1,5 +1,4 @@
-//! Hosts that are whole machines, in containers or virtual: systemd, apt and a Docker of their own. One can kill them,
-//! and they boot again.
+//! Hosts with systemd, apt and their own Docker, in containers or virtual machines. They can be killed and booted.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,10 +11,10 @@ use super::call::{Call, Ran};
 use super::evidence::Evidence;
 use super::snapshot::{NOT_ON_DISK, Snapshot};
 
-/// Where the program under test is.
+/// The path of the program under test.
 pub const PROGRAM: &str = "/usr/local/bin/mitigator-vpn";
 
-/// What to ask of a machine whose test has failed, and the file that keeps its answer.
+/// Commands run on a machine whose test has failed, and the file that keeps the output of each.
 const QUESTIONS: [(&str, &str); 6] = [
     ("journal.ndjson", "cat /var/lib/mitigator-vpn/journal.ndjson"),
     ("systemd.log", "journalctl -b --no-pager | tail -n 300"),
@@ -27,24 +26,24 @@ const QUESTIONS: [(&str, &str); 6] = [
 
 /// One of them. Every [`Machine`] is a [`Host`].
 pub trait Machine: Sync + Sized {
-    /// What every command of a scenario has to put up with there.
+    /// Options that every command needs there.
     const RESERVATION: &str = "";
-    /// How long something may take there that is no call by itself.
+    /// How long [`Machine::wait_until`] waits.
     const PATIENCE: Duration;
 
-    /// Where it is.
+    /// Its name, address and set.
     fn site(&self) -> &Site;
 
-    /// The process on *this* machine that makes a call on that one.
+    /// The process on *this* machine that runs a call on that one.
     fn enter(&self, call: &Call) -> Command;
 
-    /// Ends it at once.
+    /// Kills all its processes at once.
     fn kill(&self);
 
-    /// Starts it again after [`Machine::kill`] and waits until it is up.
+    /// Boots it after [`Machine::kill`] and waits until it is up.
     fn boot(&self);
 
-    /// The last snapshot: what has not been touched since need not be read again.
+    /// The last snapshot. A file that has not changed since is not read again.
     fn seen(&self) -> &Mutex<Snapshot> {
         &self.site().seen
     }
@@ -54,7 +53,7 @@ pub trait Machine: Sync + Sized {
         &self.site().name
     }
 
-    /// Its address among the others: what `--endpoint` wants.
+    /// Its address on the hosts' network, for `--endpoint`.
     fn address(&self) -> &str {
         &self.site().address
     }
@@ -65,24 +64,24 @@ pub trait Machine: Sync + Sized {
         self.vpn(&format!("install --vpn-address 10.8.3.{n} --endpoint {address} --stack default --yes {reservation}"))
     }
 
-    /// What the program says about this instance.
+    /// Runs `status --json`.
     fn status(&self) -> Ran {
         self.vpn(&format!("status --json {}", Self::RESERVATION)).run()
     }
 
-    /// The gateway's container, and since when it runs; nothing while it doesn't.
+    /// The id and the start time of the gateway's container; empty while it doesn't run.
     fn gateway(&self) -> String {
         let script = "docker ps -q --filter label=com.docker.compose.service=gateway | \
                       xargs -r docker inspect -f '{{.Id}} {{.State.StartedAt}}'";
         self.shell(script).run().exits(0).out().trim().to_owned()
     }
 
-    /// The packages that are installed, with their versions.
+    /// The installed packages with their versions.
     fn packages(&self) -> String {
         self.call("dpkg-query -W -f ${Package}=${Version}:${db:Status-Status}\\n").run().exits(0).out().into_owned()
     }
 
-    /// What its Docker has: containers, images and networks, without the things that change by themselves.
+    /// Its Docker's containers, images, networks and volumes, without fields that change by themselves.
     fn docker_things(&self) -> String {
         let script = "docker ps -a --format '{{.Names}} {{.Image}}'; docker image ls --format '{{.Repository}}:{{.Tag}}'; \
                       docker network ls --format '{{.Name}}'; docker volume ls -q";
@@ -99,7 +98,7 @@ pub trait Machine: Sync + Sized {
         }
     }
 
-    /// Keeps what it has to say if its test is failing, and whatever `more` puts beside it.
+    /// Keeps evidence if its test is failing, and what `more` adds to it.
     fn keep_evidence(&self, more: impl FnOnce(&Path)) {
         self.site().evidence.keep_on_failure(|dir| {
             more(dir);
@@ -143,7 +142,7 @@ impl<M: Machine> Host for M {
     }
 }
 
-/// Where a machine is, and what is known of it.
+/// The name and address of a machine, and what has been recorded of it.
 pub struct Site {
     pub name: String,
     pub set: Arc<Set>,
@@ -152,23 +151,23 @@ pub struct Site {
     seen: Mutex<Snapshot>,
 }
 
-/// Machines on one network, which a script of ours has made and takes away together.
+/// Machines on one network, made and removed together by a script.
 pub struct Set {
     pub name: String,
     script: &'static str,
 }
 
-/// Where machines come from.
+/// The script that makes machines.
 pub struct Maker {
     /// The script, with `up NAME N SUITES` and `down NAME`.
     pub script: &'static str,
-    /// The variable by which `scripts/test` says that it is ready.
+    /// The variable that `scripts/test` sets when the script's images are there.
     pub ready: &'static str,
 }
 
 impl Maker {
-    /// Has them made, of this suite of Debian, or of these; `None`, said as a SKIP, where there can be none. The path is
-    /// the program's under test.
+    /// Makes `count` of them, of one suite of Debian or of a list of suites; `None`, reported as a SKIP, where none can be
+    /// made. The path is that of the program under test.
     pub fn up(&self, label: &str, count: usize, suites: &str) -> Option<(Vec<Site>, PathBuf)> {
         let variable = |name: &str| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -202,7 +201,7 @@ impl Drop for Set {
     }
 }
 
-/// Runs a program on *this* machine that has to succeed, and gives what it prints.
+/// Runs a program on *this* machine, which must succeed; returns its output.
 #[track_caller]
 pub fn output(program: &str, words: &[&str]) -> Vec<u8> {
     let Output { status, stdout, stderr } =

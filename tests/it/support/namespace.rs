@@ -24,14 +24,14 @@ pub struct NamespaceHost {
     name: String,
     address: String,
     dir: PathBuf,
-    /// Every file it has written, and nothing else.
+    /// The upper layer of its root: the files it has written.
     disk: TreeHost,
     evidence: Evidence,
     last_snapshot: Mutex<Snapshot>,
     _set: Arc<Set>,
 }
 
-/// Hosts on one network, which go together.
+/// Hosts on one network. They are removed together.
 struct Set {
     name: String,
 }
@@ -43,7 +43,7 @@ impl Drop for Set {
 }
 
 impl NamespaceHost {
-    /// So many hosts that reach each other; `None`, said as a SKIP, where there can be none.
+    /// `count` hosts that reach each other; `None`, reported as a SKIP, where none can be made.
     pub fn fleet(label: &str, count: usize) -> Option<Vec<Self>> {
         let prefix = std::env::var("MITIGATOR_VPN_TEST_PREFIX").ok().filter(|prefix| !prefix.is_empty());
         let Some(prefix) = prefix else {
@@ -75,44 +75,44 @@ impl NamespaceHost {
         &self.name
     }
 
-    /// Its address among the others: what `--endpoint` wants.
+    /// Its address on the hosts' network, for `--endpoint`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The configuration of the operator's ssh: aliases, keys, and strict about the hosts' own.
+    /// The operator's ssh configuration: aliases and keys; host keys are checked strictly.
     pub fn ssh_config(&self) -> PathBuf {
         self.dir.with_file_name("ssh_config")
     }
 
-    /// What that ssh knows of the hosts' keys: a line each.
+    /// The known_hosts file of that ssh, one line a host.
     pub fn known_hosts(&self) -> PathBuf {
         self.dir.with_file_name("known_hosts")
     }
 
-    /// What the operator's ssh comes to, with more options.
+    /// Runs a command over the operator's ssh, with more options.
     pub fn ssh(&self, options: &[&str], command: &str) -> Output {
         let mut ssh = Command::new("ssh");
         ssh.arg("-F").arg(self.ssh_config()).args(options).args([&self.name, command]).stdin(Stdio::null());
         ssh.output().expect("ssh is installed")
     }
 
-    /// Where a file it has written is on this machine, to be read from outside at any moment.
+    /// The path on this machine of a file that the host has written. It can be read at any moment.
     pub fn on_disk(&self, path: &str) -> PathBuf {
         self.disk.at(path)
     }
 
-    /// Takes its network away: what is sent to it is lost, and nobody says so.
+    /// Takes its network away: packets to it are dropped without an answer.
     pub fn cut_off(&self) {
         script(&["cut", &self.name]);
     }
 
-    /// Gives it back.
+    /// Gives its network back.
     pub fn reconnect(&self) {
         script(&["plug", &self.name]);
     }
 
-    /// Ends every process of it at once; what was written is on its disk.
+    /// Kills all its processes at once. What they have written stays on its disk.
     pub fn kill(&self) {
         script(&["kill", &self.name]);
     }
@@ -122,17 +122,17 @@ impl NamespaceHost {
         script(&["boot", &self.name]);
     }
 
-    /// Its Docker daemon answers no more; the gateway goes on.
+    /// Its Docker daemon stops answering; the gateway keeps running.
     pub fn stop_docker(&self) {
         fs::rename(self.dir.join("run/docker.sock"), self.dir.join("run/docker.sock.off")).expect("it ran");
     }
 
-    /// It answers again.
+    /// Its Docker daemon answers again.
     pub fn start_docker(&self) {
         fs::rename(self.dir.join("run/docker.sock.off"), self.dir.join("run/docker.sock")).expect("it was stopped");
     }
 
-    /// Not a byte more goes onto its disk.
+    /// Fills its disk to the last byte.
     pub fn fill_disk(&self) {
         let mut filler = File::create(self.filler()).expect("our own file");
         for piece in [vec![0; 1 << 20], vec![0]] {
@@ -140,42 +140,42 @@ impl NamespaceHost {
         }
     }
 
-    /// There is space again.
+    /// Frees its disk again.
     pub fn free_disk(&self) {
         fs::remove_file(self.filler()).expect("it was full");
     }
 
-    /// Beside its files, on the same disk.
+    /// The file that fills the disk, outside the host's root.
     fn filler(&self) -> PathBuf {
         self.dir.join("disk/filler")
     }
 
-    /// Its root is read-only.
+    /// Makes its root read-only.
     pub fn make_read_only(&self) {
         self.call("mount -o remount,ro,bind /").run().exits(0);
     }
 
-    /// It can be written again.
+    /// Makes its root writable again.
     pub fn make_writable(&self) {
         self.call("mount -o remount,rw,bind /").run().exits(0);
     }
 
-    /// sshd takes connections and says nothing.
+    /// Stops sshd with SIGSTOP: connections are accepted and get no answer.
     pub fn hang(&self) {
         self.call("pkill -STOP -o -x sshd").run().exits(0);
     }
 
-    /// It goes on.
+    /// Lets sshd continue.
     pub fn unhang(&self) {
         self.call("pkill -CONT -o -x sshd").run().exits(0);
     }
 
-    /// Nobody listens on its ssh port.
+    /// Stops sshd: connections are refused.
     pub fn stop_sshd(&self) {
         self.call("pkill -o -x sshd").run().exits(0);
     }
 
-    /// sshd runs again.
+    /// Starts sshd again.
     pub fn start_sshd(&self) {
         self.call("/usr/sbin/sshd").run().exits(0);
     }
@@ -210,7 +210,7 @@ impl Host for NamespaceHost {
         fs::write(path, bytes).expect("its root can be written");
     }
 
-    /// Every file it has written, or has changed in any way: what it hasn't touched is not on its own disk.
+    /// The files it has written or changed: what it hasn't touched is not in its upper layer.
     fn snapshot(&self) -> Snapshot {
         let mut last = self.last_snapshot.lock().expect("nobody panics with it");
         *last = Snapshot::take(&self.disk, &self.disk.at("/").display().to_string(), NOT_ON_DISK, &last);

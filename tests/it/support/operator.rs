@@ -1,4 +1,4 @@
-//! The machine of the person who operates hosts: a directory on this one, with their files in it.
+//! An operator's machine: a directory on this one that holds the operator's files.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,7 +16,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// With the executable that is meant for the hosts; `None`, said as a SKIP, where there is none.
+    /// With the executable for the hosts; `None`, reported as a SKIP, where there is none.
     pub fn new() -> Option<Self> {
         let Some(program) = std::env::var("MITIGATOR_VPN_TEST_BIN").ok().filter(|program| !program.is_empty()) else {
             super::skip("MITIGATOR_VPN_TEST_BIN is not set; scripts/test sets it");
@@ -46,7 +46,7 @@ impl Host for Operator {
     fn command(&self, call: &Call) -> Command {
         let mut command = Command::new(&call.words[0]);
         command.args(&call.words[1..]).current_dir(self.dir.path()).env_clear();
-        // What a developer has exported for themselves is no part of a scenario.
+        // The developer's own environment is no part of a scenario.
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }

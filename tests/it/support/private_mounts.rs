@@ -1,11 +1,11 @@
-//! Mounts that nobody else sees and nothing leaves behind: they end with the thread that made them.
+//! Mounts in a namespace of their own, which end with the thread that made them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs a scenario on a thread with a mount namespace of its own: processes it starts live in there as well.
+/// Runs a scenario on a thread with a mount namespace of its own. Its child processes are in that namespace, too.
 pub fn with_private_mounts(scenario: impl FnOnce() + Send + 'static) {
     let name = super::test_name();
     let thread = std::thread::Builder::new().name(name).spawn(|| {
@@ -18,17 +18,17 @@ pub fn with_private_mounts(scenario: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Something mounted, until it is dropped.
+/// A mount that ends when this is dropped.
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// Memory of a size, as a disk that can be full.
+    /// A tmpfs of a size, as a disk that can be filled.
     pub fn tmpfs(at: &Path, size: &str) -> Self {
         mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", &at.display().to_string()]);
         Mount(at.to_owned())
     }
 
-    /// A directory over itself, read-only.
+    /// A read-only bind mount of a directory onto itself.
     pub fn read_only(at: &Path) -> Self {
         let path = at.display().to_string();
         mount(&["--bind", &path, &path]);
@@ -40,7 +40,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Were it still busy, it would go with the thread.
+        // A busy mount ends with the thread.
         let _ = Command::new("umount").arg(&self.0).output();
     }
 }

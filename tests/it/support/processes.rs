@@ -1,4 +1,4 @@
-//! What the processes of this machine are called with, those in containers included.
+//! The command lines and environments of all processes on this machine, those in containers included.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ pub fn seen_during(scenario: impl FnOnce()) -> BTreeSet<Vec<u8>> {
             }
             seen
         });
-        // Also when the scenario panics, the watch has to end.
+        // The watcher has to end when the scenario panics, too.
         let end = OnDrop(&over);
         scenario();
         drop(end);
@@ -35,7 +35,7 @@ fn look(seen: &mut BTreeSet<Vec<u8>>) {
     let Ok(processes) = std::fs::read_dir("/proc") else { return };
     for process in processes.flatten().filter(|p| p.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
         for file in ["cmdline", "environ"] {
-            // One that has just ended can't be read any more.
+            // A process that has just ended can't be read.
             seen.extend(std::fs::read(process.path().join(file)));
         }
     }

@@ -1,18 +1,18 @@
-//! A private key that must not be seen anywhere but in its file, in whatever form somebody may print it.
+//! A private key that must not appear outside its file, in any form in which it could be printed.
 
 use std::collections::BTreeMap;
 
 use base64ct::{Base64, Base64Url, Encoding};
 use mitigator_vpn::wireguard::PrivateKey;
 
-/// So many characters of a key are a leak already.
+/// This many characters of a key count as a leak.
 const PIECE: usize = 12;
 
-/// A key that was planted to be looked for.
+/// A key planted in order to search for it.
 pub struct Canary {
     /// As it stands in vpn-private.conf.
     pub text: String,
-    /// Its public half, which everybody may see.
+    /// Its public key.
     pub public: String,
     pieces: BTreeMap<Vec<u8>, &'static str>,
 }

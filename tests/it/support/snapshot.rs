@@ -1,4 +1,4 @@
-//! Every file of a host at one moment, to be compared with another moment.
+//! All files of a host at one moment, to be compared with another moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::Host;
 use super::call::Call;
 
-/// What is left out, and why.
+/// A path that is left out, and the reason.
 pub type Exclusion = (&'static str, &'static str);
 
 /// Never compared on a running host.
@@ -22,7 +22,7 @@ pub const NOT_ON_DISK: &[Exclusion] = &[
     ("/var/log", "logs are there to be written"),
 ];
 
-/// Not compared where packages were installed and removed again: which packages there are is asked of dpkg.
+/// Not compared where packages were installed and removed: the list of packages is compared instead.
 pub const PACKAGES_CAME_AND_WENT: &[Exclusion] = &[
     ("/var/lib/apt", "package lists were fetched"),
     ("/var/cache/apt", "apt's cache of them"),
@@ -56,8 +56,8 @@ impl Snapshot {
     /// Of a host without a single file.
     pub const NOTHING: Self = Snapshot { entries: BTreeMap::new() };
 
-    /// Looks at everything below `root` on the host, on this one file system. Bytes are read where `earlier` doesn't
-    /// know them already: a file of the same inode, size and times has the same bytes, for no write leaves them all.
+    /// Looks at everything below `root` on the host, on its file system. Only files that differ from `earlier` in inode,
+    /// size or times are read: a write changes at least one of these.
     pub fn take(host: &impl Host, root: &str, excluded: &[Exclusion], earlier: &Snapshot) -> Self {
         let base = root.trim_end_matches('/');
         let excluded: Vec<String> = excluded.iter().map(|(path, _)| format!("{base}{path}")).collect();
@@ -119,7 +119,7 @@ impl Snapshot {
         self
     }
 
-    /// Nobody has written anything since: bytes, modes, owners, inodes and times are what they were.
+    /// Nothing was written: bytes, modes, owners, inodes and times are the same.
     #[track_caller]
     pub fn is_untouched_in(&self, later: &Snapshot) {
         assert!(!self.entries.is_empty(), "an empty snapshot proves nothing");
@@ -127,7 +127,7 @@ impl Snapshot {
         assert!(report.is_empty(), "files were touched:\n{report}");
     }
 
-    /// Everything reads as it did: bytes, modes and owners are what they were; that files were written, nobody denies.
+    /// Bytes, modes and owners are the same. Files may have been written in between.
     #[track_caller]
     pub fn is_given_back_in(&self, later: &Snapshot) {
         assert!(!self.entries.is_empty(), "an empty snapshot proves nothing");
@@ -171,7 +171,7 @@ enum Bytes {
 }
 
 impl Entry {
-    /// What is different for whoever reads the file.
+    /// Differences that a reader of the file sees.
     fn differs(&self, new: &Entry) -> Vec<String> {
         let properties = [
             ("type", &self.kind, &new.kind),
@@ -186,16 +186,16 @@ impl Entry {
         what
     }
 
-    /// What says that somebody has written to it, to the same effect or not.
+    /// Differences that show a write, even one of the same bytes.
     fn touched(&self, new: &Entry, bytes: Bytes) -> Vec<String> {
         let mut what = if bytes == Bytes::Read { self.differs(new) } else { Vec::new() };
         what.extend(changed(&[
             ("inode", &self.inode, &new.inode),
             ("modified", &self.modified, &new.modified),
-            // What was put back to look untouched still has this one.
+            // The change time can't be set back.
             ("changed", &self.changed, &new.changed),
         ]));
-        // A directory's size is a matter of its file system.
+        // A directory's size depends on its file system.
         if self.kind == "f" {
             what.extend(changed(&[("size", &self.size, &new.size)]));
         }

@@ -1,11 +1,11 @@
-//! What a command asks of the kernel: to see that it changes nothing, or to kill it at a chosen moment.
+//! The system calls of a command: to see that it changes nothing, or to kill it at a chosen one.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Host;
 use super::call::{Call, Ran};
 
-/// System calls that make something durable: after a kill at each of them, everything has to be in order.
+/// System calls that make a change durable. A kill at any of them must be harmless.
 pub const DURABLE: &str = "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,\
                            mkdirat,fchmod,fchown";
 
@@ -33,13 +33,13 @@ const CHANGES: [&str; 17] = [
     "mount",
 ];
 
-/// The system calls of a command and of all it started, a line each.
+/// The system calls of a command and its children, one a line.
 pub struct Trace {
     pub lines: Vec<String>,
 }
 
 impl Trace {
-    /// Runs a call and notes these system calls, with paths and whole strings.
+    /// Runs a call and records these system calls, with paths and whole strings.
     pub fn of(host: &impl Host, calls: &str, call: Call) -> (Ran, Trace) {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let file =
@@ -50,7 +50,7 @@ impl Trace {
         (ran, Trace { lines: noted.out().lines().map(str::to_owned).collect() })
     }
 
-    /// The lines that ask for a change, except where that is allowed (a beginning of a path, and why).
+    /// The lines that ask for a change, except below allowed paths (prefix and reason).
     pub fn changes(&self, allowed: &[(&str, &str)]) -> Vec<&str> {
         assert!(!self.lines.is_empty(), "an empty trace proves nothing");
         let lines = self.lines.iter().map(String::as_str).filter(|line| asks_for_a_change(line));

@@ -1,4 +1,4 @@
-//! A host as a tree of files: what `--root` is given.
+//! A host as a directory of files, for `--root`.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use super::call::Call;
 use super::evidence::Evidence;
 use super::snapshot::Snapshot;
 
-/// The vendor's stack, as small as one can be.
+/// A minimal stack of the vendor.
 pub const VENDOR_STACK: &str = "version: \"2.2\"\nservices:\n  gateway:\n    image: vendor/gateway:21\n";
 
 /// A directory that holds the files of a host.
 pub struct TreeHost {
     root: PathBuf,
     evidence: Evidence,
-    // Removes the directory when it goes.
+    // Removes the directory when it is dropped.
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -121,7 +121,7 @@ impl Host for TreeHost {
     fn command(&self, call: &Call) -> Command {
         let mut command = Command::new(&call.words[0]);
         command.args(&call.words[1..]).env_clear();
-        // What a developer has exported for themselves is no part of a scenario.
+        // The developer's own environment is no part of a scenario.
         for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

@@ -1,4 +1,4 @@
-//! The nodes of vagrant/, with whatever provider there is.
+//! The nodes of vagrant/, with any of its providers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use super::snapshot::{Exclusion, NOT_ON_DISK, Snapshot};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vagrant");
 
-/// Never compared: whoever starts a node writes it.
+/// Never compared: the provider writes it at each start.
 const PROVIDERS: &[Exclusion] = &[("/etc/resolv.conf", "Docker and DHCP clients write it with each start")];
 
-/// All of them. They are destroyed with it.
+/// All nodes. They are destroyed when this is dropped.
 pub struct Lab {
     provider: String,
-    /// For ssh: its configuration, and its connections.
+    /// The ssh configuration and the sockets of its shared connections.
     dir: tempfile::TempDir,
 }
 
 impl Lab {
-    /// One without nodes; `None`, said as a SKIP, where there can be none.
+    /// A lab without nodes; `None`, reported as a SKIP, where there is no provider.
     pub fn new() -> Option<Self> {
         let Ok(provider) = std::env::var("MITIGATOR_VPN_TEST_VAGRANT") else {
             super::skip("MITIGATOR_VPN_TEST_VAGRANT is not set; scripts/vagrant-test sets it");
@@ -33,7 +33,7 @@ impl Lab {
         Some(Lab { provider, dir: tempfile::tempdir().expect("a temporary directory") })
     }
 
-    /// Starts these, as servers on which the program lies and has not run yet.
+    /// Starts these nodes. The program is on them and has not run yet.
     pub fn bare<const N: usize>(&self, names: [&str; N]) -> [VagrantHost; N] {
         let up = ["up", "--provider", &self.provider, "--provision-with", "program,server"];
         vagrant(&[&up[..], &names].concat());
@@ -46,13 +46,13 @@ impl Lab {
         VagrantHost { name, ssh_config: self.ssh_config(), evidence, last_snapshot: Mutex::default() }
     }
 
-    /// One connection for all there is to do, and without asking Vagrant each time. As root, whom the nodes let in.
+    /// Writes the ssh configuration: as root, over one shared connection a node, without `vagrant ssh`.
     fn write_ssh_config(&self) {
-        // it fails for the nodes that are not there, and tells of the others
+        // it fails for nodes that don't exist and prints the others
         let asked = Command::new("vagrant").arg("ssh-config").current_dir(DIR).output().expect("vagrant is there");
         let mut config = String::from("Host *\n  User root\n  ControlMaster auto\n  ControlPersist 60\n");
         config += &format!("  ControlPath {}/%C\n", self.dir.path().display());
-        // of two values ssh takes the first
+        // ssh takes the first value of an option
         config += &String::from_utf8_lossy(&asked.stdout);
         fs::write(self.ssh_config(), config).expect("a temporary directory");
     }
@@ -104,7 +104,7 @@ impl Node for VagrantHost {
 
     fn restart(&self) {
         vagrant(&["halt", "--force", &self.name]);
-        // nobody has told the connection
+        // the shared connection is dead now
         let _ = Command::new("ssh").arg("-F").arg(&self.ssh_config).args(["-O", "exit", &self.name]).output();
         vagrant(&["up", "--no-provision", &self.name]);
     }
@@ -117,9 +117,9 @@ impl Host for VagrantHost {
 
     fn command(&self, call: &Call) -> Command {
         let mut command = Command::new("ssh");
-        // it passes a developer's locale on
+        // ssh would pass on the developer's locale
         command.arg("-F").arg(&self.ssh_config).arg(&self.name).env("LC_ALL", "C.UTF-8");
-        // the shell at the far end takes them apart again
+        // quoted for the remote shell
         command.args(call.words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))));
         command
     }
@@ -153,7 +153,7 @@ impl Drop for VagrantHost {
     }
 }
 
-/// What vagrant says is said.
+/// Runs vagrant; its output goes to ours.
 #[track_caller]
 fn vagrant(words: &[&str]) {
     eprintln!("vagrant {}", words.join(" "));

@@ -1,5 +1,5 @@
-//! A virtual machine: with a kernel of its own, and a disk that keeps after a power cut what was flushed to it. It is
-//! emulated, so everything takes ten times as long.
+//! A virtual machine: a kernel of its own, and a disk that keeps only flushed data over a power cut. It is emulated, so
+//! everything takes ten times as long.
 
 use std::process::Command;
 use std::sync::Mutex;
@@ -18,11 +18,12 @@ pub struct VmHost {
     site: Site,
 }
 
-/// What any of them was seen to have. They all start from one disk, and reading it takes a while.
+/// The last snapshot of any of them. They all start from one disk, so a file that is known from one need not be read on
+/// another.
 static SEEN: Mutex<Snapshot> = Mutex::new(Snapshot::NOTHING);
 
 impl VmHost {
-    /// A fresh one with the program under test in it; `None`, said as a SKIP, where there can be none.
+    /// A fresh one with the program under test in it; `None`, reported as a SKIP, where none can be made.
     pub fn up(label: &str) -> Option<Self> {
         Self::cluster(label).map(|[host]: [Self; 1]| host)
     }
@@ -43,18 +44,18 @@ impl VmHost {
         let program = std::fs::read(program).expect("scripts/test has built it");
         for host in &hosts {
             host.write(PROGRAM, &program);
-            // flushed: what is fresh is no part of what a power cut may take
+            // flushed, so that a power cut leaves the program on the disk
             host.shell("chmod 755 $0 && sync").arg(PROGRAM).run().exits(0);
         }
         hosts.try_into().ok()
     }
 
-    /// The modules that are in its kernel.
+    /// The modules loaded in its kernel.
     pub fn modules(&self) -> Vec<String> {
         self.call("ls /sys/module").run().exits(0).out().lines().map(str::to_owned).collect()
     }
 
-    /// Switches it on after [`Machine::kill`] with this kernel of those it has.
+    /// Boots it after [`Machine::kill`] with this one of its kernels.
     pub fn boot_with(&self, kernel: &str) {
         run(MAKER.script, &["boot", self.name(), kernel]);
     }
@@ -78,7 +79,7 @@ impl Machine for VmHost {
 
     fn enter(&self, call: &Call) -> Command {
         let mut command = Command::new(MAKER.script);
-        // ssh passes a developer's locale on.
+        // ssh would pass on the developer's locale.
         command.args(["ssh", self.name()]).env("LC_ALL", "C.UTF-8");
         if !call.env.is_empty() {
             command.arg("env").args(call.env.iter().map(|(name, value)| quoted(&format!("{name}={value}"))));
@@ -87,12 +88,12 @@ impl Machine for VmHost {
         command
     }
 
-    /// A power cut: what it has not flushed to its disk is lost.
+    /// Cuts its power: data not flushed to its disk is lost.
     fn kill(&self) {
         run(MAKER.script, &["cut", self.name()]);
     }
 
-    /// The disk is checked on the way.
+    /// Boots it. Its file system is checked on the way.
     fn boot(&self) {
         run(MAKER.script, &["boot", self.name()]);
     }
@@ -101,7 +102,7 @@ impl Machine for VmHost {
 impl Drop for VmHost {
     fn drop(&mut self) {
         self.keep_evidence(|dir| {
-            // Its screen, and what it heard and said: as yet without what is asked of it now.
+            // Its console and its network capture, before the questions below add to them.
             for kind in ["console", "pcap"] {
                 let copied = Command::new(MAKER.script).args(["show", self.name(), kind]).output();
                 let _ = std::fs::write(dir.join(kind), copied.map(|out| out.stdout).unwrap_or_default());
@@ -110,7 +111,7 @@ impl Drop for VmHost {
     }
 }
 
-/// A word as the shell at the far end of an ssh connection takes it for one.
+/// Quotes a word for the remote shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

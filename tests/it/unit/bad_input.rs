@@ -1,4 +1,4 @@
-//! Bad input of every kind: an exit code that says so, the place, the reason and the way out; and nothing changed.
+//! Bad input of every kind: the exit code, the place, the reason and the hint are right, and nothing is changed.
 
 use crate::support::Host;
 use crate::support::call::Ran;
@@ -159,7 +159,7 @@ fn a_bad_env_is_refused_and_what_is_odd_in_it_is_told_with_its_line() {
         }
         before.is_untouched_in(&tree.snapshot());
     }
-    // Which generation of compose will read it, a tree doesn't tell.
+    // A tree doesn't tell which generation of compose will read it.
     let tree = TreeHost::with_vendor_stack().file(ENV, "A=1\nTOKEN=\"x\nB=2\n");
     tree.vpn(&format!("plan {INSTANCE}")).run().says("line 2").says("compose v2 refuses the file");
 }

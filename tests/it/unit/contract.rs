@@ -1,5 +1,4 @@
-//! What programs read of one host is what they were promised: documents, exit codes, ids, files and the journal are those
-//! that were recorded in `tests/documents/`.
+//! The documents, exit codes, ids, files and journal records of one host are those recorded in `tests/documents/`.
 
 use std::fmt::Write;
 
@@ -52,7 +51,7 @@ fn files(tree: &TreeHost, golden: &mut Golden) {
     }
 }
 
-/// The records of a journal, as they are but for the time and the version of the program.
+/// The records of the journal, with time and program version masked.
 fn journal(tree: &TreeHost, golden: &mut Golden) {
     let mut text = format!("# {JOURNAL}\n");
     for line in tree.text(JOURNAL).lines() {

@@ -1,5 +1,5 @@
-//! What programs read: one JSON document a command, of the published shape, on a standard output that carries nothing
-//! else; and exit codes that say the same.
+//! Each command prints one JSON document of the published shape, and nothing else, on standard output; exit codes agree
+//! with it.
 
 use crate::support::Host;
 use crate::support::call::Ran;
@@ -65,7 +65,7 @@ fn a_preflight_names_each_check_once_with_its_verdict_and_a_hint_for_each_that_f
         assert!(!text("title").is_empty() && !text("detail").is_empty(), "{finding}");
         assert!(!["warn", "fail"].contains(&text("outcome").as_str()) || !text("hint").is_empty(), "{finding}");
     }
-    // Scripts ignore by these.
+    // Scripts use these ids with --ignore.
     for id in
         "supported-release root disk-space memory kernel-wireguard secure-boot virtualization dpkg-lock dpkg-healthy \
                apt-sources docker docker-not-snap compose conf-is-file mount-fresh env-file compose-files vpn-address \

@@ -1,4 +1,4 @@
-//! The scenarios' own instruments: they have to see what they are there to see.
+//! The test support detects what it is there to detect.
 
 use crate::support::Host;
 use crate::support::secret::Canary;

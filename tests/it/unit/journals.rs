@@ -1,5 +1,5 @@
-//! Journals of earlier versions, in `tests/journals/`: an instance that they have made is taken back, and what they say of a
-//! live host is still understood.
+//! Journals of earlier versions, in `tests/journals/`: undo takes back what they record, and journals of live hosts still
+//! parse.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// What of a tree an install may write.
+/// The files that an install may write.
 fn instance(tree: &TreeHost) -> BTreeMap<String, Vec<u8>> {
     let below =
         |dir: &'static str| files(&tree.at(dir)).into_iter().map(move |(name, bytes)| (format!("{dir}/{name}"), bytes));

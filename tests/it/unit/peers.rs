@@ -1,4 +1,4 @@
-//! `peers`: a list is read strictly, edited in one place, and never lost; whatever is wrong with it is told by line.
+//! `peers`: a list is read strictly, edited in one place, and never lost; every error is reported with its line.
 
 use crate::support::Host;
 use crate::support::secret::Canary;
@@ -28,7 +28,7 @@ pub fn add(n: u8) -> String {
     format!("peers add --public-key {} --vpn-address 10.8.3.{n} --endpoint 192.0.2.{n}", key(n))
 }
 
-/// What is wrong with it, the line and the words that tell it.
+/// A malformed list, its line, and words of the error.
 fn bad_lists() -> Vec<(&'static str, Vec<u8>, usize, &'static str)> {
     let one = section(1);
     let with = |from: &str, to: &str| one.replace(from, to).into_bytes();
@@ -267,7 +267,7 @@ fn an_edit_of_the_instances_own_list_waits_for_no_install() {
     let before = tree.snapshot();
     tree.vpn(&add(3)).run().exits(7).says("another run holds the lock");
     before.is_untouched_in(&tree.snapshot());
-    // A list elsewhere is nothing that an install writes.
+    // An install doesn't write lists elsewhere.
     let elsewhere = tree.at("/root.conf").display().to_string();
     tree.vpn(&format!("{} {elsewhere}", add(3))).run().exits_with_one_of(&[0, 7]);
 }

@@ -1,4 +1,4 @@
-//! A private key leaves its file in no form and by no way. (What the search itself can see is tested in `harness.rs`.)
+//! A private key never leaves its file in any form. (The search for it is tested in `harness.rs`.)
 
 use crate::support::Host;
 use crate::support::call::{Call, Ran};
@@ -9,7 +9,7 @@ pub const PRIVATE: &str = "/srv/mitigator/vpn-private.conf";
 pub const INSTANCE: &str = "--vpn-address 10.8.3.1 --endpoint 192.0.2.1";
 const OTHER_KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
-/// Calls that say as much as they can.
+/// Calls with all logging switched on.
 pub fn loud(call: Call<'_>) -> Call<'_> {
     call.env("MITIGATOR_VPN_LOG", "trace").env("RUST_BACKTRACE", "full")
 }
@@ -37,7 +37,7 @@ fn commands(tree: &TreeHost) -> Vec<String> {
             format!("peers add --public-key {OTHER_KEY} --vpn-address 10.8.3.9 --endpoint 192.0.2.9:4567{json}"),
             format!("peers diff {other}{json}"),
             format!("peers remove 10.8.3.9{json}"),
-            // The wrong file by a slip of the hand.
+            // The private file given by mistake.
             format!("peers list {private}{json}"),
             format!("peers check {private}{json}"),
             format!("peers diff {private}{json}"),

@@ -1,4 +1,4 @@
-//! The end state in a host's tree: exactly the documented bytes, nothing else touched, and all of it taken back again.
+//! The end state in a host's tree: exactly the documented bytes, nothing else touched, and all of it undone.
 
 use crate::support::Host;
 use crate::support::secret::Canary;
@@ -26,7 +26,7 @@ services:
     - ./vpn-private.conf:/srv/private.conf:ro
 "#;
 
-/// A list that somebody has kept by hand.
+/// A list edited by hand.
 pub const HAND_WRITTEN: &str = "\
 # Moscow, rack 7. Ask Ivan before you touch it.
 [Peer]
@@ -220,7 +220,7 @@ fn a_second_run_plans_nothing_and_writes_nothing() {
     assert_eq!(plan["steps"], serde_json::json!([]));
     let again = tree.vpn(INSTALL_2).arg("--json").run().exits(0).json();
     assert_eq!(again["steps"], serde_json::json!([]));
-    // A run that is told nothing finds all of it where the first one has put it.
+    // A run without options finds everything where the first run put it.
     tree.vpn("install").run().exits(0);
     before.is_untouched_in(&tree.snapshot());
 }
@@ -278,8 +278,8 @@ fn undo_keeps_what_somebody_has_changed_since_and_says_so() {
     assert!(!tree.has(PUBLIC) && !tree.has(PRIVATE) && !tree.has(AUTOLOAD) && !tree.has(STATE));
 }
 
-/// FN-9: the vendor's update downloads `.env` anew. FN-47, FN-50: what is lost or edited is seen, and mended from what is
-/// left.
+/// FN-9: the vendor's update downloads `.env` anew. FN-47, FN-50: lost or edited files are reported, and repaired from
+/// what is left.
 #[test]
 fn what_was_lost_or_edited_is_told_by_status_and_mended_by_a_run_that_is_told_nothing() {
     type Harm = fn(&TreeHost);

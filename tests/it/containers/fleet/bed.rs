@@ -1,4 +1,4 @@
-//! The hosts themselves.
+//! The namespace hosts themselves.
 
 use crate::support::Host;
 use crate::support::container::NO_MODULES_HERE;
@@ -7,7 +7,7 @@ use crate::support::namespace::NamespaceHost;
 const PUBLIC: &str = "/srv/mitigator/vpn-public.conf";
 const ENV: &str = "/srv/mitigator/.env";
 
-/// What the scenarios stand on: faults are real ones, and the simulated Docker goes wrong where the real one does.
+/// Faults are real ones, and the simulated Docker fails where the real one does.
 #[test]
 fn a_namespace_host_is_what_the_scenarios_take_it_for() {
     let Some(hosts) = NamespaceHost::fleet("bed", 2) else { return };
@@ -70,7 +70,7 @@ fn a_namespace_host_is_what_the_scenarios_take_it_for() {
         (NamespaceHost::make_read_only, "Read-only file system", NamespaceHost::make_writable),
     ] {
         broken(host);
-        // more than fits into what a file has already been given
+        // more than fits into the blocks that the file already has
         let write = host.shell(&format!("head -c 9999 /dev/zero >>{ENV}")).run();
         assert_ne!(write.code, Some(0), "{write}");
         mended(host);

@@ -1,11 +1,10 @@
-//! What programs read of a cluster is what they were promised: documents and exit codes are those that were recorded in
-//! `tests/documents/`.
+//! The documents and exit codes of `cluster` are those recorded in `tests/documents/`.
 
 use super::cluster::{Cluster, FILE};
 use crate::support::Host;
 use crate::support::golden::Golden;
 
-/// Checks that find something on one machine and nothing on another.
+/// Checks whose result depends on the machine that runs the test.
 const OF_THIS_MACHINE: &[&str] = &[
     "virtualization",
     "clock",
@@ -43,7 +42,7 @@ fn a_clusters_documents_are_those_that_were_recorded() {
     note("remove h4");
     note("remove h4");
 
-    // Nobody is at the new endpoint of the third.
+    // The third member's new endpoint is wrong.
     let toml = cluster.operator.text(FILE);
     let right = format!("endpoint = \"{}\"", cluster.host(3).address());
     cluster.operator.write(FILE, toml.replace(&right, &right.replace(".3\"", ".250\"")));

@@ -91,7 +91,7 @@ fn a_member_that_breaks_keeps_its_list_and_is_caught_up() {
     cluster.assert_agree(1..=6, 6);
 }
 
-/// A clock that is off lets the tunnel be; it is told. The clock itself can't be another one in a namespace: here the
+/// A wrong clock doesn't stop the tunnel; it is reported. The clock itself can't be another one in a namespace: here the
 /// host's words are changed on their way.
 #[test]
 fn a_clock_a_day_off_is_named() {

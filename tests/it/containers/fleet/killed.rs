@@ -1,4 +1,4 @@
-//! The operator's machine dies in the middle.
+//! The operator's machine dies in the middle of a run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::cluster::{Cluster, members};
 
-/// Where to look for a host's list, and for what a write of it waits in.
+/// A host's list, and the file in which a new list waits while it is written.
 const LIST: &str = "/srv/mitigator/vpn-public.conf";
 const REDO: &str = "/srv/mitigator/.vpn-public.conf.mitigator-vpn-redo";
 
@@ -16,7 +16,7 @@ fn an_operator_killed_at_any_moment_leaves_whole_lists_and_the_next_run_complete
     const KILLS: u32 = 20;
     let Some(cluster) = Cluster::up("killed", 21, 20) else { return };
     cluster.call("apply").run().exits(0);
-    // How long a rollout takes that nobody kills.
+    // How long a rollout takes that is not killed.
     let whole = cluster.add(21).run().exits(0).took;
     cluster.assert_agree(1..=21, 21);
 
@@ -32,7 +32,7 @@ fn an_operator_killed_at_any_moment_leaves_whole_lists_and_the_next_run_complete
                 running.kill();
             }
             running.wait();
-            // What it had begun on a host, the host ends by itself, or the next run does.
+            // A step begun on a host is completed by the host itself or by the next run.
             let ran = cluster.call("apply").run();
             assert_eq!(ran.code, Some(0), "kill {kill}, after {moment:?}\n{ran}");
             let count = members(&cluster.list(1).expect("it has one"));
@@ -42,7 +42,7 @@ fn an_operator_killed_at_any_moment_leaves_whole_lists_and_the_next_run_complete
     });
 }
 
-/// Looks at every host's list all the time, and says afterwards whether one was ever anything but whole.
+/// Reads every host's list all the time during a scenario, and asserts afterwards that each was whole.
 fn watched(cluster: &Cluster, scenario: impl FnOnce()) {
     let over = AtomicBool::new(false);
     let seen = thread::scope(|scope| {
@@ -56,7 +56,7 @@ fn watched(cluster: &Cluster, scenario: impl FnOnce()) {
             }
             seen
         });
-        // Also when the scenario panics, the watch has to end.
+        // The watcher has to end when the scenario panics, too.
         let end = OnDrop(&over);
         scenario();
         drop(end);
@@ -75,8 +75,8 @@ fn watched(cluster: &Cluster, scenario: impl FnOnce()) {
     }
 }
 
-/// What a host would read at this moment: while a redo copy is there, that one. A look during which anything changed is
-/// no look at one moment.
+/// What a host would read at this moment: the redo copy while there is one. A read during which a file changed is
+/// dropped.
 fn look(cluster: &Cluster, n: usize, seen: &mut BTreeMap<String, usize>) {
     let stamp = |path: &str| {
         let meta = std::fs::metadata(cluster.host(n).on_disk(path)).ok()?;

@@ -1,4 +1,4 @@
-//! Who comes, who stays, who is down.
+//! Members that join, stay, or are down.
 
 use std::thread;
 
@@ -62,7 +62,7 @@ fn two_operators_who_add_at_the_same_time_both_get_their_member_in() {
     cluster.call("status").run().exits(0);
 }
 
-/// The newcomers have never been here.
+/// Back to the state before the newcomers joined.
 fn reset(cluster: &Cluster, base: &str, toml: &str) {
     cluster.operator.write(FILE, toml);
     thread::scope(|scope| {
@@ -86,14 +86,14 @@ fn a_run_over_a_part_shortens_nobodys_list() {
     cluster.call("apply").run().exits(0);
     let before = cluster.list(1).expect("it has one");
 
-    // A file in which one is missing, and a run that touches one.
+    // A cluster.toml that lacks a member, and runs limited to one host.
     cluster.declare([1, 2]);
     for only in ["--only h1", "--only h2", ""] {
         cluster.call(&format!("apply {only}")).run().exits(0);
         cluster.assert_agree(1..=3, 3);
         assert_eq!(cluster.list(1).as_ref(), Some(&before), "{only}");
     }
-    // One more member, told to one.
+    // One more member, and runs limited to one host.
     cluster.declare(1..=4);
     cluster.call("apply --only h4").run().exits_with_one_of(&[0, 5]);
     cluster.call("apply --only h1").run().exits_with_one_of(&[0, 5]);
@@ -117,7 +117,7 @@ fn operators_with_files_of_their_own_drop_nobody() {
     for running in [cluster.add(3).start(), cluster.call_as(&colleague, &theirs).start()] {
         running.wait().exits_with_one_of(&[0, 5]);
     }
-    // What both reach has both; what only one of them reaches is caught up by that one.
+    // Hosts that both operators reach have both newcomers; the others are caught up by the next run of each.
     cluster.assert_agree(1..=2, 4);
     cluster.call("apply").run().exits(0);
     cluster.call_as(&colleague, "apply").run().exits(0);

@@ -1,4 +1,4 @@
-//! A way in that goes through the VPN itself: what could cut it off stays only if a new connection says that it hasn't.
+//! ssh through the VPN itself: a change that could cut it off stays only if a new connection confirms it.
 
 use super::cluster::{Cluster, FILE, said_of};
 use crate::support::Host;
@@ -36,14 +36,14 @@ fn a_change_over_the_vpn_stays_once_a_new_connection_confirms_it_and_is_taken_ba
     assert!(!guards.out().contains("guard-"), "{guards}");
     cluster.call("status").run().exits(0);
 
-    // From now on there is a first connection in each run, and no other.
+    // From now on only the first connection of each run works.
     reach_through_the_vpn(&cluster, "mkdir first");
     let four = cluster.list(2);
     let ran = cluster.call("remove h4 --confirm-within 3").run().exits(5);
     assert!(said_of(&ran, 2)["reason"].as_str().is_some_and(|reason| reason.contains("new connection")), "{ran}");
     assert_eq!(cluster.list(2), four, "the host itself has taken it back\n{ran}");
 
-    // The way is free again, and what was begun is completed.
+    // New connections work again, and the next run completes the change.
     reach_through_the_vpn(&cluster, "true");
     cluster.call("apply").run().exits(0);
     cluster.assert_agree(1..=3, 3);

@@ -1,4 +1,4 @@
-//! No key gets out.
+//! No private key leaks from a gateway.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! How a gateway starts, stands and ends.
+//! How a gateway starts, runs and stops.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;

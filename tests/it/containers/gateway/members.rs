@@ -1,4 +1,4 @@
-//! Members come, go and change; the others don't notice.
+//! Members join, leave and change without disturbing the others.
 
 use std::process::Child;
 
