@@ -16,7 +16,7 @@
 # All of a set lies in $STATE/namespaces/NAME: ssh_config and known_hosts for whoever operates them, and for host n
 # n/disk/up with every file it has written, n/run, its /run, and n/pid, its first process.
 
-NAMESPACE_ROOM=$REPO/scripts/lib/namespace
+NAMESPACE_SCRIPTS=$REPO/scripts/lib/namespace
 # The only neighbour that a host has; the same for all of them.
 NAMESPACE_ROUTER=169.254.0.1
 # What a process of a host starts with.
@@ -46,7 +46,7 @@ namespaces_up() {
   namespaces_wire "$name" "$count" "$net"
   for n in $(seq "$count"); do namespace_disk "$dir/$n" "$name-$n"; done
   for n in $(seq "$count"); do namespace_start "$name" "$n"; done
-  setsid python3 -IS "$NAMESPACE_ROOM/docker" serve "$dir" </dev/null >"$dir/docker.log" 2>&1 &
+  setsid python3 -IS "$NAMESPACE_SCRIPTS/docker" serve "$dir" </dev/null >"$dir/docker.log" 2>&1 &
   printf '%s\n' $! >"$dir/docker.pid"
   namespaces_ssh "$name" "$count" "$net"
   for n in $(seq "$count"); do namespace_wait "$dir/$n"; done
@@ -146,7 +146,7 @@ namespaces_layer() {
   done
   chown -R 1000:1000 "$layer/home/operator"
 
-  install -m 755 "$NAMESPACE_ROOM/docker" "$layer/usr/bin/docker"
+  install -m 755 "$NAMESPACE_SCRIPTS/docker" "$layer/usr/bin/docker"
   ln "$layer/usr/bin/docker" "$layer/usr/bin/docker-compose"
   cat >"$layer/srv/mitigator/docker-compose.yml" <<'END'
 # Stands in for the vendor's.
@@ -187,7 +187,7 @@ namespace_start() {
   local name=$1 n=$2 dir
   dir=$(namespaces_dir "$name")
   "${NAMESPACE_ENV[@]}" nsenter --net="/run/netns/$name-$n" unshare --mount --uts --pid --fork --kill-child \
-    "$NAMESPACE_ROOM/init" "$dir/$n" "$(cat "$dir/lower")" "$name-$n" </dev/null >"$dir/$n/log" 2>&1 &
+    "$NAMESPACE_SCRIPTS/init" "$dir/$n" "$(cat "$dir/lower")" "$name-$n" </dev/null >"$dir/$n/log" 2>&1 &
 }
 
 namespace_wait() {

@@ -87,7 +87,7 @@ fn a_machine_gets_its_tunnel_in_the_kernel_keeps_it_over_a_reboot_and_gives_ever
 }
 
 #[test]
-fn the_kernel_the_docker_and_the_compose_of_debian_11_serve_as_well() {
+fn the_kernel_docker_and_compose_of_debian_11_work_as_well() {
     let Some(host) = VmHost::of("bullseye", "bullseye") else { return };
     let packages = host.packages();
     host.call("uname -r").run().exits(0).says("5.10.");

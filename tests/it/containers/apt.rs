@@ -198,7 +198,7 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
 }
 
 #[test]
-fn apt_says_how_far_it_has_come() {
+fn the_progress_of_apt_is_reported() {
     in_root(|host| {
         apt_get("update");
         let (tell, heard) = mpsc::channel();
@@ -229,7 +229,7 @@ fn a_plan_names_what_comes_along() {
 }
 
 #[test]
-fn what_was_there_before_stays() {
+fn a_package_that_was_installed_before_stays() {
     in_root(|host| {
         apt_get("update");
         apt_get("install libtoy");
@@ -365,7 +365,7 @@ fn a_half_configured_package_can_be_taken_back() {
 }
 
 #[test]
-fn nothing_unasked_comes_and_nothing_goes_for_it() {
+fn no_package_is_installed_or_removed_unasked() {
     in_root(|host| {
         let error = packages(&["wireguard-kernel"]).expand(host).unwrap_err().to_string();
         assert!(error.contains("another kernel, linux-image-9.9-toy"), "{error}");
@@ -376,7 +376,7 @@ fn nothing_unasked_comes_and_nothing_goes_for_it() {
 }
 
 #[test]
-fn what_somebody_needs_by_now_stays_with_the_reason() {
+fn a_package_that_others_need_by_now_stays_and_the_reason_is_given() {
     in_root(|host| {
         let (tools, before) = install(host, &["wireguard-tools"]).unwrap();
         apt_get("install --no-install-recommends wireguard");
@@ -483,7 +483,7 @@ fn a_suite_that_the_mirror_has_dropped_comes_from_the_archive() {
 }
 
 #[test]
-fn a_source_that_does_not_work_out_is_taken_away_and_harms_no_other() {
+fn a_source_that_does_not_work_is_removed_and_harms_no_other() {
     in_root(|host| {
         sh("apt-get -q update");
         let lists = || fs::read_dir("/var/lib/apt/lists").unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();

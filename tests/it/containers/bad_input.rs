@@ -22,7 +22,7 @@ fn another_user_than_root_changes_nothing() {
 }
 
 #[test]
-fn an_unreadable_file_is_refused_under_its_name() {
+fn a_file_of_another_user_is_refused_by_name() {
     if !is_root() {
         return;
     }
@@ -33,7 +33,7 @@ fn an_unreadable_file_is_refused_under_its_name() {
 }
 
 #[test]
-fn a_read_only_file_system_is_told_before_anything_changes() {
+fn a_read_only_file_system_is_reported_before_anything_changes() {
     if !is_root() {
         return;
     }
@@ -50,7 +50,7 @@ fn a_read_only_file_system_is_told_before_anything_changes() {
 }
 
 #[test]
-fn a_full_disk_leaves_old_files_whole_and_names_the_way_out() {
+fn a_full_disk_leaves_old_files_whole_and_the_error_has_a_hint() {
     if !is_root() {
         return;
     }
@@ -76,7 +76,7 @@ fn a_full_disk_leaves_old_files_whole_and_names_the_way_out() {
                 installed = true;
             } else {
                 let ran = ran.exits_with_one_of(&[1, 2, 3, 6]).says("No space left on device").says("df ");
-                assert!(!installed, "more room, yet not enough\n{ran}");
+                assert!(!installed, "more space, yet not enough\n{ran}");
                 for path in [ENV, PUBLIC] {
                     let text = tree.text(path);
                     assert!(text.starts_with("A=1\n") || text.starts_with("[Peer]"), "{path} is torn: {text}");
@@ -90,6 +90,6 @@ fn a_full_disk_leaves_old_files_whole_and_names_the_way_out() {
                 before.is_given_back_in(&tree.snapshot());
             }
         }
-        assert!(installed, "it never had enough room");
+        assert!(installed, "it never had enough space");
     });
 }

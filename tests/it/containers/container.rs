@@ -267,7 +267,7 @@ fn both_generations_of_compose_read_what_was_written_into_an_env() {
 }
 
 #[test]
-fn what_cannot_work_is_told_before_anything_changes() {
+fn an_install_that_cannot_work_is_refused_before_anything_changes() {
     let Some(host) = ContainerHost::up("refused") else { return };
     let before = host.snapshot();
     let packages = host.packages();

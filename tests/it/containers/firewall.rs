@@ -140,7 +140,7 @@ fn a_port_that_the_operator_has_opened_needs_nothing_of_ours() {
 }
 
 #[test]
-fn where_two_filters_drop_the_packet_passes_when_both_have_a_rule() {
+fn where_two_filters_drop_a_packet_passes_when_both_have_a_rule() {
     in_namespace(&["nft", "iptables-legacy", "iptables-nft"], || {
         pipe("nft -f -", NFTABLES);
         pipe("iptables-legacy-restore", IPTABLES);

@@ -33,7 +33,7 @@ fn readers(tree: &TreeHost) -> Vec<(String, Ran)> {
 }
 
 #[test]
-fn a_malformed_list_is_refused_with_line_reason_and_way_out() {
+fn a_malformed_list_is_refused_with_line_reason_and_hint() {
     let good = section(KEY_A, "10.8.3.7/32", "192.0.2.7:4567");
     let second = |allowed: &str, endpoint: &str| format!("{good}\n{}", section(KEY_B, allowed, endpoint));
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
@@ -91,7 +91,7 @@ fn addresses_that_are_no_members_of_the_network_are_refused() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_under_its_name() {
+fn a_path_that_is_no_file_is_refused_by_name() {
     type Plant = fn(TreeHost, &str) -> TreeHost;
     let cases: [(&str, Plant); 4] = [
         ("a directory", |tree, path| tree.directory(path)),
@@ -144,7 +144,7 @@ fn a_bad_private_file_is_refused_and_never_quoted() {
 }
 
 #[test]
-fn a_bad_env_is_refused_and_what_is_odd_in_it_is_told_with_its_line() {
+fn a_bad_env_is_refused_and_its_oddities_are_reported_with_their_lines() {
     let endpoint_only = "--endpoint 192.0.2.1";
     for (what, bytes, options, words) in [
         ("a file that isn't there", &b"COMPOSE_FILE=docker-compose.yml:gone.yml\n"[..], INSTANCE, "gone.yml"),
@@ -225,7 +225,7 @@ fn an_address_that_another_member_has_is_refused() {
 }
 
 #[test]
-fn a_damaged_journal_is_no_reason_to_guess() {
+fn a_damaged_journal_is_refused() {
     let tree = TreeHost::with_vendor_stack();
     tree.vpn(&format!("install {INSTANCE} --yes")).run().exits(0);
     let journal = "/var/lib/mitigator-vpn/journal.ndjson";

@@ -66,7 +66,7 @@ fn journal(tree: &TreeHost, golden: &mut Golden) {
 }
 
 #[test]
-fn the_life_of_an_instance_beside_the_vendors_stack() {
+fn an_instance_beside_the_vendors_stack_is_as_recorded() {
     let tree = TreeHost::with_vendor_stack();
     let mut golden = golden("tree-vendor-stack.txt", &tree);
     lives(
@@ -94,7 +94,7 @@ fn the_life_of_an_instance_beside_the_vendors_stack() {
 }
 
 #[test]
-fn the_life_of_an_instance_with_the_projects_own_stack() {
+fn an_instance_with_the_projects_own_stack_is_as_recorded() {
     let tree = TreeHost::bare();
     let mut golden = golden("tree-own-stack.txt", &tree);
     lives(
@@ -112,7 +112,7 @@ fn the_life_of_an_instance_with_the_projects_own_stack() {
 }
 
 #[test]
-fn what_is_refused_is_refused_by_the_same_exit_code_and_id() {
+fn refusals_have_the_recorded_exit_codes_and_ids() {
     let tree = TreeHost::with_vendor_stack().file("/etc/os-release", "ID=arch\n");
     let mut golden = golden("tree-refused.txt", &tree);
     lives(
@@ -161,7 +161,7 @@ fn what_is_refused_is_refused_by_the_same_exit_code_and_id() {
 }
 
 #[test]
-fn lists_are_read_edited_and_compared_by_the_same_documents() {
+fn the_documents_of_peers_are_as_recorded() {
     let tree = TreeHost::bare()
         .file("/two.conf", section(1) + "\n" + &section(2))
         .file(
@@ -200,7 +200,7 @@ fn lists_are_read_edited_and_compared_by_the_same_documents() {
 }
 
 #[test]
-fn the_published_schema_has_the_same_fields_of_the_same_types() {
+fn the_published_schema_has_the_recorded_fields_and_types() {
     let tree = TreeHost::bare();
     let schemas = tree.vpn("schema").run().exits(0).json();
     let mut golden = Golden::of("schema.txt");

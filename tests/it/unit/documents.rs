@@ -118,7 +118,7 @@ fn nothing_is_coloured_without_a_terminal_and_everything_on_demand() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_output_pipe_is_no_failure() {
     let tree = TreeHost::with_vendor_stack();
     let words: Vec<String> = tree.program();
     let script = r#"set -o pipefail; "$@" | true"#;
@@ -132,7 +132,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn a_new_version_of_the_journal_is_not_guessed_at() {
+fn a_journal_of_a_newer_version_is_refused() {
     let tree = TreeHost::with_vendor_stack();
     tree.vpn(&format!("install {INSTANCE} --yes")).run().exits(0);
     let journal = "/var/lib/mitigator-vpn/journal.ndjson";

@@ -83,7 +83,7 @@ fn commands(file: &str, good: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_malformed_list_is_told_by_file_line_reason_and_way_out_and_stays_as_it_is() {
+fn a_malformed_list_is_reported_with_file_line_reason_and_hint_and_left_alone() {
     let tree = TreeHost::bare().file("/good.conf", two());
     let good = tree.at("/good.conf").display().to_string();
     for (what, bytes, line, reason) in bad_lists() {
@@ -100,7 +100,7 @@ fn a_malformed_list_is_told_by_file_line_reason_and_way_out_and_stays_as_it_is()
 }
 
 #[test]
-fn what_is_no_readable_file_is_told_and_stays_as_it_is() {
+fn a_file_that_cannot_be_read_is_reported_and_left_alone() {
     let tree = TreeHost::bare()
         .file("/good.conf", two())
         .directory("/directory")
@@ -127,7 +127,7 @@ fn what_is_no_readable_file_is_told_and_stays_as_it_is() {
 }
 
 #[test]
-fn all_bad_lines_are_told_at_once_also_as_json() {
+fn all_bad_lines_are_reported_at_once_also_as_json() {
     let text = format!("{}\n[Peer]\nPublicKey = x\nAllowedIPs = 10.8.3.9/24\n", section(1));
     let tree = TreeHost::bare().file(LIST, &text);
     let ran = tree.vpn("peers check").run().exits(2);

@@ -281,7 +281,7 @@ fn undo_keeps_what_somebody_has_changed_since_and_says_so() {
 /// FN-9: the vendor's update downloads `.env` anew. FN-47, FN-50: lost or edited files are reported, and repaired from
 /// what is left.
 #[test]
-fn what_was_lost_or_edited_is_told_by_status_and_mended_by_a_run_that_is_told_nothing() {
+fn lost_or_edited_files_are_reported_by_status_and_repaired_by_a_run_without_options() {
     type Harm = fn(&TreeHost);
     let harms: [(&str, Harm); 6] = [
         ("an update", |tree| tree.write(ENV, "VERSION=23.12\n")),

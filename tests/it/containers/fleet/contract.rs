@@ -17,7 +17,7 @@ const OF_THIS_MACHINE: &[&str] = &[
 ];
 
 #[test]
-fn a_clusters_documents_are_those_that_were_recorded() {
+fn the_documents_of_a_cluster_are_as_recorded() {
     let Some(cluster) = Cluster::up("contract", 4, 3) else { return };
     let first = cluster.host(1);
     let (set, _) = first.name().rsplit_once('-').expect("a name ends with a number");

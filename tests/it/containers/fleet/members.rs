@@ -81,7 +81,7 @@ fn reset(cluster: &Cluster, base: &str, toml: &str) {
 }
 
 #[test]
-fn a_run_over_a_part_shortens_nobodys_list() {
+fn a_run_limited_to_some_hosts_shortens_no_list() {
     let Some(cluster) = Cluster::up("only", 4, 3) else { return };
     cluster.call("apply").run().exits(0);
     let before = cluster.list(1).expect("it has one");
@@ -125,7 +125,7 @@ fn operators_with_files_of_their_own_drop_nobody() {
 }
 
 #[test]
-fn a_wrong_endpoint_stops_the_run_and_nothing_stays_of_it() {
+fn a_wrong_endpoint_stops_the_run_and_everything_is_taken_back() {
     let Some(cluster) = Cluster::up("endpoint", 6, 6) else { return };
     cluster.call("apply").run().exits(0);
     let live: Vec<_> = (1..=6).map(|n| cluster.live(n)).collect();

@@ -155,7 +155,7 @@ fn reach_each_other(container: &Container, other: &Instance) {
 }
 
 #[test]
-fn in_a_container_with_a_published_port() {
+fn a_gateway_with_a_published_port_reaches_another_host() {
     if !docker_answers() {
         return;
     }
@@ -187,7 +187,7 @@ fn in_a_container_with_a_published_port() {
 }
 
 #[test]
-fn in_a_container_on_the_hosts_own_network() {
+fn a_gateway_on_the_hosts_own_network_reaches_another_host() {
     if !docker_answers() {
         return;
     }
