@@ -89,20 +89,20 @@ struct Problem {
 
 /// What no two instances have in common.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Field {
+enum UniqueField {
     Name,
     Ssh,
     VpnAddress,
     Endpoint,
 }
 
-impl Field {
+impl UniqueField {
     fn noun(self) -> Message {
         match self {
-            Field::Name => message!("name"),
-            Field::Ssh => message!("ssh destination"),
-            Field::VpnAddress => message!("VPN address"),
-            Field::Endpoint => message!("endpoint"),
+            UniqueField::Name => message!("name"),
+            UniqueField::Ssh => message!("ssh destination"),
+            UniqueField::VpnAddress => message!("VPN address"),
+            UniqueField::Endpoint => message!("endpoint"),
         }
     }
 }
@@ -144,11 +144,11 @@ impl Inventory {
         let mut taken = Taken::default();
         for instance in raw.instance {
             let RawInstance { name, ssh, vpn_address, endpoint } = instance;
-            taken.note(Field::Name, &name, &mut problems);
-            taken.note(Field::Ssh, &ssh, &mut problems);
-            taken.note(Field::VpnAddress, &vpn_address, &mut problems);
-            check_word(Field::Name, &name, &mut problems);
-            check_word(Field::Ssh, &ssh, &mut problems);
+            taken.note(UniqueField::Name, &name, &mut problems);
+            taken.note(UniqueField::Ssh, &ssh, &mut problems);
+            taken.note(UniqueField::VpnAddress, &vpn_address, &mut problems);
+            check_word(UniqueField::Name, &name, &mut problems);
+            check_word(UniqueField::Ssh, &ssh, &mut problems);
             let full = match Endpoint::parse(endpoint.get_ref()) {
                 Ok(full) => full.with_port(port),
                 Err(reason) => {
@@ -157,7 +157,7 @@ impl Inventory {
                     continue;
                 }
             };
-            taken.note(Field::Endpoint, &Spanned::new(endpoint.span(), full), &mut problems);
+            taken.note(UniqueField::Endpoint, &Spanned::new(endpoint.span(), full), &mut problems);
             let address = *vpn_address.get_ref();
             instances.push((
                 vpn_address.span(),
@@ -217,7 +217,7 @@ fn checked<T>(
 }
 
 /// Names are listed with commas, and a destination is an argument of ssh.
-fn check_word(field: Field, value: &Spanned<String>, problems: &mut Vec<Problem>) {
+fn check_word(field: UniqueField, value: &Spanned<String>, problems: &mut Vec<Problem>) {
     let text = value.get_ref();
     let reason = if text.is_empty() {
         message!("an empty {what}", what = field.noun())
@@ -232,10 +232,10 @@ fn check_word(field: Field, value: &Spanned<String>, problems: &mut Vec<Problem>
 
 /// The values that instances have, each with the place where it was first.
 #[derive(Default)]
-struct Taken(BTreeMap<(Field, String), usize>);
+struct Taken(BTreeMap<(UniqueField, String), usize>);
 
 impl Taken {
-    fn note<T: ToString>(&mut self, field: Field, value: &Spanned<T>, problems: &mut Vec<Problem>) {
+    fn note<T: ToString>(&mut self, field: UniqueField, value: &Spanned<T>, problems: &mut Vec<Problem>) {
         let text = value.get_ref().to_string();
         let first = *self.0.entry((field, text.clone())).or_insert(value.span().start);
         if first != value.span().start {

@@ -4,9 +4,11 @@
 //! with ours, and the run goes on with the result. A host that can't be reached, or can't be changed, does not hold up the
 //! others; one that no longer reaches the others stops the run, and its wave gets back what it had.
 //!
-//! Each module imports only those above it: [`record`] (what has become of each host), [`waves`] (in which order hosts are
-//! changed; pure), [`gate`] (who must answer whom), [`run`], [`outcome`] (how each host stands afterwards; pure).
+//! Each module imports only those above it: [`record`] (what has become of each host), [`waves`] and
+//! [`decide`] (which hosts are changed next; pure), [`gate`] (who must answer whom), [`run`], [`outcome`] (how each host stands
+//! afterwards; pure).
 
+mod decide;
 pub(crate) mod gate;
 mod outcome;
 mod record;

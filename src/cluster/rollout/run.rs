@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
+use super::decide::{Decision, HostView, decide};
 use super::gate::{self, Reach, answering, newly_listed, witnesses};
 use super::record::RolloutRecord;
-use super::waves::waves;
 use crate::cluster::action::{Action, Actions, Required, required};
 use crate::cluster::hosts::{ApplyReply, ChangeRequest, Fleet, HostState, Node, reason};
 use crate::cluster::merge::Merged;
@@ -70,16 +70,19 @@ impl Rollout<'_> {
         let mut newcomer_tries = NEWCOMER_TRIES;
         for _ in 0..ROUNDS {
             record.list = refresh(self.fleet)?.list;
-            self.revise(&mut actions, &record);
-            let waves = waves(self.changeable(&actions, &record), self.batch);
-            if waves.is_empty() && newcomer_tries > 0 && self.await_newcomers(&actions) {
-                newcomer_tries -= 1;
-                continue;
-            }
-            if waves.is_empty() {
-                self.prove(&started, &mut record);
-                return Ok(record);
-            }
+            let hosts: Vec<HostView> = self.fleet.nodes.iter().map(HostView::from).collect();
+            let waves = match decide(&hosts, &mut actions, &record, self.batch, newcomer_tries > 0) {
+                Decision::Change(waves) => waves,
+                Decision::Await(newcomers) => {
+                    newcomer_tries -= 1;
+                    self.await_newcomers(&newcomers);
+                    continue;
+                }
+                Decision::Prove => {
+                    self.prove(&started, &mut record);
+                    return Ok(record);
+                }
+            };
             for (number, wave) in (1_usize..).zip(&waves) {
                 let task = self.progress.start(message!(
                     "wave {number} of {count}: {names}",
@@ -98,50 +101,12 @@ impl Rollout<'_> {
         Ok(record)
     }
 
-    /// The hosts that may be changed: members, and nothing has failed on them.
-    fn changeable<'a>(
-        &'a self,
-        actions: &'a Actions,
-        record: &'a RolloutRecord,
-    ) -> impl Iterator<Item = (Ipv4Addr, &'a Action)> {
-        let addresses = self.fleet.nodes.iter().map(|node| node.instance.address);
-        let members = addresses.filter(|a| !record.has_failed(*a) && record.list.by_address(*a).is_some());
-        members.filter_map(|address| Some((address, actions.get(&address)?)))
-    }
-
-    /// What each host needs now that the list may be another one, or that it has it already.
-    fn revise(&self, actions: &mut Actions, record: &RolloutRecord) {
-        for node in &self.fleet.nodes {
-            let address = node.instance.address;
-            if node.seen().is_none() || record.has_failed(address) {
-                continue;
-            }
-            // Another operator's newcomer is theirs to install; once it is a member, it gets the list from us as well.
-            if !actions.contains_key(&address) && node.digest().is_none() {
-                continue;
-            }
-            let current = node.digest() == Some(record.list.digest());
-            let changed = record.hosts.contains_key(&address);
-            let action = actions.entry(address).or_insert(Action::List);
-            match action {
-                Action::Nothing if !current => *action = Action::List,
-                Action::List | Action::Install(_) if current && changed => *action = Action::Nothing,
-                Action::Nothing | Action::List | Action::Install(_) | Action::Refused(_) | Action::Unreachable(_) => {}
-            }
-        }
-    }
-
-    /// Waits a moment for hosts that another operator is just making members of; `false` when there are none.
-    fn await_newcomers(&mut self, actions: &Actions) -> bool {
-        let is_newcomer = |node: &Node| !actions.contains_key(&node.instance.address) && node.seen().is_some();
-        if !self.fleet.nodes.iter().any(is_newcomer) {
-            return false;
-        }
+    /// Waits a moment for hosts that another operator is just making members of.
+    fn await_newcomers(&mut self, newcomers: &[Ipv4Addr]) {
         let task = self.progress.start(message!("wait for hosts that another operator is adding"));
         thread::sleep(NEWCOMER);
-        self.fleet.each(is_newcomer, Node::look_again);
+        self.fleet.each(|node| newcomers.contains(&node.instance.address), Node::look_again);
         task.done();
-        true
     }
 
     /// Hosts that have no key make one. It stays there; its public half is what the list needs (FN-51).

@@ -1,0 +1,152 @@
+//! What a run does next, from what is known of the hosts. Pure.
+
+use std::net::Ipv4Addr;
+
+use super::record::RolloutRecord;
+use super::waves::waves;
+use crate::cluster::action::{Action, Actions};
+use crate::cluster::hosts::Node;
+use crate::wireguard::ListDigest;
+
+/// What is known of a host between two rounds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostView {
+    pub(super) address: Ipv4Addr,
+    /// Whether it could be looked at.
+    pub(super) seen: bool,
+    /// The list that it has.
+    pub(super) digest: Option<ListDigest>,
+}
+
+impl From<&Node> for HostView {
+    fn from(node: &Node) -> Self {
+        HostView { address: node.instance.address, seen: node.seen().is_some(), digest: node.digest() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// These waves of hosts are to be changed, one after the other.
+    Change(Vec<Vec<Ipv4Addr>>),
+    /// Another operator has declared these hosts and not finished with them.
+    Await(Vec<Ipv4Addr>),
+    /// Nothing is left to change.
+    Prove,
+}
+
+/// What the next round does. The actions are brought up to date with the list of the record, which may be another one than
+/// in the round before.
+pub(super) fn decide(
+    hosts: &[HostView],
+    actions: &mut Actions,
+    record: &RolloutRecord,
+    batch: usize,
+    may_await: bool,
+) -> Decision {
+    revise(hosts, actions, record);
+    let may_be_changed =
+        |host: &&HostView| !record.has_failed(host.address) && record.list.by_address(host.address).is_some();
+    let changeable = hosts.iter().filter(may_be_changed);
+    let waves = waves(changeable.filter_map(|host| Some((host.address, actions.get(&host.address)?))), batch);
+    if !waves.is_empty() {
+        return Decision::Change(waves);
+    }
+    let newcomers = hosts.iter().filter(|host| host.seen && !actions.contains_key(&host.address));
+    let newcomers: Vec<Ipv4Addr> = newcomers.map(|host| host.address).collect();
+    if may_await && !newcomers.is_empty() { Decision::Await(newcomers) } else { Decision::Prove }
+}
+
+/// What each host needs now that the list may be another one, or that the host has it already.
+fn revise(hosts: &[HostView], actions: &mut Actions, record: &RolloutRecord) {
+    for HostView { address, seen, digest } in hosts {
+        if !seen || record.has_failed(*address) {
+            continue;
+        }
+        // Another operator's newcomer is theirs to install; once it is a member, it gets the list from us as well.
+        if !actions.contains_key(address) && digest.is_none() {
+            continue;
+        }
+        let has_list = *digest == Some(record.list.digest());
+        let was_changed = record.hosts.contains_key(address);
+        let action = actions.entry(*address).or_insert(Action::List);
+        match action {
+            Action::Nothing if !has_list => *action = Action::List,
+            Action::List | Action::Install(_) if has_list && was_changed => *action = Action::Nothing,
+            Action::Nothing | Action::List | Action::Install(_) | Action::Refused(_) | Action::Unreachable(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::remote::protocol::Survey;
+    use crate::error::Error;
+    use crate::message;
+    use crate::wireguard::{Peer, PeerList, PublicKey};
+
+    fn address(n: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 8, 3, n)
+    }
+
+    fn record(members: u8) -> RolloutRecord {
+        let mut list = PeerList::default();
+        for n in 1..=members {
+            let endpoint = format!("192.0.2.{n}:4567").parse().unwrap();
+            let public_key = PublicKey::from_bytes([n; 32]);
+            list.add(Peer { public_key, address: address(n), endpoint, keepalive: None }).unwrap();
+        }
+        RolloutRecord { list, ..RolloutRecord::default() }
+    }
+
+    fn host(n: u8, list: Option<&PeerList>) -> HostView {
+        HostView { address: address(n), seen: true, digest: list.map(PeerList::digest) }
+    }
+
+    #[test]
+    fn a_host_that_has_got_the_list_is_done_and_one_that_lost_it_to_a_newer_one_is_not() {
+        let (old, mut new) = (record(2), record(3));
+        let mut actions = Actions::from([(address(1), Action::List), (address(2), Action::Nothing)]);
+        let hosts = [host(1, Some(&new.list)), host(2, Some(&old.list))];
+        new.of(address(1)).steps.push(message!("change"));
+        assert_eq!(decide(&hosts, &mut actions, &new, 30, true), Decision::Change(vec![vec![address(2)]]));
+        let hosts = [host(1, Some(&new.list)), host(2, Some(&new.list))];
+        new.of(address(2)).steps.push(message!("change"));
+        assert_eq!(decide(&hosts, &mut actions, &new, 30, true), Decision::Prove);
+    }
+
+    #[test]
+    fn a_tunnel_that_lacks_the_list_on_disk_is_brought_up_to_date_once() {
+        let mut record = record(1);
+        let hosts = [host(1, Some(&record.list))];
+        let mut actions = Actions::from([(address(1), Action::List)]);
+        assert_eq!(decide(&hosts, &mut actions, &record, 30, true), Decision::Change(vec![vec![address(1)]]));
+        record.of(address(1)).steps.push(message!("reconfigure"));
+        assert_eq!(decide(&hosts, &mut actions, &record, 30, true), Decision::Prove);
+    }
+
+    #[test]
+    fn a_host_that_failed_that_can_not_be_reached_or_that_is_no_member_is_left_alone() {
+        let mut record = record(2);
+        record.fail(address(1), &Error::unexpected(message!("no")));
+        let mut actions = Actions::from([
+            (address(1), Action::List),
+            (address(2), Action::Unreachable(message!("no"))),
+            (address(3), Action::Install(Survey::default())),
+        ]);
+        let unreachable = HostView { seen: false, ..host(2, None) };
+        let hosts = [host(1, None), unreachable, host(3, None)];
+        assert_eq!(decide(&hosts, &mut actions, &record, 30, true), Decision::Prove);
+    }
+
+    #[test]
+    fn the_newcomer_of_another_operator_is_awaited_and_then_gets_the_list() {
+        let (old, new) = (record(1), record(2));
+        let mut actions = Actions::from([(address(1), Action::Nothing)]);
+        let hosts = |newcomer| [host(1, Some(&new.list)), host(2, newcomer)];
+        assert_eq!(decide(&hosts(None), &mut actions, &new, 30, true), Decision::Await(vec![address(2)]));
+        assert_eq!(decide(&hosts(None), &mut actions, &new, 30, false), Decision::Prove);
+        let joined = hosts(Some(&old.list));
+        assert_eq!(decide(&joined, &mut actions, &new, 30, true), Decision::Change(vec![vec![address(2)]]));
+    }
+}
