@@ -157,7 +157,7 @@ fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Resul
             (fresh.public(), State::Private { template: conf.template, public: fresh.public() })
         }
         // There may be a key in it that only its owner can save.
-        PrivateConfFile::Unusable { reason, .. } => return Err(Error::input(reason)),
+        PrivateConfFile::Unusable { reason, .. } => return Err(Error::input(reason.clone())),
     })
 }
 
@@ -173,7 +173,7 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
         TextFile::Text(text) => Some(PeerList::parse_named(PRODUCT.files.public_conf, text)?),
         TextFile::Absent => None,
         // Never replaced by a list without the others, whatever check was ignored.
-        TextFile::Unusable { reason, .. } => return Err(Error::input(reason)),
+        TextFile::Unusable { reason, .. } => return Err(Error::input(reason.clone())),
     };
     let given = settings.peers.as_deref().map(|text| PeerList::parse_named("--peers", text)).transpose()?;
     if let (true, Some(list)) = (settings.whole_list, &given) {

@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 
 pub use clock::Clock;
 pub use docker::Docker;
-pub use firewall::{Backend, Filter, Firewall};
+pub use firewall::{Backend, Filter, Firewall, FirewallNote};
 pub use instance::{EnvFile, InstanceFacts, PrivateConfFile, TextFile};
-pub use kernel::{Kernel, NextKernel, WireGuardSupport};
+pub use kernel::{Kernel, ModuleRefusal, NextKernel, WireGuardSupport};
 pub use machine::Machine;
 pub use net::{InterfaceAddress, Net, Route, UdpListener};
 pub use packages::{ListedSuite, Package, PackageFacts};

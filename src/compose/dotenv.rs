@@ -11,33 +11,37 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::v1::Assignment;
 use crate::compose::Generation;
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Message;
 use crate::product::PRODUCT;
 
-/// Something in the file that a generation of compose refuses, skips, or reads in its own way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Oddity {
+/// A line that a generation of compose refuses, skips, or reads in its own way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineProblem {
     /// Line number, from 1.
     pub line: usize,
-    /// What it is, as a fragment that quotes nothing.
-    pub reason: String,
+    /// What is wrong; quotes nothing of the file.
+    pub reason: Message,
     /// The generation that refuses the whole file because of it.
-    #[schemars(with = "Option<String>")]
     pub stops: Option<Generation>,
 }
 
-impl fmt::Display for Oddity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)?;
-        match self.stops {
-            Some(Generation::V1) => f.write_str(" (compose v1 refuses the file)"),
-            Some(Generation::V2) => f.write_str(" (compose v2 refuses the file)"),
-            None => Ok(()),
+impl From<&LineProblem> for Message {
+    fn from(problem: &LineProblem) -> Self {
+        let LineProblem { line, reason, stops } = problem;
+        match stops {
+            Some(Generation::V1) => {
+                message!("line {line}: {reason} (compose v1 refuses the file)", line = *line, reason)
+            }
+            Some(Generation::V2) => {
+                message!("line {line}: {reason} (compose v2 refuses the file)", line = *line, reason)
+            }
+            None => message!("line {line}: {reason}", line = *line, reason),
         }
     }
 }
@@ -58,7 +62,7 @@ impl fmt::Debug for Dotenv {
 }
 
 impl Dotenv {
-    /// Reads whatever there is; what is wrong with it is for [`Dotenv::oddities`] to say.
+    /// Reads whatever there is; [`Dotenv::problems`] says what is wrong with it.
     pub fn parse(bytes: &[u8]) -> Self {
         let (entries, malformed) = v1::entries(bytes);
         Dotenv { bytes: bytes.to_vec(), entries, malformed }
@@ -108,19 +112,19 @@ impl Dotenv {
         let plain = value.to_owned();
         let (double, single) = (format!("\"{value}\""), format!("'{value}'"));
         let quote = self.entry(key).and_then(|e| e.value.as_ref()).and_then(|v| v.quote);
-        let spellings = match quote {
+        let written = match quote {
             None => [plain, double, single],
             Some(b'"') => [double, single, plain],
             Some(_) => [single, double, plain],
         };
-        for spelling in spellings {
+        for written in written {
             let bytes = match self.entry(key) {
-                Some(Assignment { value: Some(value), .. }) => self.spliced(value.span.clone(), &spelling),
-                Some(Assignment { key_end, .. }) => self.spliced(*key_end..*key_end, &format!("={spelling}")),
-                None => self.appended(&format!("{key}={spelling}")),
+                Some(Assignment { value: Some(value), .. }) => self.spliced(value.span.clone(), &written),
+                Some(Assignment { key_end, .. }) => self.spliced(*key_end..*key_end, &format!("={written}")),
+                None => self.appended(&format!("{key}={written}")),
             };
             let edited = Dotenv::parse(&bytes);
-            let takes = edited.get(key).as_deref() == Some(value) && edited.odd(key).is_none();
+            let takes = edited.get(key).as_deref() == Some(value) && edited.difference(key).is_none();
             if takes && edited.agrees(self, key) && edited.agrees_in_v2(self, key) {
                 *self = edited;
                 return Ok(());
@@ -148,19 +152,19 @@ impl Dotenv {
         Ok(())
     }
 
-    /// What is unusual about the file.
-    pub fn oddities(&self) -> Vec<Oddity> {
-        let mut odd: Vec<Oddity> = Vec::new();
-        let mut add = |line, reason: &str, stops| odd.push(Oddity { line, reason: reason.into(), stops });
+    /// The lines that compose refuses, skips, or reads differently in its two generations.
+    pub fn problems(&self) -> Vec<LineProblem> {
+        let mut problems: Vec<LineProblem> = Vec::new();
+        let mut add = |line, reason, stops| problems.push(LineProblem { line, reason, stops });
         let text = String::from_utf8_lossy(&self.bytes);
         if let Err(error) = std::str::from_utf8(&self.bytes) {
-            add(line_at(&self.bytes, error.valid_up_to()), "not UTF-8 text", Some(Generation::V1));
+            add(line_at(&self.bytes, error.valid_up_to()), message!("not UTF-8 text"), Some(Generation::V1));
         }
         if let Some(at) = self.bytes.iter().position(|b| *b == 0) {
-            add(line_at(&self.bytes, at), "a NUL byte", Some(Generation::V2));
+            add(line_at(&self.bytes, at), message!("a NUL byte"), Some(Generation::V2));
         }
         for line in &self.malformed {
-            add(*line, "not KEY=value; compose v1 skips it", None);
+            add(*line, message!("not KEY=value; compose v1 skips it"), None);
         }
         if let Err(refusal) = v2::values(&text) {
             add(refusal.line, refusal.reason, Some(Generation::V2));
@@ -169,27 +173,27 @@ impl Dotenv {
         for key in
             keys.into_iter().filter_map(|key| std::str::from_utf8(key).ok()).filter(|key| PRODUCT.env.is_ours(key))
         {
-            if let (Some(reason), Some(entry)) = (self.odd(key), self.entry(key)) {
-                add(entry.line, &reason, None);
+            if let (Some(reason), Some(entry)) = (self.difference(key), self.entry(key)) {
+                add(entry.line, reason, None);
             }
         }
-        odd.sort_by_key(|o| o.line);
-        odd
+        problems.sort_by_key(|problem| problem.line);
+        problems
     }
 
     /// Why the two generations don't read the same value for a key, if they don't.
-    fn odd(&self, key: &str) -> Option<String> {
+    fn difference(&self, key: &str) -> Option<Message> {
         let value = self.entry(key)?.value.as_ref();
         if value.is_some_and(|v| v.bytes.contains(&b'$')) {
-            return Some(format!("{key} has a `$` in it, which compose v1 and v2 replace differently"));
+            return Some(message!("{key} has a `$` in it, which compose v1 and v2 replace differently", key));
         }
         let raw = value.map(|v| &self.bytes[v.span.clone()]);
         if value.is_some_and(|v| v.quote.is_some()) && raw.is_some_and(|raw| raw.contains(&b'\\')) {
-            return Some(format!("{key} has a backslash in quotes, which compose v1 and v2 read differently"));
+            return Some(message!("{key} has a backslash in quotes, which compose v1 and v2 read differently", key));
         }
         let theirs = v2::values(&String::from_utf8_lossy(&self.bytes)).ok()?;
         let differ = theirs.get(key) != self.get(key).as_ref();
-        differ.then(|| format!("compose v1 and v2 read different values for {key} (a comment, a quote, a colon)"))
+        differ.then(|| message!("compose v1 and v2 read different values for {key} (a comment, a quote, a colon)", key))
     }
 
     /// Whether all other keys have the values they have in `before`.
@@ -213,10 +217,15 @@ impl Dotenv {
 
     fn uneditable(&self, key: &str) -> Error {
         let (place, hint) = match self.entry(key) {
-            Some(entry) => (format!("line {}", entry.line), format!("write that line by hand as {key}=VALUE")),
-            None => ("the end of the file".into(), "close the quote that is open before the end of the file".into()),
+            Some(entry) => {
+                (message!("line {line}", line = entry.line), message!("write that line by hand as {key}=VALUE", key))
+            }
+            None => {
+                (message!("the end of the file"), message!("close the quote that is open before the end of the file"))
+            }
         };
-        Error::input(format!("{place} can't be edited so that compose v1 and v2 both read {key} from it")).hint(hint)
+        let reason = message!("{place} can't be edited so that compose v1 and v2 both read {key} from it", place, key);
+        Error::input(reason).hint(hint)
     }
 
     fn spliced(&self, span: Range<usize>, with: &str) -> Vec<u8> {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
 use crate::host::Host;
+use crate::message;
+use crate::message::Message;
 
 /// The Docker daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ pub struct Docker {
     /// Whether it comes from snap, which can't bind /srv (FN-39).
     pub snap: bool,
     /// The daemon's version, or why it doesn't answer.
-    pub daemon: Result<String, String>,
+    pub daemon: Result<String, Message>,
     /// Networks: name and subnets.
     pub networks: BTreeMap<String, Vec<String>>,
     /// `default-address-pools` and `bip` of daemon.json: networks that Docker may hand out.
@@ -29,7 +31,7 @@ impl Default for Docker {
         Docker {
             present: false,
             snap: false,
-            daemon: Err("no docker program".into()),
+            daemon: Err(message!("no docker program")),
             networks: BTreeMap::new(),
             pools: Vec::new(),
         }
@@ -46,9 +48,10 @@ pub fn gather(host: &Host) -> Docker {
         ..Docker::default()
     };
     if !host.is_live() {
-        docker.daemon = Err("a mounted tree runs no daemon".into());
+        docker.daemon = Err(message!("a mounted tree runs no daemon"));
     } else if docker.present {
-        docker.daemon = host.ask_docker("/version").and_then(|json| parse_version(&json)).map_err(|e| e.to_string());
+        docker.daemon =
+            host.ask_docker("/version").and_then(|json| parse_version(&json)).map_err(|e| Message::from(&e));
         if docker.daemon.is_ok() {
             docker.networks = host.ask_docker("/networks").and_then(|json| parse_networks(&json)).unwrap_or_default();
         }
@@ -69,7 +72,7 @@ struct Version {
 }
 
 fn parse_version(json: &str) -> Result<String> {
-    Ok(serde_json::from_str::<Version>(json).context("the daemon's version")?.version)
+    Ok(serde_json::from_str::<Version>(json).context(message!("reading the version of the Docker daemon"))?.version)
 }
 
 #[derive(Deserialize)]
@@ -94,7 +97,8 @@ struct Subnet {
 
 /// Networks and their subnets.
 fn parse_networks(json: &str) -> Result<BTreeMap<String, Vec<String>>> {
-    let networks: Vec<ListedNetwork> = serde_json::from_str(json).context("the daemon's networks")?;
+    let networks: Vec<ListedNetwork> =
+        serde_json::from_str(json).context(message!("reading the networks of the Docker daemon"))?;
     let subnets = |ipam: Ipam| ipam.config.into_iter().flatten().map(|config| config.subnet).collect();
     Ok(networks.into_iter().map(|network| (network.name, subnets(network.ipam))).collect())
 }

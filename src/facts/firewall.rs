@@ -10,12 +10,14 @@ pub mod ufw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::host::{Cmd, Host};
+use crate::message;
+use crate::message::Message;
 use crate::product::PRODUCT;
 use crate::settings::Settings;
 
@@ -29,10 +31,41 @@ pub struct Firewall {
     pub forward: Vec<String>,
     /// Front ends that are installed and switched off.
     pub inactive: Vec<Backend>,
-    /// Oddities worth a warning: legacy and nft tables both in use, say (FN-24).
-    pub notes: Vec<String>,
+    /// What is worth a warning.
+    pub notes: Vec<FirewallNote>,
     /// Why the packet filter can't be read in full.
-    pub unknown: Option<String>,
+    pub unknown: Option<Message>,
+}
+
+/// Something about the packet filter that is worth a warning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirewallNote {
+    /// Both variants of iptables hold rules, and both filter (FN-24).
+    #[serde(
+        alias = "iptables-legacy and iptables-nft both hold rules, and both filter; 'iptables' shows only one of them"
+    )]
+    MixedVariants,
+    /// A rule of ufw refuses a port of the VPN.
+    Refuses {
+        /// ufw's file with the rule.
+        file: PathBuf,
+        /// The UDP port.
+        port: u16,
+    },
+}
+
+impl From<&FirewallNote> for Message {
+    fn from(note: &FirewallNote) -> Self {
+        match note {
+            FirewallNote::MixedVariants => message!(
+                "iptables-legacy and iptables-nft both hold rules, and both filter; 'iptables' shows only one of them"
+            ),
+            FirewallNote::Refuses { file, port } => {
+                message!("a rule in {place} refuses UDP {port}", place = file.display(), port = *port)
+            }
+        }
+    }
 }
 
 /// One place that drops packets to a port of the VPN.
@@ -112,7 +145,7 @@ impl VpnPacket {
 pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     let mut firewall = Firewall::default();
     if !host.is_live() {
-        firewall.unknown = Some("a mounted tree has no live packet filter".into());
+        firewall.unknown = Some(message!("a mounted tree has no live packet filter"));
         return firewall;
     }
     let mut problems = Vec::new();
@@ -135,11 +168,9 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     let through = live.listing.ruleset(VpnPacket::through(settings.port));
     firewall.forward = live.native_chains("forward").into_iter().filter(|place| through.drops(place)).collect();
     if live.mixes_variants() {
-        let note =
-            "iptables-legacy and iptables-nft both hold rules, and both filter; 'iptables' shows only one of them";
-        firewall.notes.push(note.into());
+        firewall.notes.push(FirewallNote::MixedVariants);
     }
-    firewall.unknown = problems.first().map(Error::to_string);
+    firewall.unknown = problems.first().map(Message::from);
     firewall
 }
 
@@ -240,7 +271,7 @@ fn read_ufw(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
                 drops[usize::from(ipv6)].insert(port);
             }
             if ufw::ruleset(&rules, packet, false).drops("user") {
-                firewall.notes.push(format!("a rule in {} refuses UDP {port}", ufw::rules_file(ipv6).display()));
+                firewall.notes.push(FirewallNote::Refuses { file: ufw::rules_file(ipv6).to_owned(), port });
             }
         }
         if !ipv6 {

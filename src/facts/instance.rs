@@ -8,11 +8,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compose::dotenv::{Dotenv, Oddity};
+use crate::compose::dotenv::{Dotenv, LineProblem};
 use crate::compose::split_compose_file;
 use crate::error::Error;
 use crate::gateway::stack as default_stack;
 use crate::host::{Host, Kind};
+use crate::message::Message;
 use crate::product::PRODUCT;
 use crate::settings::Settings;
 use crate::wireguard::{PeerList, PrivateConf, PublicKey};
@@ -53,7 +54,7 @@ pub enum TextFile {
     /// It can't be used: the reason, and whether it is a directory (FN-38).
     Unusable {
         /// The reason.
-        reason: String,
+        reason: Message,
         /// Docker makes a directory where a mount source is missing.
         directory: bool,
     },
@@ -80,7 +81,7 @@ pub enum PrivateConfFile {
     /// It can't be used.
     Unusable {
         /// The reason, which never quotes the file.
-        reason: String,
+        reason: Message,
         /// Docker makes a directory where a mount source is missing.
         directory: bool,
     },
@@ -93,10 +94,10 @@ pub struct EnvFile {
     /// Whether the file exists.
     pub exists: bool,
     /// Why it can't be read at all.
-    pub problem: Option<String>,
+    pub problem: Option<Message>,
     /// What compose refuses in it, skips, or reads differently in v1 and v2.
-    #[serde(default)]
-    pub oddities: Vec<Oddity>,
+    #[serde(rename = "oddities", default)]
+    pub line_problems: Vec<LineProblem>,
     /// The raw lines of the same keys as `values`.
     pub lines: BTreeMap<String, String>,
     /// Values of `COMPOSE_FILE`, `COMPOSE_PATH_SEPARATOR`, `COMPOSE_PROJECT_NAME` and every `MITIGATOR_VPN_*`.
@@ -146,7 +147,7 @@ fn text_file(host: &Host, path: &Path) -> TextFile {
 }
 
 fn unusable(host: &Host, path: &Path, error: Error) -> TextFile {
-    TextFile::Unusable { reason: error.to_string(), directory: is(host, path, Kind::Directory) }
+    TextFile::Unusable { reason: Message::from(&error), directory: is(host, path, Kind::Directory) }
 }
 
 fn private_conf(host: &Host, path: &Path) -> PrivateConfFile {
@@ -157,7 +158,7 @@ fn private_conf(host: &Host, path: &Path) -> PrivateConfFile {
         }
         Ok(None) => PrivateConfFile::Absent,
         Err(error) => {
-            PrivateConfFile::Unusable { reason: error.to_string(), directory: is(host, path, Kind::Directory) }
+            PrivateConfFile::Unusable { reason: Message::from(&error), directory: is(host, path, Kind::Directory) }
         }
     }
 }
@@ -165,12 +166,12 @@ fn private_conf(host: &Host, path: &Path) -> PrivateConfFile {
 fn env_file(host: &Host, path: &Path) -> EnvFile {
     match host.read(path) {
         Ok(None) => EnvFile::default(),
-        Err(error) => EnvFile { exists: true, problem: Some(error.to_string()), ..EnvFile::default() },
+        Err(error) => EnvFile { exists: true, problem: Some(Message::from(&error)), ..EnvFile::default() },
         Ok(Some(bytes)) => {
             let dotenv = Dotenv::parse(&bytes);
             let values: BTreeMap<String, String> = dotenv.ours().map(|(key, value)| (key.to_owned(), value)).collect();
             let lines = values.keys().filter_map(|key| Some((key.clone(), dotenv.line(key)?))).collect();
-            EnvFile { exists: true, problem: None, oddities: dotenv.oddities(), values, lines }
+            EnvFile { exists: true, problem: None, line_problems: dotenv.problems(), values, lines }
         }
     }
 }
@@ -283,10 +284,10 @@ mod tests {
         fs::create_dir(tree.path("docker-compose.vpn.yml")).unwrap();
         let facts = tree.gather();
         let TextFile::Unusable { reason, directory: false } = &facts.public_conf else { panic!("{facts:?}") };
-        assert!(reason.contains("line 5: PrivateKey: a secret in the public list"), "{reason}");
+        assert!(reason.to_string().contains("line 5: PrivateKey: a secret in the public list"), "{reason}");
         let PrivateConfFile::Unusable { reason, directory: false } = &facts.private_conf else { panic!("{facts:?}") };
-        assert!(reason.contains("line 1: stands outside of any section"), "{reason}");
-        assert_eq!(facts.env.oddities[1].stops, Some(Generation::V2));
+        assert!(reason.to_string().contains("line 1: stands outside of any section"), "{reason}");
+        assert_eq!(facts.env.line_problems[1].stops, Some(Generation::V2));
         assert!(matches!(&facts.overlay, TextFile::Unusable { directory: true, .. }));
         assert!(!serde_json::to_string(&facts).unwrap().contains(&key[..20]));
     }

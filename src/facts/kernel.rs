@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Cmd, Host};
+use crate::message;
+use crate::message::Message;
 
 /// The kernel and what it can do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +50,41 @@ pub enum WireGuardSupport {
     /// No module for this kernel.
     #[default]
     Missing,
-    /// A module is there, loading it is refused; the kernel's words.
-    Refused(String),
+    /// A module is there, and loading it is refused.
+    Refused(ModuleRefusal),
+}
+
+/// Why the module isn't loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModuleRefusal {
+    /// A line of modprobe's configuration replaces loading by nothing.
+    Configured {
+        /// The file.
+        file: String,
+        /// The line.
+        line: String,
+    },
+    /// The kernel takes no more modules until it reboots.
+    ModulesDisabled,
+    /// The system lacks CAP_SYS_MODULE, as a container does (FN-19).
+    NoCapability,
+    /// What the kernel said to an attempt.
+    #[serde(untagged)]
+    Kernel(String),
+}
+
+impl From<&ModuleRefusal> for Message {
+    fn from(refusal: &ModuleRefusal) -> Self {
+        match refusal {
+            ModuleRefusal::Configured { file, line } => message!("{file} says: {line}", file, line),
+            ModuleRefusal::ModulesDisabled => {
+                message!("this kernel takes no more modules until it reboots (kernel.modules_disabled)")
+            }
+            ModuleRefusal::NoCapability => message!("this system may not load modules (no CAP_SYS_MODULE)"),
+            ModuleRefusal::Kernel(words) => Message::foreign(words),
+        }
+    }
 }
 
 impl WireGuardSupport {
@@ -90,10 +125,10 @@ pub fn gather(host: &Host) -> Kernel {
         NextKernel { release, wireguard }
     });
     if !host.is_live() {
-        let wireguard = match next.as_ref().map(|n| shipped(host, &n.release, "wireguard")) {
-            Some(Shipped::BuiltIn) => WireGuardSupport::BuiltIn,
-            Some(Shipped::Module) => WireGuardSupport::Loadable,
-            _ => WireGuardSupport::Missing,
+        let wireguard = match next.as_ref().map_or(Shipped::No, |n| shipped(host, &n.release, "wireguard")) {
+            Shipped::BuiltIn => WireGuardSupport::BuiltIn,
+            Shipped::Module => WireGuardSupport::Loadable,
+            Shipped::No => WireGuardSupport::Missing,
         };
         return Kernel { wireguard, next, autoload: autoload(host), ..Kernel::default() };
     }
@@ -134,13 +169,13 @@ pub fn next_with(host: &Host, module: &str) -> Option<String> {
 }
 
 fn support(host: &Host, release: &str) -> WireGuardSupport {
-    let shipped = shipped(host, release, "wireguard");
-    let loaded = exists(host, "/sys/module/wireguard");
-    let known = match shipped {
-        Shipped::BuiltIn => WireGuardSupport::BuiltIn,
-        _ if loaded => WireGuardSupport::Loaded,
-        Shipped::Module => return refusal(host).map_or(WireGuardSupport::Loadable, WireGuardSupport::Refused),
-        Shipped::No => WireGuardSupport::Missing,
+    let known = match (shipped(host, release, "wireguard"), exists(host, "/sys/module/wireguard")) {
+        (Shipped::BuiltIn, _) => WireGuardSupport::BuiltIn,
+        (Shipped::Module | Shipped::No, true) => WireGuardSupport::Loaded,
+        (Shipped::Module, false) => {
+            return refusal(host).map_or(WireGuardSupport::Loadable, WireGuardSupport::Refused);
+        }
+        (Shipped::No, false) => WireGuardSupport::Missing,
     };
     // The probe makes the kernel ask for the module, and loading one would be a change. Here none can be loaded from
     // this host's files: it is there already, or this host has none. A container's kernel may still find one in the
@@ -151,7 +186,7 @@ fn support(host: &Host, release: &str) -> WireGuardSupport {
         }
         (LinkAttempt::Works, WireGuardSupport::Missing) => WireGuardSupport::BuiltIn,
         (LinkAttempt::Fails(words), WireGuardSupport::BuiltIn | WireGuardSupport::Loaded) => {
-            WireGuardSupport::Refused(words)
+            WireGuardSupport::Refused(ModuleRefusal::Kernel(words))
         }
         (_, known) => known,
     }
@@ -187,22 +222,21 @@ fn failed_probe(stderr: &str) -> LinkAttempt {
 }
 
 /// Why modprobe wouldn't load a module that is there.
-fn refusal(host: &Host) -> Option<String> {
+fn refusal(host: &Host) -> Option<ModuleRefusal> {
     for dir in MODPROBE_D {
         for name in host.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf")) {
             let text = text(host, &format!("{dir}/{name}"));
             if let Some(line) = text.lines().find(|line| is_disabled(line)) {
-                return Some(format!("{dir}/{name} says: {}", line.trim()));
+                return Some(ModuleRefusal::Configured { file: format!("{dir}/{name}"), line: line.trim().to_owned() });
             }
         }
     }
     if text(host, "/proc/sys/kernel/modules_disabled").trim() == "1" {
-        return Some("this kernel takes no more modules until it reboots (kernel.modules_disabled)".to_owned());
+        return Some(ModuleRefusal::ModulesDisabled);
     }
     // A container's root usually may not (FN-19); another user isn't asked.
     let root = nix::unistd::geteuid().is_root();
-    (root && may_load(&text(host, "/proc/self/status")) == Some(false))
-        .then(|| "this system may not load modules (no CAP_SYS_MODULE)".to_owned())
+    (root && may_load(&text(host, "/proc/self/status")) == Some(false)).then_some(ModuleRefusal::NoCapability)
 }
 
 /// Whether a line of modprobe.d replaces loading by nothing, with which modprobe succeeds and prints nothing (FN-16).
@@ -352,7 +386,8 @@ mod tests {
     fn a_module_that_modprobe_is_told_to_skip_is_refused_with_the_line() {
         let (_dir, host) =
             tree(&[("etc/modprobe.d/hardening.conf", "blacklist floppy\ninstall wireguard /bin/true\n")]);
-        assert_eq!(refusal(&host).as_deref(), Some("/etc/modprobe.d/hardening.conf says: install wireguard /bin/true"));
+        let refusal = Message::from(&refusal(&host).unwrap());
+        assert_eq!(refusal.to_string(), "/etc/modprobe.d/hardening.conf says: install wireguard /bin/true");
         assert!(!is_disabled("install wireguard /sbin/modprobe --ignore-install wireguard"));
         assert!(!is_disabled("install wireguard_old /bin/false"));
     }

@@ -13,6 +13,7 @@ use super::{kernel, machine};
 use crate::distro::Distro;
 use crate::error::Result;
 use crate::host::{Cmd, Host};
+use crate::message::Message;
 use dpkg::DpkgRecord;
 use sources::LISTS;
 
@@ -37,7 +38,7 @@ pub struct PackageFacts {
     /// Whether dpkg was cut off in the middle of a run; apt then refuses to work.
     pub interrupted: bool,
     /// Where packages come from, in the order apt reads it; or apt's words about why it can't read it.
-    pub sources: Result<Vec<ListedSuite>, String>,
+    pub sources: Result<Vec<ListedSuite>, Message>,
     /// The mirror the host's own configuration uses: the address of its first source of this release.
     pub mirror: Option<String>,
     /// Seconds since package lists were last fetched; `None` when there are none.
@@ -128,7 +129,7 @@ pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFac
                 known.entry(name).and_modify(|package| package.candidate = Some(candidate));
             }
         }
-        Err(words) => found = Err(words),
+        Err(reason) => found = Err(reason),
     };
     let asked: Vec<String> = worth_asking(&known, distro, module).into_iter().map(str::to_owned).collect();
     ask(&mut known, &asked.iter().map(String::as_str).collect::<Vec<_>>());
@@ -176,13 +177,13 @@ pub fn lock_holder(host: &Host) -> Option<String> {
 
 /// What apt would install under these names, or apt's words about why it can't say. Names apt has never heard of and
 /// names without a candidate are left out.
-pub fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>, String> {
+pub fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>, Message> {
     if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
         return Ok(BTreeMap::new());
     }
     let ask = Cmd::new("apt-cache").args(cacheless(host).iter().copied()).arg("policy").args(names.iter().copied());
-    let said = host.query(&ask.deadline(ASKING)).map_err(|e| e.to_string())?;
-    if said.ok() { Ok(policy(&said.stdout)) } else { Err(complaint(&said.stderr)) }
+    let said = host.query(&ask.deadline(ASKING)).map_err(|e| Message::from(&e))?;
+    if said.ok() { Ok(policy(&said.stdout)) } else { Err(Message::foreign(complaint(&said.stderr))) }
 }
 
 /// What these packages, each of which only names another one, stand for by now.

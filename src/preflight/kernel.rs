@@ -2,7 +2,8 @@
 
 use super::host::on_the_containers_host;
 use super::{Check, Inputs, Judgement, Needs, id};
-use crate::facts::WireGuardSupport;
+use crate::facts::{ModuleRefusal, WireGuardSupport};
+use crate::message::Message;
 use crate::policy::{self, ModuleSource};
 
 /// The rows, in the order they are reported.
@@ -83,10 +84,10 @@ fn kernel_wireguard(inputs: &Inputs) -> Judgement {
         WireGuardSupport::BuiltIn => Judgement::pass(format!("built into {running}")),
         WireGuardSupport::Loaded => Judgement::pass(format!("loaded into {running}")),
         WireGuardSupport::Loadable => Judgement::pass(format!("a module of {running}, which install loads")),
-        WireGuardSupport::Refused(words) => without_module(
+        WireGuardSupport::Refused(refusal) => without_module(
             inputs,
-            format!("{running} has the module and refuses it: {words}"),
-            refusal_hint(inputs, words),
+            format!("{running} has the module and refuses it: {}", Message::from(refusal)),
+            refusal_hint(inputs, refusal),
         ),
         WireGuardSupport::Missing if kernel.release.is_empty() => {
             Judgement::unknown("this tree has no kernel that shows its modules")
@@ -154,16 +155,14 @@ fn without_module(inputs: &Inputs, detail: String, hint: String) -> Judgement {
     }
 }
 
-fn refusal_hint(inputs: &Inputs, words: &str) -> String {
-    let file = words.split_whitespace().next().filter(|file| file.contains("/modprobe.d/"));
-    if let Some(file) = file {
-        format!("sed -i '/install *wireguard/d' {file} && modprobe wireguard")
-    } else if words.contains("modules_disabled") {
-        "systemctl reboot".to_owned()
-    } else if let Some(kind) = &inputs.facts.machine.container {
-        on_the_containers_host(kind).to_owned()
-    } else {
-        "modprobe wireguard; dmesg | tail".to_owned()
+fn refusal_hint(inputs: &Inputs, refusal: &ModuleRefusal) -> String {
+    match (refusal, &inputs.facts.machine.container) {
+        (ModuleRefusal::Configured { file, .. }, _) => {
+            format!("sed -i '/install *wireguard/d' {file} && modprobe wireguard")
+        }
+        (ModuleRefusal::ModulesDisabled, _) => "systemctl reboot".to_owned(),
+        (ModuleRefusal::NoCapability | ModuleRefusal::Kernel(_), Some(kind)) => on_the_containers_host(kind).to_owned(),
+        (ModuleRefusal::NoCapability | ModuleRefusal::Kernel(_), None) => "modprobe wireguard; dmesg | tail".to_owned(),
     }
 }
 
@@ -325,11 +324,11 @@ mod tests {
     #[test]
     fn a_refused_module_says_by_whom() {
         let mut facts = Facts::healthy();
-        facts.kernel.wireguard =
-            WireGuardSupport::Refused("/etc/modprobe.d/x.conf says: install wireguard /bin/true".into());
+        let (file, line) = ("/etc/modprobe.d/x.conf".into(), "install wireguard /bin/true".into());
+        facts.kernel.wireguard = WireGuardSupport::Refused(ModuleRefusal::Configured { file, line });
         let (severity, text) = outcome("kernel-wireguard", &facts);
         assert!(severity == Fail && text.contains("sed -i '/install *wireguard/d' /etc/modprobe.d/x.conf"), "{text}");
-        facts.kernel.wireguard = WireGuardSupport::Refused("kernel.modules_disabled".into());
+        facts.kernel.wireguard = WireGuardSupport::Refused(ModuleRefusal::ModulesDisabled);
         assert!(outcome("kernel-wireguard", &facts).1.contains("systemctl reboot"));
     }
 

@@ -14,8 +14,8 @@ fn set(text: &str, value: &str) -> String {
     String::from_utf8(dotenv.to_bytes().to_vec()).unwrap()
 }
 
-fn told(text: &[u8]) -> Vec<String> {
-    Dotenv::parse(text).oddities().iter().map(Oddity::to_string).collect()
+fn problems(text: &[u8]) -> Vec<String> {
+    Dotenv::parse(text).problems().iter().map(|problem| Message::from(problem).to_string()).collect()
 }
 
 // Expected values are what docker-compose 1.29.2 (python-dotenv 0.21) read.
@@ -99,7 +99,7 @@ fn other_bytes_than_utf8_survive() {
     let mut dotenv = Dotenv::parse(before);
     dotenv.set(KEY, "2").unwrap();
     assert_eq!(dotenv.to_bytes(), b"# \xcf\xf0\xe8\nA=\xff\nMITIGATOR_VPN_ADDRESS=2\n\xfe\n");
-    assert_eq!(told(before)[0], "line 1: not UTF-8 text (compose v1 refuses the file)");
+    assert_eq!(problems(before)[0], "line 1: not UTF-8 text (compose v1 refuses the file)");
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn an_open_quote_at_the_end_is_no_place_to_append_to() {
 }
 
 #[test]
-fn oddities_have_lines_and_quote_nothing() {
-    for (text, oddity) in [
+fn problems_have_lines_and_quote_nothing() {
+    for (text, expected) in [
         ("A=1\nhunter2 hunter2\n", "line 2: not KEY=value; compose v1 skips it"),
         ("A=1\nA B=hunter2\n", "line 2: a name with a space in it (compose v2 refuses the file)"),
         ("'A'=hunter2\n", "line 1: a name with a character in it that no name may have (compose v2 refuses the file)"),
@@ -125,16 +125,16 @@ fn oddities_have_lines_and_quote_nothing() {
         ("MITIGATOR_VPN_ADDRESS=1\t# c\n", "line 1: compose v1 and v2 read different values for MITIGATOR_VPN_ADDRESS"),
         ("COMPOSE_FILE=a\nCOMPOSE_FILE\n", "line 2: compose v1 and v2 read different values for COMPOSE_FILE"),
     ] {
-        let told = told(text.as_bytes());
-        assert!(told.iter().any(|told| told.starts_with(oddity)), "{text:?}: {told:?}");
-        assert!(!format!("{told:?}{:?}", Dotenv::parse(text.as_bytes())).contains("hunter2"), "{told:?}");
+        let problems = problems(text.as_bytes());
+        assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{text:?}: {problems:?}");
+        assert!(!format!("{problems:?}{:?}", Dotenv::parse(text.as_bytes())).contains("hunter2"), "{problems:?}");
     }
     let usual = "# c\n\nexport A=1\r\nB='x # y'\nC=a$b\nD=\"multi\nline\"\nCOMPOSE_FILE=a.yml:b.yml # c\n";
-    assert_eq!(told(usual.as_bytes()), [""; 0]);
+    assert_eq!(problems(usual.as_bytes()), [""; 0]);
 }
 
 #[test]
-fn only_our_keys_are_told() {
+fn only_our_keys_are_listed() {
     let dotenv =
         Dotenv::parse(b"PASSWORD=hunter2\nCOMPOSE_FILE=a.yml\nMITIGATOR_VPN_PREFIX=24\nMITIGATOR_TOKEN=hunter2\n");
     let ours: Vec<(&str, String)> = dotenv.ours().collect();
@@ -164,7 +164,7 @@ proptest! {
             dotenv.set_line(KEY, before.as_deref()).unwrap();
         }
         prop_assert_eq!(dotenv.to_bytes(), &bytes[..]);
-        let _ = dotenv.oddities();
+        let _ = dotenv.problems();
     }
 
     #[test]

@@ -5,11 +5,14 @@
 
 use std::collections::HashMap;
 
+use crate::message;
+use crate::message::Message;
+
 /// Why v2 refuses the file, and on which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rejection {
     pub line: usize,
-    pub reason: &'static str,
+    pub reason: Message,
 }
 
 /// All values, before variables in them are replaced.
@@ -34,13 +37,13 @@ pub(super) fn values(text: &str) -> Result<HashMap<String, String>, Rejection> {
             values.insert(key.to_owned(), value);
         }
         if key.is_empty() {
-            return Err(refuse("a value without a name"));
+            return Err(refuse(message!("a value without a name")));
         }
     }
 }
 
 /// The key, whether it stands alone, and what comes after.
-fn key(statement: &str) -> Result<(&str, bool, &str), &'static str> {
+fn key(statement: &str) -> Result<(&str, bool, &str), Message> {
     let mut text = statement;
     if let Some(after) = text.strip_prefix("export")
         && after.starts_with(['\t', '\n', '\x0c', '\r', ' '])
@@ -56,7 +59,7 @@ fn key(statement: &str) -> Result<(&str, bool, &str), &'static str> {
             }
             '_' | '.' | '-' | '[' | ']' => {}
             c if is_space(c) || c.is_alphanumeric() => {}
-            _ => return Err("a name with a character in it that no name may have"),
+            _ => return Err(message!("a name with a character in it that no name may have")),
         }
     }
     // Nothing ends the key: then all of it is the value of a nameless one.
@@ -66,12 +69,12 @@ fn key(statement: &str) -> Result<(&str, bool, &str), &'static str> {
     };
     let key = key.trim_end();
     if key.contains(' ') {
-        return Err("a name with a space in it");
+        return Err(message!("a name with a space in it"));
     }
     Ok((key, inherited, rest.trim_start_matches(is_space)))
 }
 
-fn value(rest: &mut &str) -> Result<String, &'static str> {
+fn value(rest: &mut &str) -> Result<String, Message> {
     let text = *rest;
     let Some(quote @ ('\'' | '"')) = text.chars().next() else {
         let (line, after) = text.split_once('\n').unwrap_or((text, ""));
@@ -96,11 +99,11 @@ fn value(rest: &mut &str) -> Result<String, &'static str> {
         }
         escaped = false;
     }
-    Err("a quote that is never closed")
+    Err(message!("a quote that is never closed"))
 }
 
 /// The value itself, if the variables in it are well-formed.
-fn template(value: &str) -> Result<&str, &'static str> {
+fn template(value: &str) -> Result<&str, Message> {
     let mut rest = value;
     while let Some(at) = rest.find('$') {
         rest = &rest[at + 1..];
@@ -111,7 +114,7 @@ fn template(value: &str) -> Result<&str, &'static str> {
             let named = !braced.starts_with(|c: char| c.is_ascii_digit()) && name.len() < braced.len();
             let operator = name.strip_prefix(':').unwrap_or(name).starts_with(['-', '+', '?']);
             if !named || !(name.starts_with('}') || operator && name.contains('}')) {
-                return Err("a `${` that is no variable");
+                return Err(message!("a `${` that is no variable"));
             }
         }
     }

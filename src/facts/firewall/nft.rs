@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::ruleset::{Chain, Fit, Rule, RuleAction, Ruleset};
 use super::{TAG, VpnPacket};
 use crate::error::{Context, Result};
+use crate::message;
 
 /// All chains and rules.
 #[derive(Debug, Default)]
@@ -66,7 +67,8 @@ impl RuleItem {
 impl Listing {
     /// Parses nft's JSON.
     pub fn parse(json: &str) -> Result<Self> {
-        let document: NftOutput = serde_json::from_str(json).context("the answer of 'nft --json list ruleset'")?;
+        let document: NftOutput =
+            serde_json::from_str(json).context(message!("reading the answer of 'nft --json list ruleset'"))?;
         let mut listing = Listing::default();
         for item in document.nftables {
             listing.chains.extend(item.chain);

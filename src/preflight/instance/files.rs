@@ -2,6 +2,7 @@
 
 use crate::compose::split_compose_file;
 use crate::facts::{PrivateConfFile, TextFile};
+use crate::message::Message;
 use crate::preflight::{Inputs, Judgement};
 use crate::product::PRODUCT;
 use crate::settings::StackKind;
@@ -38,12 +39,12 @@ pub(super) fn interrupted_write(inputs: &Inputs) -> Judgement {
 pub(super) fn conf_is_file(inputs: &Inputs) -> Judgement {
     let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
     let mut findings = Vec::new();
-    let mut unusable = |name: &str, reason: &str, directory: bool, hint: String| {
+    let mut unusable = |name: &str, reason: &Message, directory: bool, hint: String| {
         findings.push(if directory {
             let detail = format!("{dir}/{name} is a directory; Docker makes one where a file to mount is missing");
             Judgement::fail(detail, format!("rmdir {dir}/{name}"))
         } else {
-            Judgement::fail(reason, hint)
+            Judgement::fail(reason.clone(), hint)
         });
     };
     if let TextFile::Unusable { reason, directory } = &instance.public_conf {
@@ -74,11 +75,11 @@ pub(super) fn env_file(inputs: &Inputs) -> Judgement {
     }
     // Where compose can't be asked, as in a mounted tree, nobody knows which of the two it will be.
     let generation = inputs.facts.stack.commands.first().map(|command| command.generation);
-    let findings = env.oddities.iter().map(|oddity| {
-        let hint = format!("sed -n {}p {path}", oddity.line);
-        match oddity.stops {
-            Some(stops) if generation == Some(stops) => Judgement::fail(oddity.to_string(), hint),
-            _ => Judgement::warn(oddity.to_string(), hint),
+    let findings = env.line_problems.iter().map(|problem| {
+        let hint = format!("sed -n {}p {path}", problem.line);
+        match problem.stops {
+            Some(stops) if generation == Some(stops) => Judgement::fail(Message::from(problem), hint),
+            _ => Judgement::warn(Message::from(problem), hint),
         }
     });
     Judgement::of_all(findings.collect(), if env.exists { "they do" } else { "none yet; it will be made" })
@@ -117,7 +118,7 @@ pub(super) fn compose_files(inputs: &Inputs) -> Judgement {
 mod tests {
     use super::*;
     use crate::compose::Generation;
-    use crate::compose::dotenv::Oddity;
+    use crate::compose::dotenv::LineProblem;
     use crate::facts::Facts;
     use crate::preflight::Severity::{Fail, Pass, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
@@ -199,8 +200,8 @@ mod tests {
     #[test]
     fn an_env_that_stops_the_compose_in_use_fails_and_any_other_oddity_warns() {
         let mut facts = Facts::healthy();
-        facts.instance.env.oddities =
-            vec![Oddity { line: 3, reason: "a quote that is never closed".into(), stops: Some(Generation::V2) }];
+        facts.instance.env.line_problems =
+            vec![LineProblem { line: 3, reason: "a quote that is never closed".into(), stops: Some(Generation::V2) }];
         let (severity, text) = outcome("env-file", &facts);
         assert!(
             severity == Fail && text.contains("line 3") && text.contains("sed -n 3p /srv/mitigator/.env"),
@@ -210,7 +211,7 @@ mod tests {
         assert_eq!(outcome("env-file", &facts).0, Warn);
         facts.stack.commands.clear();
         assert_eq!(outcome("env-file", &facts).0, Warn);
-        facts.instance.env.oddities.clear();
+        facts.instance.env.line_problems.clear();
         facts.instance.env.problem = Some("/srv/mitigator/.env is a directory, not a file".into());
         assert_eq!(outcome("env-file", &facts).0, Fail);
     }

@@ -261,6 +261,7 @@ mod tests {
 
     use super::*;
     use crate::facts::Facts;
+    use crate::message::Message;
     use crate::preflight::Severity::{self, Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::outcome_with;
     use crate::settings::Settings;
@@ -433,7 +434,7 @@ mod tests {
         case.settings.peers = Some("[Peer]\n".into());
         case.says("address-unique", Fail, "--peers: line 1: this [Peer] has no PublicKey");
         case.settings.peers = None;
-        case.facts.instance.public_conf = TextFile::Unusable { reason: String::new(), directory: true };
+        case.facts.instance.public_conf = TextFile::Unusable { reason: Message::fixed(""), directory: true };
         case.says("address-unique", Unknown, "can't be read");
     }
 

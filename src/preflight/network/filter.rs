@@ -1,6 +1,7 @@
 //! Does the firewall let the VPN's packets in, and what will install do about it?
 
-use crate::facts::{Backend, Filter};
+use crate::facts::{Backend, Filter, FirewallNote};
+use crate::message;
 use crate::message::Message;
 use crate::policy::{Exposure, FirewallRule};
 use crate::preflight::{Inputs, Judgement};
@@ -12,7 +13,7 @@ pub fn firewall(inputs: &Inputs) -> Judgement {
         return Judgement::unknown(if facts.machine.is_root {
             reason.clone()
         } else {
-            format!("needs root: {reason}")
+            message!("needs root: {reason}", reason)
         });
     }
     let exposure = Exposure::of(facts, settings);
@@ -30,11 +31,11 @@ pub fn firewall(inputs: &Inputs) -> Judgement {
     } else {
         findings.extend(missing.iter().map(|rule| left_to_you(rule)));
     }
-    let notes = facts.firewall.notes.iter();
-    let look = |note: &str| {
-        if note.starts_with("iptables") { "iptables-legacy-save; iptables-nft-save" } else { "ufw status numbered" }
+    let look = |note: &FirewallNote| match note {
+        FirewallNote::MixedVariants => "iptables-legacy-save; iptables-nft-save",
+        FirewallNote::Refuses { .. } => "ufw status numbered",
     };
-    findings.extend(notes.map(|note| Judgement::warn(note.clone(), look(note))));
+    findings.extend(facts.firewall.notes.iter().map(|note| Judgement::warn(Message::from(note), look(note))));
     Judgement::of_all(findings, describe(exposure, &wanted, &missing, inputs))
 }
 
@@ -83,7 +84,7 @@ fn forward_drops(chain: &str, inputs: &Inputs) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use crate::facts::{Backend, Facts, Filter};
+    use crate::facts::{Backend, Facts, Filter, FirewallNote};
     use crate::preflight::Severity::{self, Pass, Unknown, Warn};
     use crate::preflight::network::tests::settings;
     use crate::preflight::tests::outcome_with;
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn oddities_warn_and_what_cannot_be_read_is_unknown() {
-        assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.firewall.notes.push("both".into())).0, Warn);
+        assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.firewall.notes.push(FirewallNote::MixedVariants)).0, Warn);
         let unread = |facts: &mut Facts| facts.firewall.unknown = Some("Operation not permitted".into());
         assert_eq!(judge(FirewallPolicy::Auto, unread).0, Unknown);
         assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.stack.config = None).0, Unknown);

@@ -443,7 +443,7 @@ fn a_malformed_source_is_reported_in_apts_words() {
         fs::write("/etc/apt/sources.list.d/broken.list", "deb nonsense\n").unwrap();
         let distro = Distro::detect(&facts::os::gather(host).unwrap()).ok();
         let facts = facts::packages::gather(host, distro.as_ref(), "");
-        assert!(facts.sources.unwrap_err().contains("/etc/apt/sources.list.d/broken.list"));
+        assert!(facts.sources.unwrap_err().to_string().contains("/etc/apt/sources.list.d/broken.list"));
         let error = packages(&["wireguard-tools"]).expand(host).unwrap_err().to_string();
         assert!(error.contains("apt can't read its sources: Malformed entry 1"), "{error}");
     });
