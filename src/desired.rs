@@ -193,7 +193,7 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
     let (here, given) = (renewed(here)?, renewed(given)?);
     let mut list = match (here, given) {
         (Some(here), Some(given)) => PeerList::merge(&here, &given)
-            .map_err(|problems| crate::wireguard::Problem::error("--peers", &problems))
+            .map_err(|problems| crate::wireguard::LineProblem::error("--peers", &problems))
             .context("the list here and the one given contradict each other")?,
         (Some(list), None) | (None, Some(list)) => list,
         (None, None) => PeerList::default(),

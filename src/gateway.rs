@@ -19,22 +19,24 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-pub use reconfigure::{Reconfigured, reconfigure};
-pub use run::run;
-pub use status::{PeerStatus, Status, status};
+pub(crate) use reconfigure::{Reconfigured, reconfigure};
+pub(crate) use run::run;
+pub(crate) use status::{GatewayStatus, status};
 
 use crate::error::{Class, Error, Result};
 use crate::host::Host;
+use crate::message::{Argument, Message};
 use crate::product::PRODUCT;
-use crate::wireguard::device::{Address, Device, InterfaceName, Wanted, difference};
+use crate::wireguard::device::{Address, Device, InterfaceName, WantedDevice, difference};
 use crate::wireguard::{PeerList, PrivateConf};
+use crate::{lang, message};
 
 /// The interface that carries the VPN, unless it is told another.
 pub const INTERFACE: &str = "wg0";
 
-/// Where the gateway's things are. The defaults are the contract's; the variables are the container's.
+/// The interface and its two files. The defaults are the contract's; the variables are the container's.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Place {
+pub struct InterfaceFiles {
     /// The interface that carries the VPN.
     #[arg(long, env = "GATEWAY_INTERFACE", default_value = INTERFACE, value_name = "NAME")]
     pub interface: InterfaceName,
@@ -46,12 +48,11 @@ pub struct Place {
     pub private: PathBuf,
 }
 
-/// What `run` is told on top.
+/// What `run` needs.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Settings {
-    /// Where the gateway's things are.
+pub struct GatewaySettings {
     #[command(flatten)]
-    pub place: Place,
+    pub(crate) files: InterfaceFiles,
     /// This instance's address in the VPN, with the prefix length of its network; without it there is no VPN.
     #[arg(long, env = PRODUCT.address_variable, value_name = "ADDRESS/PREFIX")]
     pub address: Option<String>,
@@ -71,27 +72,38 @@ pub fn multicall(name: &OsStr) -> &'static [&'static str] {
 }
 
 /// What the two files say.
-struct Files {
+struct Configuration {
     list: PeerList,
     private: PrivateConf,
 }
 
-impl Files {
-    /// Reads both, strictly; names those that are missing.
-    fn read(host: &Host, place: &Place) -> Result<Result<Files, Vec<String>>> {
-        let list = PeerList::read(host, &place.public)?;
-        let private = PrivateConf::read(host, &place.private)?;
+/// What is missing of a full configuration, by name.
+#[derive(Debug, PartialEq, Eq)]
+struct Missing(Vec<String>);
+
+impl From<&Missing> for Argument {
+    fn from(missing: &Missing) -> Self {
+        Argument::Text(missing.0.join(", "))
+    }
+}
+
+impl Configuration {
+    /// Reads both files, strictly.
+    fn read(host: &Host, files: &InterfaceFiles) -> Result<Result<Configuration, Missing>> {
+        let list = PeerList::read(host, &files.public)?;
+        let private = PrivateConf::read(host, &files.private)?;
         match (list, private) {
-            (Some(list), Some(private)) => Ok(Ok(Files { list, private })),
+            (Some(list), Some(private)) => Ok(Ok(Configuration { list, private })),
             (list, private) => {
-                let missing = [(list.is_none(), &place.public), (private.is_none(), &place.private)];
-                Ok(Err(missing.iter().filter(|(gone, _)| *gone).map(|(_, path)| host.display(path)).collect()))
+                let missing = [(list.is_none(), &files.public), (private.is_none(), &files.private)];
+                let names = missing.iter().filter(|(gone, _)| *gone).map(|(_, path)| host.display(path));
+                Ok(Err(Missing(names.collect())))
             }
         }
     }
 
-    fn wanted(&self) -> Wanted<'_> {
-        Wanted { key: &self.private.key, port: self.port(), members: &self.list }
+    fn wanted(&self) -> WantedDevice<'_> {
+        WantedDevice { key: &self.private.key, port: self.port(), members: &self.list }
     }
 
     fn port(&self) -> u16 {
@@ -105,47 +117,58 @@ impl Files {
         if left.is_empty() {
             return Ok(());
         }
-        Err(Error::new(Class::Unproven, format!("{} is not what the files say; still to do: {left}", live.name))
-            .hint("see what it does now: gateway status"))
+        let reason = message!(
+            "{name} is not what the files say; still to do: {left}",
+            name = &live.name,
+            left = Message::from(&left)
+        );
+        Err(Error::new(Class::Unproven, reason)
+            .hint(message!("see what it does now: {command}", command = "gateway status")))
     }
 
-    /// Says what is odd about the files together; none of it keeps the VPN from working for somebody else.
+    /// Warns of contradictions between the two files and the address. None of them disturbs the other members.
     fn warn(&self, address: Address) {
         let own = self.private.key.public();
         if own.is_published() {
-            tracing::warn!("this instance uses a key that is printed in public documentation: make a new one");
+            lang::warn(&message!("this instance uses a key that is printed in public documentation: make a new one"));
         }
         match self.list.peers().find(|member| member.public_key == own) {
-            None => tracing::warn!("the public list has no section with this instance's key {own}"),
-            Some(member) if member.address != address.address => tracing::warn!(
-                "this instance has the address {}, and {} in the public list: the others can't reach it",
-                address.address,
-                member.address
-            ),
+            None => {
+                lang::warn(&message!("the public list has no section with this instance's key {key}", key = own));
+            }
+            Some(member) if member.address != address.address => lang::warn(&message!(
+                "this instance has the address {address}, and {other} in the public list: the others can't reach it",
+                address = address.address,
+                other = member.address
+            )),
             Some(_) => {}
         }
         // FN-32: an empty MITIGATOR_VPN_ADDRESS silently becomes the first instance's.
         if let Some(other) = self.list.by_address(address.address).filter(|member| member.public_key != own) {
-            tracing::warn!("the address {} belongs to the member with the key {}", address.address, other.public_key);
+            lang::warn(&message!(
+                "the address {address} belongs to the member with the key {key}",
+                address = address.address,
+                key = other.public_key
+            ));
         }
     }
 }
 
-/// Somebody has removed the interface under our hands.
+/// The error for an interface that somebody has removed meanwhile.
 fn gone(name: &InterfaceName) -> Error {
-    Error::unexpected(format!("the interface {name} has gone"))
+    Error::unexpected(message!("the interface {name} has gone", name))
 }
 
-/// Sends an empty datagram to each peer that has no session, which makes WireGuard agree on one. Nobody else would:
-/// without traffic there is no handshake to prove the way by (FN-25), and a member that still has a session with the
-/// gateway we were before a restart goes on with it for 15 seconds. Two that greet each other in the same instant have
-/// WireGuard's second try to wait for, 5 seconds.
+/// Sends an empty datagram to each peer without a session, so that WireGuard makes one. Without traffic there would be no
+/// handshake to prove the path by (FN-25), and a peer that still has a session with this gateway from before a restart
+/// would use it for another 15 seconds. Two peers that greet each other at the same instant have to wait for WireGuard's
+/// second attempt, 5 seconds later.
 fn greet(live: &Device) {
     const DISCARD: u16 = 9;
     let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return };
     for peer in live.peers.iter().filter(|peer| peer.last_handshake.is_none()) {
         if let Some(address) = peer.address() {
-            // A courtesy: whether it arrives is for `status` to say.
+            // Whether it arrives shows in `status`.
             let _ = socket.send_to(&[], (address, DISCARD));
         }
     }
@@ -171,12 +194,15 @@ mod tests {
     fn each_missing_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::at(dir.path()).unwrap();
-        let place =
-            Place { interface: "wg0".parse().unwrap(), public: "/public.conf".into(), private: "/private.conf".into() };
-        let missing = |host: &Host| Files::read(host, &place).unwrap().err().unwrap_or_default();
+        let files = InterfaceFiles {
+            interface: "wg0".parse().unwrap(),
+            public: "/public.conf".into(),
+            private: "/private.conf".into(),
+        };
+        let missing = |host: &Host| Configuration::read(host, &files).unwrap().err().map_or_else(Vec::new, |m| m.0);
         assert_eq!(missing(&host).len(), 2);
         std::fs::write(dir.path().join("private.conf"), &**PrivateConf::fresh(key(), 7).template_with(&key())).unwrap();
-        assert_eq!(missing(&host), [host.display(&place.public)]);
+        assert_eq!(missing(&host), [host.display(&files.public)]);
     }
 
     fn key() -> crate::wireguard::PrivateKey {

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod documents;
+mod gateway;
 mod peers;
 mod text;
 
@@ -20,11 +21,11 @@ pub use documents::{
     Counts, Document, FindingDocument, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome,
     PlanDocument, PreflightDocument, StatusDocument, StepDocument, Text, UndoDocument, UndoFate, UndoneDocument,
 };
+pub use gateway::{GatewayStatusDocument, PeerStatus, ReconfiguredDocument};
 pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument};
 
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};
-use crate::gateway;
 use crate::lang::Lang;
 use crate::progress::Progress;
 
@@ -150,8 +151,8 @@ pub fn schema() -> String {
         cluster_plan: of::<ClusterPlanDocument>(),
         cluster_apply: of::<ClusterApplyDocument>(),
         cluster_status: of::<ClusterStatusDocument>(),
-        gateway_status: of::<gateway::Status>(),
-        gateway_reconfigure: of::<gateway::Reconfigured>(),
+        gateway_status: of::<GatewayStatusDocument>(),
+        gateway_reconfigure: of::<ReconfiguredDocument>(),
     };
     serde_json::to_string_pretty(&schemas).expect("a schema is plain data") + "\n"
 }

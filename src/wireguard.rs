@@ -8,9 +8,9 @@ mod network;
 mod peers;
 mod private;
 
-pub use conf::Problem;
+pub(crate) use conf::LineProblem;
 pub use digest::{ListDigest, MembersDigest};
 pub use key::{PrivateKey, PublicKey};
 pub use network::Network;
-pub use peers::{Change, Peer, PeerList};
+pub use peers::{ListChange, Peer, PeerList};
 pub use private::{PLACEHOLDER, PrivateConf};

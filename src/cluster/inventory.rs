@@ -256,9 +256,8 @@ fn check_network(instances: &[(Range<usize>, DeclaredInstance)], prefix: u8, pro
     let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return };
     for (at, DeclaredInstance { address, .. }) in instances {
         let Some(reason) = network.objection(*address) else { continue };
-        let network = network.to_string();
         let hint = message!("give it a free address in {network}, or name the network's prefix in [defaults]", network);
-        problems.push(Problem { at: at.clone(), reason: reason.into(), hint });
+        problems.push(Problem { at: at.clone(), reason, hint });
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Class, Error, Result};
 use crate::message;
 use crate::message::Message;
 use crate::product::PRODUCT;
-use crate::wireguard::{Peer, PeerList, Problem, PublicKey};
+use crate::wireguard::{LineProblem, Peer, PeerList, PublicKey};
 
 /// What is known of one declared instance.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ impl<'a> Copies<'a> {
             // With what differs settled, the copies can't contradict each other.
             let settled = settle(list, members)?;
             merged = PeerList::merge(&settled, &merged)
-                .map_err(|problems| Problem::error(PRODUCT.files.public_conf, &problems))?;
+                .map_err(|problems| LineProblem::error(PRODUCT.files.public_conf, &problems))?;
         }
         for peer in order.iter().filter_map(|address| members.get(address)) {
             merged.put(peer.clone())?;

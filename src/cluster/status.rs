@@ -151,7 +151,7 @@ impl ClusterStatus {
         }));
         differences.extend(narrow(&pairs).into_iter().map(|Narrow { at, others, size }| {
             let others: Vec<String> = others.into_iter().map(name).collect();
-            let words = Message::from(mtu::words(size));
+            let words = mtu::too_narrow(size);
             message!("between {one} and {others}: {words}", one = name(at), others = others.join(", "), words)
         }));
         let hosts = fleet.nodes.iter().map(|node| host(node, clock(node))).collect();

@@ -1,28 +1,24 @@
 //! `gateway run | reconfigure | status`.
 
+use std::time::SystemTime;
+
 use crate::cli::gateway::GatewayCommand;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::gateway;
 use crate::host::Host;
-use crate::report::Output;
+use crate::report::{GatewayStatusDocument, Output, ReconfiguredDocument};
 
-/// Runs one of them.
-pub fn run(command: &GatewayCommand, output: &Output) -> Result<()> {
+pub(crate) fn run(command: &GatewayCommand, output: &Output) -> Result<()> {
     let mut host = Host::live();
-    let text = match command {
-        GatewayCommand::Run(settings) => return gateway::run(&mut host, settings),
-        GatewayCommand::Reconfigure(place) => {
-            let done = gateway::reconfigure(&mut host, place)?;
-            if output.is_json() { document(&done)? } else { output.lang().say(&format!("{done}\n")) }
+    match command {
+        GatewayCommand::Run(settings) => gateway::run(&mut host, settings),
+        GatewayCommand::Reconfigure(files) => {
+            let done = gateway::reconfigure(&mut host, files)?;
+            output.document(&ReconfiguredDocument::from(done))
         }
-        GatewayCommand::Status(place) => {
-            let status = gateway::status(&host, place)?;
-            if output.is_json() { document(&status)? } else { status.text(output.lang()) }
+        GatewayCommand::Status(files) => {
+            let status = gateway::status(&host, files)?;
+            output.document(&GatewayStatusDocument::new(&status, SystemTime::now()))
         }
-    };
-    output.bytes(text.as_bytes())
-}
-
-fn document(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n").context("writing JSON")
+    }
 }

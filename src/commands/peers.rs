@@ -14,11 +14,13 @@ use crate::cluster;
 use crate::compose::dotenv::Dotenv;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Lock, MAX_FILE, Mode};
+use crate::message;
+use crate::message::Message;
 use crate::product::{InstanceLayout, PRODUCT};
 use crate::report::{
     Outcome, Output, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument,
 };
-use crate::wireguard::{Change, Peer, PeerList, Problem, PublicKey};
+use crate::wireguard::{LineProblem, ListChange, Peer, PeerList, PublicKey};
 
 /// Runs one of them.
 pub fn run(command: PeersCommand, host: &mut Host, dir: &Path, output: &Output) -> Result<ExitCode> {
@@ -56,16 +58,16 @@ pub fn run(command: PeersCommand, host: &mut Host, dir: &Path, output: &Output) 
 fn check(source: &Source, prefix: u8, output: &Output) -> Result<ExitCode> {
     let text = source.text()?;
     let (mut members, mut class) = (0, Class::Input);
-    let problems = match PeerList::parse(&text) {
+    let problems = match PeerList::check(&source.name, &text) {
         // A person is told of bad input as everywhere else.
-        Err(problems) if !output.is_json() => return Err(Problem::error(&source.name, &problems)),
+        Err(problems) if !output.is_json() => return Err(LineProblem::error(&source.name, &problems)),
         Err(problems) => problems,
         Ok(list) => {
             (members, class) = (list.len(), Class::Refused);
             list.check_network(prefix)
         }
     };
-    let problems: Vec<_> = problems.iter().map(|p| ProblemDocument::new(p, &source.name)).collect();
+    let problems: Vec<_> = problems.into_iter().map(ProblemDocument::from).collect();
     let sound = problems.is_empty();
     output.document(&PeersCheckDocument::new(source.name.clone(), members, prefix, problems))?;
     Ok(if sound { ExitCode::SUCCESS } else { class.into() })
@@ -73,7 +75,7 @@ fn check(source: &Source, prefix: u8, output: &Output) -> Result<ExitCode> {
 
 fn diff(host: &Host, dir: &Path, mut files: Vec<PathBuf>, output: &Output) -> Result<ExitCode> {
     if files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
-        return Err(Error::input("only one of the two lists can be standard input"));
+        return Err(Error::input(message!("only one of the two lists can be standard input")));
     }
     let other = files.pop();
     let (from, ours) = Source::new(host, dir, files.pop())?.list()?;
@@ -90,10 +92,10 @@ fn edit(
     file: Option<PathBuf>,
     expected: &ExpectedList,
     output: &Output,
-    change: impl FnOnce(&mut PeerList, u8) -> Result<Option<Change>>,
+    change: impl FnOnce(&mut PeerList, u8) -> Result<Option<ListChange>>,
 ) -> Result<ExitCode> {
     if file.as_deref().is_some_and(|file| file.as_os_str() == "-") {
-        return Err(Error::input("standard input can't be edited").hint("name a file"));
+        return Err(Error::input(message!("standard input can't be edited")).hint(message!("name a file")));
     }
     let mut live = Host::live();
     let explicit = file.is_some();
@@ -107,13 +109,14 @@ fn edit(
     if let Some(digest) =
         expected.expect_digest.as_deref().filter(|digest| !digest.eq_ignore_ascii_case(&list.digest().to_string()))
     {
-        return Err(Error::new(
-            Class::Refused,
-            format!("{name} isn't the list with the digest {}… any more", digest.get(..12).unwrap_or(digest)),
-        )
-        .hint(format!("look at it again, then decide: mitigator-vpn peers list {name}")));
+        let digest = digest.get(..12).unwrap_or(digest);
+        let reason = message!("{name} isn't the list with the digest {digest}… any more", name = &name, digest);
+        let command = format!("mitigator-vpn peers list {name}");
+        return Err(
+            Error::new(Class::Refused, reason).hint(message!("look at it again, then decide: {command}", command))
+        );
     }
-    let done = change(&mut list, prefix).context(name.clone())?;
+    let done = change(&mut list, prefix).context(Message::foreign(&name))?;
     if done.is_some() {
         host.write(&path, list.to_text().as_bytes(), Mode::PUBLIC)?;
     }
@@ -128,13 +131,13 @@ fn lock(host: &Host, path: &Path, dir: &Path) -> Result<(Lock, Option<Lock>)> {
     Ok((edits, ours.then(|| host.lock()).transpose()?))
 }
 
-fn add(list: &mut PeerList, peer: Peer, prefix: u8) -> Result<Option<Change>> {
+fn add(list: &mut PeerList, peer: Peer, prefix: u8) -> Result<Option<ListChange>> {
     if list.by_address(peer.address) == Some(&peer) {
         return Ok(None);
     }
     if peer.public_key.is_published() {
-        return Err(Error::input("this is the documentation's example key")
-            .hint("make a key on that instance: mitigator-vpn install, or wg genkey"));
+        return Err(Error::input(message!("this is the documentation's example key"))
+            .hint(message!("make a key on that instance: mitigator-vpn install, or wg genkey")));
     }
     let fitted = list.check_network(prefix).is_empty();
     list.add(peer.clone())?;
@@ -142,7 +145,7 @@ fn add(list: &mut PeerList, peer: Peer, prefix: u8) -> Result<Option<Change>> {
     if let (true, Some(problem)) = (fitted, list.check_network(prefix).first()) {
         return Err(Error::input(problem.reason.clone()).hint(problem.hint.clone()));
     }
-    Ok(Some(Change::Added(peer)))
+    Ok(Some(ListChange::Added(peer)))
 }
 
 /// How a member is named.
@@ -163,12 +166,12 @@ impl Member {
         }
         let other = file.as_deref().and_then(Path::to_str).and_then(Member::parse);
         other.map(|other| (other, Some(member.into()))).ok_or_else(|| {
-            Error::input("a member is named by its VPN address or its public key")
-                .hint("mitigator-vpn peers remove 10.8.3.2")
+            Error::input(message!("a member is named by its VPN address or its public key"))
+                .hint(Message::foreign("mitigator-vpn peers remove 10.8.3.2"))
         })
     }
 
-    fn remove_from(self, list: &mut PeerList) -> Result<Option<Change>> {
+    fn remove_from(self, list: &mut PeerList) -> Result<Option<ListChange>> {
         if list.is_empty() {
             return Err(no_such_file());
         }
@@ -177,20 +180,20 @@ impl Member {
             Member::Key(key) => peer.public_key == *key,
         });
         let named = match &self {
-            Member::Address(address) => format!("the VPN address {address}"),
-            Member::Key(key) => format!("the key {}…", key.short()),
+            Member::Address(address) => message!("the VPN address {address}", address = *address),
+            Member::Key(key) => message!("the key {key}…", key = key.short()),
         };
         let Some(peer) = member.cloned() else {
-            return Err(
-                Error::input(format!("no member has {named}")).hint("see who is there: mitigator-vpn peers list")
-            );
+            let command = "mitigator-vpn peers list";
+            return Err(Error::input(message!("no member has {named}", named))
+                .hint(message!("see who is there: {command}", command)));
         };
         if list.len() == 1 {
-            return Err(Error::input(format!("{} is the only member", peer.address))
-                .hint("a list without members is none: remove the file, or on an instance: mitigator-vpn undo"));
+            return Err(Error::input(message!("{address} is the only member", address = peer.address))
+                .hint(message!("to end the cluster, remove the file, or on an instance: mitigator-vpn undo")));
         }
         list.remove(peer.address)?;
-        Ok(Some(Change::Removed(peer)))
+        Ok(Some(ListChange::Removed(peer)))
     }
 }
 
@@ -210,7 +213,7 @@ impl<'h> Source<'h> {
                 Source { host: None, dir, path: None, name: "standard input".into() }
             }
             Some(file) => {
-                let path = std::path::absolute(&file).with_context(|| file.display().to_string())?;
+                let path = std::path::absolute(&file).with_context(|| Message::foreign(file.display()))?;
                 Source { host: None, dir, path: Some(path), name: file.display().to_string() }
             }
             None => {
@@ -224,7 +227,7 @@ impl<'h> Source<'h> {
         let Some(path) = &self.path else { return standard_input() };
         let live = Host::live();
         let text = self.host.unwrap_or(&live).read_text(path)?;
-        text.ok_or_else(no_such_file).context(self.name.clone())
+        text.ok_or_else(no_such_file).context(Message::foreign(&self.name))
     }
 
     fn list(&self) -> Result<(String, PeerList)> {
@@ -240,15 +243,15 @@ impl<'h> Source<'h> {
 }
 
 fn no_such_file() -> Error {
-    Error::input("no such file")
-        .hint("mitigator-vpn peers add makes one; another one is named behind the command: FILE")
+    Error::input(message!("no such file"))
+        .hint(message!("mitigator-vpn peers add makes one; another one is named behind the command: FILE"))
 }
 
 fn standard_input() -> Result<String> {
     let mut bytes = Vec::new();
-    std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).context("standard input")?;
+    std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).context(message!("standard input"))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::input(format!("standard input is larger than {} MiB", MAX_FILE >> 20)));
+        return Err(Error::input(message!("standard input is larger than {size} MiB", size = MAX_FILE >> 20)));
     }
-    String::from_utf8(bytes).map_err(|_| Error::input("standard input is not UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| Error::input(message!("standard input is not UTF-8 text")))
 }

@@ -17,6 +17,8 @@ use self::layer::Layer;
 use super::userspace;
 use crate::error::{Context, Error, Result};
 use crate::host::{Cmd, Host};
+use crate::message;
+use crate::message::Message;
 
 /// The image's name, without the tag.
 pub const NAME: &str = "mitigator-vpn-gateway";
@@ -38,8 +40,9 @@ impl Ingredients {
     pub fn of_this_host(host: &Host, userspace: bool) -> Result<Self> {
         let program = || {
             host.program(userspace::PROGRAM).ok_or_else(|| {
-                Error::unexpected(format!("this kernel has no WireGuard, and {} is not here", userspace::PROGRAM))
-                    .hint("mitigator-vpn explain kernel-wireguard")
+                let program = userspace::PROGRAM;
+                Error::unexpected(message!("this kernel has no WireGuard, and {program} is not here", program))
+                    .hint(Message::foreign("mitigator-vpn explain kernel-wireguard"))
             })
         };
         Ok(Ingredients { executable: executable()?, userspace: userspace.then(program).transpose()? })
@@ -48,7 +51,7 @@ impl Ingredients {
 
 /// The running executable.
 pub fn executable() -> Result<PathBuf> {
-    std::env::current_exe().context("looking for the running executable")
+    std::env::current_exe().context(message!("looking for the running executable"))
 }
 
 /// The digest that an image with this executable is named by.
@@ -89,7 +92,7 @@ impl Image {
             add_program(&mut layer, host, program, &format!("/usr/local/bin/{}", userspace::PROGRAM))?;
         }
         let mut digest = Digesting(Sha256::new());
-        layer.write(&mut digest).context("putting the gateway's image together")?;
+        layer.write(&mut digest).context(message!("putting the gateway's image together"))?;
         let diff_id = hex(&digest.0.finalize());
         let config = json!({
             "architecture": architecture(),
@@ -131,7 +134,7 @@ impl Image {
             layer::append_file(&mut archive, "manifest.json", manifest.to_string().as_bytes(), 0o644)?;
             archive.into_inner()?.flush()
         };
-        write().with_context(|| format!("writing the image {name}"))
+        write().with_context(|| message!("writing the image {name}", name))
     }
 
     fn id(&self) -> String {
@@ -143,8 +146,8 @@ impl Image {
 fn add_program(layer: &mut Layer, host: &Host, program: &Path, to: &str) -> Result<()> {
     let bytes = read(host, program)?;
     let dynamic = elf::is_dynamic(&bytes).ok_or_else(|| {
-        Error::input(format!("{} is no 64-bit ELF program", host.display(program)))
-            .hint("build it: scripts/build-static")
+        Error::input(message!("{path} is no 64-bit ELF program", path = host.display(program)))
+            .hint(message!("build it: {command}", command = "scripts/build-static"))
     })?;
     layer.program(to, bytes);
     if dynamic {
@@ -158,7 +161,7 @@ fn add_program(layer: &mut Layer, host: &Host, program: &Path, to: &str) -> Resu
 }
 
 fn read(host: &Host, path: &Path) -> Result<Vec<u8>> {
-    host.read_program(path)?.ok_or_else(|| Error::unexpected(format!("{} is gone", host.display(path))))
+    host.read_program(path)?.ok_or_else(|| Error::unexpected(message!("{path} is gone", path = host.display(path))))
 }
 
 /// The name that images have for the architecture we were built for.

@@ -2,60 +2,62 @@
 
 use nix::unistd::Pid;
 
-use super::signals::{Signals, bury};
-use super::{Files, Settings, applied, gone, greet, userspace};
+use super::signals::{Signals, await_end};
+use super::{Configuration, GatewaySettings, Missing, applied, gone, greet, userspace};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
+use crate::message::Message;
 use crate::product::PRODUCT;
 use crate::wireguard::PeerList;
 use crate::wireguard::device::{self, Address, Device, Implementation, InterfaceName, difference};
+use crate::{lang, message};
 
 /// Brings the VPN up, waits until told to stop, takes it down. Without a full configuration it only waits.
-pub fn run(host: &mut Host, settings: &Settings) -> Result<()> {
+pub(crate) fn run(host: &mut Host, settings: &GatewaySettings) -> Result<()> {
     // Before anything is made: a signal that comes early waits for us.
     let signals = Signals::block()?;
-    let (address, files) = match configuration(host, settings)? {
+    let (address, configuration) = match configuration(host, settings)? {
         Ok(complete) => complete,
         Err(missing) => {
-            tracing::info!("clustering is off, no VPN is made: there is no {}", missing.join(", no "));
+            lang::info(&message!("clustering is off, no VPN is made; missing: {files}", files = &missing));
             return signals.until_stopped(None);
         }
     };
-    let name = &settings.place.interface;
-    let child = create(host, name, &files)?;
-    let outcome = configure(host, settings, address, &files).and_then(|()| signals.until_stopped(child));
+    let name = &settings.files.interface;
+    let child = create(host, name, &configuration)?;
+    let outcome = configure(host, settings, address, &configuration).and_then(|()| signals.until_stopped(child));
     let gone = take_down(host, name, child);
     outcome.and(gone)
 }
 
 /// Address and files, or what is missing of them.
-fn configuration(host: &Host, settings: &Settings) -> Result<Result<(Address, Files), Vec<String>>> {
+fn configuration(host: &Host, settings: &GatewaySettings) -> Result<Result<(Address, Configuration), Missing>> {
     let Some(address) = settings.address.as_deref().filter(|address| !address.is_empty()) else {
-        return Ok(Err(vec![PRODUCT.address_variable.to_owned()]));
+        return Ok(Err(Missing(vec![PRODUCT.address_variable.to_owned()])));
     };
-    let address = address.parse().context(PRODUCT.address_variable)?;
-    Ok(Files::read(host, &settings.place)?.map(|files| (address, files)))
+    let address = address.parse().context(Message::foreign(PRODUCT.address_variable))?;
+    Ok(Configuration::read(host, &settings.files)?.map(|configuration| (address, configuration)))
 }
 
 /// Makes the interface, in the kernel if that has WireGuard. The process is the userspace implementation's.
-fn create(host: &mut Host, name: &InterfaceName, files: &Files) -> Result<Option<Pid>> {
+fn create(host: &mut Host, name: &InterfaceName, configuration: &Configuration) -> Result<Option<Pid>> {
     if device::exists(name) {
         let live = Device::observe(host, name)?;
         // In the host's network an interface outlives a gateway that was killed.
-        let own = files.private.key.public();
+        let own = configuration.private.key.public();
         match live.filter(|live| live.public_key.is_none_or(|key| key == own)) {
             Some(live) if live.implementation == Implementation::Kernel => {
-                tracing::info!("taking over {name}, left by a gateway that was killed");
+                lang::info(&message!("taking over {name}, left by a gateway that was killed", name));
                 return Ok(None);
             }
-            // Its process isn't our child: we would never know that it has ended.
+            // Its process isn't our child, so its end would go unnoticed.
             Some(_) => device::remove(host, name)?,
             None => {
-                return Err(Error::input(format!(
-                    "there is an interface {name} already, and it is not this gateway's"
-                ))
-                .hint(format!(
-                    "choose another name with GATEWAY_INTERFACE, or remove that one: ip link delete {name}"
+                let reason = message!("there is an interface {name} already, and it is not this gateway's", name);
+                let command = format!("ip link delete {name}");
+                return Err(Error::input(reason).hint(message!(
+                    "choose another name with GATEWAY_INTERFACE, or remove that one: {command}",
+                    command
                 )));
             }
         }
@@ -63,38 +65,45 @@ fn create(host: &mut Host, name: &InterfaceName, files: &Files) -> Result<Option
     if device::create_in_kernel(host, name)? {
         return Ok(None);
     }
-    tracing::info!("this kernel has no WireGuard: starting {}", userspace::PROGRAM);
+    lang::info(&message!("this kernel has no WireGuard: starting {program}", program = userspace::PROGRAM));
     userspace::start(host, name).map(Some)
 }
 
 /// Makes the interface what files and address say.
-fn configure(host: &mut Host, settings: &Settings, address: Address, files: &Files) -> Result<()> {
-    let name = &settings.place.interface;
+fn configure(
+    host: &mut Host,
+    settings: &GatewaySettings,
+    address: Address,
+    configuration: &Configuration,
+) -> Result<()> {
+    let name = &settings.files.interface;
     let _lock = applied::lock(host, name)?;
     // Up first: only a device that is up says at once that its port is taken.
     device::bring_up(host, name, settings.mtu)?;
     let live = Device::observe(host, name)?.ok_or_else(|| gone(name))?;
-    device::apply(host, &live, &difference(&live, &files.wanted(), &PeerList::default()))?;
+    device::apply(host, &live, &difference(&live, &configuration.wanted(), &PeerList::default()))?;
     device::set_address(host, name, address)?;
-    applied::remember(host, name, &files.list)?;
+    applied::remember(host, name, &configuration.list)?;
     let live = Device::observe(host, name)?.ok_or_else(|| gone(name))?;
-    files.prove(&live)?;
-    files.warn(address);
+    configuration.prove(&live)?;
+    configuration.warn(address);
     greet(&live);
-    tracing::info!(
-        "{name} is up: {address}, UDP port {}, {} peers, {} WireGuard, public key {}",
-        files.port(),
-        live.peers.len(),
-        live.implementation,
-        files.private.key.public(),
-    );
+    lang::info(&message!(
+        "{name} is up: {address}, UDP port {port}, {peers} peers, {implementation} WireGuard, public key {key}",
+        name,
+        address,
+        port = configuration.port(),
+        peers = live.peers.len(),
+        implementation = live.implementation,
+        key = configuration.private.key.public(),
+    ));
     Ok(())
 }
 
 fn take_down(host: &mut Host, name: &InterfaceName, child: Option<Pid>) -> Result<()> {
     let removed = device::remove(host, name);
     if let Some(child) = child {
-        bury(child);
+        await_end(child);
     }
     applied::forget(host, name)?;
     removed

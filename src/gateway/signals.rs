@@ -1,4 +1,4 @@
-//! What a container's first process owes: to end when told to, and to bury its dead.
+//! The duties of a container's first process: to stop on a signal, and to reap child processes.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
+use crate::{lang, message};
 
-/// How long a child may take to end by itself.
+/// How long a child may take to end by itself: wireguard-go ends at once when its interface is gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The signals a gateway waits for. From the moment this exists none of them is lost or kills.
@@ -18,30 +19,29 @@ pub(super) struct Signals(SigSet);
 impl Signals {
     pub(super) fn block() -> Result<Self> {
         let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]);
-        set.thread_block().context("blocking signals")?;
+        set.thread_block().context(message!("blocking signals"))?;
         Ok(Signals(set))
     }
 
-    /// Returns when told to stop; an error if `child` ends before that. Children of others that were left to us are
-    /// reaped on the way.
+    /// Returns when told to stop; an error if `child` ends before that. Orphaned processes are reaped meanwhile.
     pub(super) fn until_stopped(&self, child: Option<Pid>) -> Result<()> {
         loop {
-            let signal = self.0.wait().context("waiting for a signal")?;
+            let signal = self.0.wait().context(message!("waiting for a signal"))?;
             if signal != Signal::SIGCHLD {
-                tracing::info!("{signal}: stopping");
+                lang::info(&message!("{signal}: stopping", signal = signal.as_str()));
                 return Ok(());
             }
-            // One signal may stand for several deaths.
+            // One signal may stand for several ended processes.
             while let Some(pid) = reap(Pid::from_raw(-1)) {
                 if Some(pid) == child {
-                    return Err(Error::unexpected("wireguard-go has ended, and the VPN with it"));
+                    return Err(Error::unexpected(message!("wireguard-go has ended, and the VPN with it")));
                 }
             }
         }
     }
 }
 
-/// The next child, among those that `which` means, that has ended; `None` when they all live.
+/// The next child, among those that `which` selects, that has ended; `None` when none has.
 pub(super) fn reap(which: Pid) -> Option<Pid> {
     loop {
         match waitpid(which, Some(WaitPidFlag::WNOHANG)) {
@@ -55,7 +55,7 @@ pub(super) fn reap(which: Pid) -> Option<Pid> {
 
 /// Waits for a child that is about to end, and ends it when that takes too long. It gets no SIGTERM: a child has
 /// inherited our blocked signals.
-pub(super) fn bury(child: Pid) {
+pub(super) fn await_end(child: Pid) {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
@@ -63,7 +63,7 @@ pub(super) fn bury(child: Pid) {
             _ => return,
         }
     }
-    tracing::warn!("process {child} doesn't end by itself: killing it");
+    lang::warn(&message!("process {pid} doesn't end by itself: killing it", pid = child.as_raw()));
     let _ = kill(child, Signal::SIGKILL);
     let _ = waitpid(child, None);
 }

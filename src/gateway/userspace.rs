@@ -1,4 +1,4 @@
-//! wireguard-go, for kernels without WireGuard: started as a child, ended by taking its interface away.
+//! wireguard-go, for kernels without WireGuard. It is started as a child, and ends when its interface is removed.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::signals::{bury, reap};
+use super::signals::{await_end, reap};
 use crate::error::{Error, Result};
 use crate::host::{Cmd, Host};
+use crate::message;
 use crate::wireguard::device::{Device, InterfaceName};
 
 /// The program, and the name of Debian's package of it.
@@ -17,18 +18,22 @@ pub const PROGRAM: &str = "wireguard-go";
 /// What it makes its interface with.
 const TUN: &str = "/dev/net/tun";
 
-/// How long it may take until it answers; a machine under load needs a good part of it.
+/// How long it may take until it answers. A machine under load needs several seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts it and waits until the device is there. Leaves nothing behind when that fails.
 pub(super) fn start(host: &mut Host, name: &InterfaceName) -> Result<Pid> {
     let Some(program) = host.program(PROGRAM) else {
-        return Err(Error::unexpected(format!("this kernel has no WireGuard, and {PROGRAM} is not here either"))
-            .hint("give the host's kernel its module: modprobe wireguard"));
+        let reason = message!("this kernel has no WireGuard, and {program} is not here either", program = PROGRAM);
+        let command = "modprobe wireguard";
+        return Err(Error::unexpected(reason).hint(message!("give the host's kernel its module: {command}", command)));
     };
     if host.stat(Path::new(TUN))?.is_none() {
-        return Err(Error::unexpected(format!("this kernel has no WireGuard, and {PROGRAM} needs {TUN}"))
-            .hint(format!("modprobe wireguard on the host, or give the container the device: 'devices: [{TUN}]'")));
+        let reason = message!("this kernel has no WireGuard, and {program} needs {tun}", program = PROGRAM, tun = TUN);
+        return Err(Error::unexpected(reason).hint(message!(
+            "modprobe wireguard on the host, or give the container the device: {device}",
+            device = format!("'devices: [{TUN}]'")
+        )));
     }
     let program = program.display().to_string();
     let cmd = Cmd::new(program).arg(name.as_str()).env("WG_PROCESS_FOREGROUND", "1").env("LOG_LEVEL", "error");
@@ -39,14 +44,18 @@ pub(super) fn start(host: &mut Host, name: &InterfaceName) -> Result<Pid> {
             return Ok(child);
         }
         if reap(child).is_some() {
-            return Err(Error::unexpected(format!("{PROGRAM} has ended at once"))
-                .hint("its own words are above; a container also needs 'cap_add: [NET_ADMIN]'"));
+            return Err(Error::unexpected(message!("{program} has ended at once", program = PROGRAM))
+                .hint(message!("its own words are above; a container also needs 'cap_add: [NET_ADMIN]'")));
         }
         if Instant::now() > deadline {
             let _ = kill(child, Signal::SIGKILL);
-            bury(child);
-            let seconds = PATIENCE.as_secs();
-            return Err(Error::unexpected(format!("{PROGRAM} made no interface {name} within {seconds} s")));
+            await_end(child);
+            return Err(Error::unexpected(message!(
+                "{program} made no interface {name} within {seconds} s",
+                program = PROGRAM,
+                name,
+                seconds = PATIENCE.as_secs()
+            )));
         }
         std::thread::sleep(Duration::from_millis(10));
     }

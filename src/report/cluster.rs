@@ -11,7 +11,7 @@ use super::documents::{FindingDocument, Outcome, Text};
 use crate::cluster::action::Need;
 use crate::cluster::rollout::HostOutcome;
 use crate::cluster::status::{Cause, PairVerdict};
-use crate::wireguard::{Change, ListDigest, MembersDigest};
+use crate::wireguard::{ListChange, ListDigest, MembersDigest};
 
 /// The list that all instances are to have.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub struct ClusterList {
     /// How many members it has.
     pub members: usize,
     /// What changes against the list that most hosts have.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ListChange>,
 }
 
 /// `cluster plan --json`.

@@ -5,9 +5,11 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, Outcome, SCHEMA};
+use super::{Document, Outcome, SCHEMA, Text};
 use crate::lang::Lang;
-use crate::wireguard::{Change, ListDigest, Peer, PeerList, Problem};
+use crate::message::Message;
+use crate::wireguard::{LineProblem, ListChange, ListDigest, Peer, PeerList};
+use crate::{counted, message};
 
 /// `peers list --json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -31,16 +33,23 @@ impl PeersDocument {
 
 impl Document for PeersDocument {
     fn text(&self, lang: Lang) -> String {
-        let [member, endpoint, key] = ["member", "endpoint", "key"].map(|word| lang.say(word));
+        let [member, endpoint, key] =
+            [message!("member"), message!("endpoint"), message!("key")].map(|word| lang.render(&word));
         let mut out = format!("{member:<16} {endpoint:<24} {key}\n");
         for Peer { address, endpoint, public_key, keepalive } in &self.members {
-            let keepalive = keepalive.map_or(String::new(), |seconds| lang.say(&format!("  keepalive {seconds} s")));
+            let keepalive = keepalive.map_or(String::new(), |seconds| {
+                format!("  {}", lang.render(&message!("keepalive {seconds} s", seconds)))
+            });
             let _ = writeln!(out, "{:<16} {:<24} {public_key}{keepalive}", address.to_string(), endpoint.to_string());
         }
-        let total = format!("{}: {} members, digest {}", self.file, self.members.len(), self.digest);
-        let _ = writeln!(out, "\n{}", lang.say(&total));
+        let _ = writeln!(out, "\n{}: {}", self.file, lang.render(&total(self.members.len(), &self.digest)));
         out
     }
+}
+
+fn total(members: usize, digest: &ListDigest) -> Message {
+    let digest = digest.to_string();
+    counted!("{count} member, digest {digest}" | "{count} members, digest {digest}", count = members, digest)
 }
 
 /// One problem of a list.
@@ -49,15 +58,14 @@ pub struct ProblemDocument {
     /// Line number, from 1.
     pub line: usize,
     /// The reason.
-    pub reason: String,
+    pub reason: Text,
     /// The way out.
-    pub hint: String,
+    pub hint: Text,
 }
 
-impl ProblemDocument {
-    /// Of a problem in this file.
-    pub fn new(problem: &Problem, file: &str) -> Self {
-        ProblemDocument { line: problem.line, reason: problem.reason.clone(), hint: problem.hint_for(file) }
+impl From<LineProblem> for ProblemDocument {
+    fn from(LineProblem { line, reason, hint }: LineProblem) -> Self {
+        ProblemDocument { line, reason: Text(reason), hint: Text(hint) }
     }
 }
 
@@ -90,12 +98,17 @@ impl Document for PeersCheckDocument {
     fn text(&self, lang: Lang) -> String {
         let mut out = String::new();
         for ProblemDocument { line, reason, hint } in &self.problems {
-            let problem = lang.say(&format!("{}: line {line}: {reason}", self.file));
-            let _ = writeln!(out, "{problem}\n  → {}", lang.say(hint));
+            let problem =
+                message!("{file}: line {line}: {reason}", file = &self.file, line = *line, reason = &reason.0);
+            let _ = writeln!(out, "{}\n  → {}", lang.render(&problem), lang.render(&hint.0));
         }
         if self.outcome == Outcome::Pass {
-            let sound = format!("{}: {} members in one /{}", self.file, self.members, self.prefix);
-            let _ = writeln!(out, "{}", lang.say(&sound));
+            let sound = counted!(
+                "{count} member in one /{prefix}" | "{count} members in one /{prefix}",
+                count = self.members,
+                prefix = self.prefix
+            );
+            let _ = writeln!(out, "{}: {}", self.file, lang.render(&sound));
         }
         out
     }
@@ -109,7 +122,7 @@ pub struct PeersChangeDocument {
     /// Which list.
     pub file: String,
     /// What was changed; nothing if it was like that already, and then nothing was written.
-    pub change: Option<Change>,
+    pub change: Option<ListChange>,
     /// SHA-256 of the file as it is now.
     pub digest: ListDigest,
     /// How many members it has now.
@@ -118,7 +131,7 @@ pub struct PeersChangeDocument {
 
 impl PeersChangeDocument {
     /// Of a list after an edit.
-    pub fn new(file: String, list: &PeerList, change: Option<Change>) -> Self {
+    pub fn new(file: String, list: &PeerList, change: Option<ListChange>) -> Self {
         PeersChangeDocument { schema: SCHEMA, file, change, digest: list.digest(), members: list.len() }
     }
 }
@@ -126,14 +139,18 @@ impl PeersChangeDocument {
 impl Document for PeersChangeDocument {
     fn text(&self, lang: Lang) -> String {
         let mut out = match &self.change {
-            None => lang.say(&format!("{}: nothing to do, that member is listed\n", self.file)),
-            Some(change) => format!("{}:\n{}\n", self.file, lang.say_lines(&change.to_string())),
+            None => {
+                format!("{}: {}\n", self.file, lang.render(&message!("nothing to do, that member is listed")))
+            }
+            Some(change) => format!("{}:\n{}\n", self.file, lang.render(&change.into())),
         };
-        let _ = writeln!(out, "{}", lang.say(&format!("{} members, digest {}", self.members, self.digest)));
+        let _ = writeln!(out, "{}", lang.render(&total(self.members, &self.digest)));
         if self.change.is_some() {
-            let next =
-                "the same file has to go to every instance; then on each: docker-compose exec -T gateway reconfigure";
-            let _ = writeln!(out, "{}", lang.say(next));
+            let next = message!(
+                "the same file has to go to every instance; then on each: {command}",
+                command = "docker-compose exec -T gateway reconfigure"
+            );
+            let _ = writeln!(out, "{}", lang.render(&next));
         }
         out
     }
@@ -158,7 +175,7 @@ pub struct PeersDiffDocument {
     /// The second list.
     pub to: ListId,
     /// What would have to change in the first to say what the second says, by VPN address.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ListChange>,
     /// `pass` when they have the same members, `fail` when they don't. Layout and comments don't count.
     pub outcome: Outcome,
 }
@@ -180,11 +197,15 @@ impl Document for PeersDiffDocument {
             let _ = writeln!(out, "--- {}\n+++ {}", self.from.file, self.to.file);
         }
         for change in &self.changes {
-            let _ = writeln!(out, "{}", lang.say_lines(&change.to_string()));
+            let _ = writeln!(out, "{}", lang.render(&change.into()));
         }
         if self.changes.is_empty() {
-            let layout = if self.from.digest == self.to.digest { "the same bytes" } else { "another layout" };
-            let _ = writeln!(out, "{}", lang.say(&format!("the same members, {layout}")));
+            let same = if self.from.digest == self.to.digest {
+                message!("the same members, the same bytes")
+            } else {
+                message!("the same members, another layout")
+            };
+            let _ = writeln!(out, "{}", lang.render(&same));
         }
         out
     }

@@ -11,7 +11,6 @@ use super::documents::{
 use crate::lang::Lang;
 use crate::message::Message;
 use crate::preflight::Severity;
-use crate::wireguard::device::Implementation;
 use crate::{counted, message};
 
 // Writing to a String can't fail, so the results of write! are dropped throughout.
@@ -159,10 +158,7 @@ fn instance_lines(out: &mut String, instance: &InstanceDocument, lang: Lang) {
     line!(out, "{address}  {key}");
     match &instance.implementation {
         Some(implementation) => {
-            let implementation = match implementation {
-                Implementation::Kernel => message!("kernel"),
-                Implementation::Userspace => message!("userspace"),
-            };
+            let implementation = *implementation;
             line!(out, "{}", lang.render(&message!("tunnel up ({implementation} WireGuard)", implementation)));
         }
         None => {

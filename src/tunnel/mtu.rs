@@ -15,6 +15,8 @@ use nix::sys::socket::{getsockopt, sockopt};
 use super::echo::{Echo, Packet};
 use super::{ProbedPeer, route_to, timings};
 use crate::host::Host;
+use crate::message::Message;
+use crate::{lang, message};
 
 /// What `explain` knows it by.
 pub(crate) const ID: &str = "path-mtu";
@@ -34,24 +36,26 @@ pub(crate) fn measure(host: &Host, gateway: u32, peers: &mut [ProbedPeer]) {
     let answering: Vec<Ipv4Addr> = peers.iter().filter(|peer| peer.answers()).map(|peer| peer.address).collect();
     let measured = host.inside(gateway, || narrow_paths(&answering)).and_then(|measured| measured);
     let narrow = measured.unwrap_or_else(|error| {
-        tracing::warn!("the path MTU can't be measured: {error}");
+        lang::warn(&message!("the path MTU can't be measured: {error}", error));
         BTreeMap::new()
     });
     peers.iter_mut().for_each(|peer| peer.path_mtu = narrow.get(&peer.address).copied());
 }
 
 /// What to say of a path that carries no more than this many bytes.
-pub(crate) fn words(size: u16) -> String {
-    format!(
+pub(crate) fn too_narrow(size: u16) -> Message {
+    message!(
         "packets of more than {size} bytes get lost on the way (path MTU); mend it: set the tunnel's MTU to {size} on all \
-         instances, see: mitigator-vpn explain {ID}"
+         instances, see: {command}",
+        size,
+        command = format!("mitigator-vpn explain {ID}")
     )
 }
 
 /// The same for each peer that it is true of.
-pub(crate) fn narrow_peers(peers: &[ProbedPeer]) -> Vec<String> {
+pub(crate) fn narrow_peers(peers: &[ProbedPeer]) -> Vec<Message> {
     let narrow = peers.iter().filter_map(|peer| Some((peer.address, peer.path_mtu?)));
-    narrow.map(|(address, size)| format!("{address}: {}", words(size))).collect()
+    narrow.map(|(member, size)| message!("{member}: {reason}", member, reason = too_narrow(size))).collect()
 }
 
 /// The largest size in bytes that gets to each of these peers and back, for those where the full one doesn't.

@@ -3,6 +3,8 @@
 use crate::error::{Context, Result};
 use crate::gateway::INTERFACE;
 use crate::host::Host;
+use crate::message;
+use crate::message::Message;
 use crate::wireguard::PeerList;
 use crate::wireguard::device::Device;
 
@@ -19,24 +21,27 @@ pub(crate) fn observe(host: &Host, gateway: u32) -> Result<Option<Device>> {
         }
         Ok(None)
     });
-    device.context("looking into the gateway's container")?
+    device.context(message!("looking into the gateway's container"))?
 }
 
 /// What the device lacks of the list, or has beyond it: a line each. Endpoints don't count, for peers may roam.
-pub(crate) fn difference(device: &Device, list: &PeerList) -> Vec<String> {
+pub(crate) fn difference(device: &Device, list: &PeerList) -> Vec<Message> {
     let mut lines = Vec::new();
     for peer in list.peers().filter(|peer| Some(peer.public_key) != device.public_key) {
         match device.peer(peer.public_key) {
-            None => lines.push(format!("{} is in vpn-public.conf, the live tunnel doesn't have it", peer.address)),
+            None => lines.push(message!(
+                "{member} is in vpn-public.conf, the live tunnel doesn't have it",
+                member = peer.address
+            )),
             Some(observed) if observed.address() != Some(peer.address) => {
-                lines.push(format!("{} has another address in the live tunnel", peer.address));
+                lines.push(message!("{member} has another address in the live tunnel", member = peer.address));
             }
             Some(_) => {}
         }
     }
     for observed in device.peers.iter().filter(|o| !list.peers().any(|peer| peer.public_key == o.public_key)) {
         let name = observed.address().map_or_else(|| observed.public_key.short(), |a| a.to_string());
-        lines.push(format!("the live tunnel still has {name}, vpn-public.conf doesn't"));
+        lines.push(message!("the live tunnel still has {member}, vpn-public.conf doesn't", member = name));
     }
     lines
 }

@@ -19,6 +19,7 @@ use super::echo::{self, Echo};
 use super::{mtu, observe, timings};
 use crate::error::{Context, Result};
 use crate::host::Host;
+use crate::message;
 use crate::wireguard::device::{self, Device, InterfaceName, ObservedPeer};
 use crate::wireguard::{PeerList, PublicKey};
 
@@ -159,7 +160,7 @@ fn speak(host: &Host, gateway: u32, to: &[Ipv4Addr]) -> Result<()> {
         to.iter().for_each(|address| echo.send((*address, echo::HEADERS)));
         Ok(())
     };
-    host.inside(gateway, send).and_then(|sent| sent).context("sending through the tunnel")
+    host.inside(gateway, send).and_then(|sent| sent).context(message!("sending through the tunnel"))
 }
 
 /// A probe under way, without IO and without a clock of its own.

@@ -1,89 +1,106 @@
-//! What the two files have in common: lines, comments, and how their problems are told.
+//! What the two files have in common: lines, comments, and how their problems are reported.
 //!
-//! Nothing said about a line repeats anything that could be a key, nor does it name a setting by a word that could be
-//! one.
+//! A message about a line repeats nothing that could be a key, and names a setting only by a word that can't be one.
 
 use std::fmt;
 use std::ops::Range;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use crate::error::Error;
+use crate::message::Message;
+use crate::{counted, message};
 
-/// More problems than this are counted, not listed: it isn't such a file at all then.
-const ENOUGH: usize = 50;
+/// Problems beyond this number are counted, not listed: it is another kind of file then.
+const MOST: usize = 50;
 
 /// One thing wrong with a file, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Problem {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineProblem {
     /// Line number, from 1.
     pub line: usize,
     /// The reason, as a fragment.
-    pub reason: String,
-    /// The way out; `{file}` in it stands for the file's name.
-    pub hint: String,
+    pub reason: Message,
+    /// The way out.
+    pub hint: Message,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for LineProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)
+        message!("line {line}: {reason}", line = self.line, reason = &self.reason).fmt(f)
     }
 }
 
-impl Problem {
-    /// The way out, with the file's name in it.
-    pub fn hint_for(&self, file: &str) -> String {
-        self.hint.replace("{file}", &quoted(file))
+impl LineProblem {
+    /// With the file's name before it.
+    pub(crate) fn in_file(&self, file: &str) -> Message {
+        message!("{file}: line {line}: {reason}", file, line = self.line, reason = &self.reason)
     }
 
     /// All problems of one file as one error: every line, every way out.
-    pub fn error(file: &str, problems: &[Problem]) -> Error {
-        let lines: Vec<String> = problems.iter().map(|p| format!("{file}: {p}")).collect();
-        let mut hints: Vec<(String, Vec<String>)> = Vec::new();
-        for problem in problems {
-            let hint = problem.hint_for(file);
+    pub(crate) fn error(file: &str, problems: &[LineProblem]) -> Error {
+        let lines = problems.iter().map(|problem| problem.in_file(file)).collect();
+        let mut hints: Vec<(&Message, Vec<String>)> = Vec::new();
+        for LineProblem { line, hint, .. } in problems {
             match hints.iter_mut().find(|(known, _)| *known == hint) {
-                Some((_, lines)) => lines.push(problem.line.to_string()),
-                None => hints.push((hint, vec![problem.line.to_string()])),
+                Some((_, lines)) => lines.push(line.to_string()),
+                None => hints.push((hint, vec![line.to_string()])),
             }
         }
-        let hint = match &hints[..] {
-            [(hint, _)] => hint.clone(),
-            _ => {
-                let by_line = hints.iter().map(|(hint, lines)| format!("line {}: {hint}", lines.join(", ")));
-                by_line.collect::<Vec<_>>().join("\n")
-            }
-        };
-        Error::input(lines.join("\n")).hint(hint)
+        let error = Error::input(Message::joined(lines, "\n"));
+        match &hints[..] {
+            [(hint, _)] => error.hint((*hint).clone()),
+            several => several.iter().fold(error, |error, (hint, lines)| {
+                error.then(message!("line {line}: {reason}", line = lines.join(", "), reason = *hint))
+            }),
+        }
     }
 }
 
-/// Problems while they are being collected.
-#[derive(Default)]
-pub(super) struct Problems {
-    all: Vec<Problem>,
+/// Problems of one file while they are being collected.
+pub(super) struct Problems<'f> {
+    /// The file's name, for hints.
+    pub file: &'f str,
+    all: Vec<LineProblem>,
     more: usize,
 }
 
-impl Problems {
-    pub(super) fn add(&mut self, line: usize, reason: impl Into<String>, hint: impl Into<String>) {
-        if self.all.len() < ENOUGH {
-            self.all.push(Problem { line, reason: reason.into(), hint: hint.into() });
+impl<'f> Problems<'f> {
+    pub(super) fn of(file: &'f str) -> Self {
+        Problems { file, all: Vec::new(), more: 0 }
+    }
+
+    pub(super) fn add(&mut self, line: usize, reason: Message, hint: Message) {
+        if self.all.len() < MOST {
+            self.all.push(LineProblem { line, reason, hint });
         } else {
             self.more += 1;
         }
     }
 
     /// All of them in the order of the lines, if there are any.
-    pub(super) fn none_or_all(mut self) -> Result<(), Vec<Problem>> {
-        self.all.sort_by_key(|p| p.line);
+    pub(super) fn none_or_all(mut self) -> Result<(), Vec<LineProblem>> {
+        self.all.sort_by_key(|problem| problem.line);
         match self.all.last_mut() {
             None => return Ok(()),
-            Some(last) if self.more > 0 => last.reason.push_str(&format!(" (and {} more problems)", self.more)),
+            Some(last) if self.more > 0 => {
+                last.reason = counted!(
+                    "{reason} (and {count} more problem)" | "{reason} (and {count} more problems)",
+                    count = self.more,
+                    reason = &last.reason
+                );
+            }
             Some(_) => {}
         }
         Err(self.all)
+    }
+
+    /// The file's name as an argument of a shell command.
+    pub(super) fn quoted_file(&self) -> String {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+        if self.file.bytes().all(plain) {
+            self.file.to_owned()
+        } else {
+            format!("'{}'", self.file.replace('\'', r"'\''"))
+        }
     }
 }
 
@@ -118,10 +135,12 @@ impl Line<'_> {
 const SPACE: [char; 2] = [' ', '\t'];
 
 /// The lines of a text, and what is wrong with it as a text.
-pub(super) fn lines<'t>(text: &'t str, problems: &mut Problems) -> Vec<Line<'t>> {
+pub(super) fn lines<'t>(text: &'t str, problems: &mut Problems<'_>) -> Vec<Line<'t>> {
+    let file = problems.quoted_file();
     if let Some(at) = text.find('\0') {
         let line = 1 + text[..at].matches('\n').count();
-        problems.add(line, "a NUL byte: this is not a text file", "see what it is: file {file}");
+        let hint = message!("see what it is: {command}", command = format!("file {file}"));
+        problems.add(line, message!("a NUL byte: this is not a text file"), hint);
         return Vec::new();
     }
     let mut start = 0;
@@ -139,12 +158,14 @@ pub(super) fn lines<'t>(text: &'t str, problems: &mut Problems) -> Vec<Line<'t>>
         if number == 1
             && let Some(cut) = line.strip_prefix('\u{feff}')
         {
-            problems.add(1, "a byte order mark: wg refuses the file", "save it as UTF-8 without BOM");
+            let reason = message!("a byte order mark: wg refuses the file");
+            problems.add(1, reason, message!("save it as UTF-8 without BOM"));
             at += line.len() - cut.len();
             line = cut;
         }
         if line.contains(|c: char| c.is_control() && c != '\t') {
-            problems.add(number, "a control character", "see it with: cat -A {file}");
+            let hint = message!("see it with: {command}", command = format!("cat -A {file}"));
+            problems.add(number, message!("a control character"), hint);
         }
         let before = line.split('#').next().unwrap_or_default();
         at += before.len() - before.trim_start_matches(SPACE).len();
@@ -152,16 +173,17 @@ pub(super) fn lines<'t>(text: &'t str, problems: &mut Problems) -> Vec<Line<'t>>
     }
     if let Some(number) = windows_line {
         // Not `sed -i`: it would replace the file, and a running gateway would keep the old one (FN-40).
-        let hint = "convert it in place: printf '%s\\n' \"$(tr -d '\\r' <{file})\" >{file}";
-        problems.add(number, "Windows line endings (CRLF)", hint);
+        let command = format!("printf '%s\\n' \"$(tr -d '\\r' <{file})\" >{file}");
+        let hint = message!("convert it in place: {command}", command);
+        problems.add(number, message!("Windows line endings (CRLF)"), hint);
     }
     lines
 }
 
-/// How an unknown setting is told: by its name where that is a word and not, say, a key without its setting.
-pub(super) fn unknown_key(name: &str) -> String {
+/// The reason for an unknown setting. It has the name only where that is a word and not, say, a key without its setting.
+pub(super) fn unknown_key(name: &str) -> Message {
     let word = !name.is_empty() && name.len() <= 24 && name.bytes().all(|b| b.is_ascii_alphabetic());
-    if word { format!("unknown key {name}") } else { "an unknown key".into() }
+    if word { message!("unknown key {name}", name) } else { message!("an unknown key") }
 }
 
 /// Whether a piece of text has something in it that looks like a key.
@@ -172,10 +194,4 @@ pub(super) fn has_key(text: &str) -> bool {
 /// The runs of base64 characters in a text.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/')
-}
-
-/// A file's name as one would type it into a shell.
-fn quoted(file: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
-    if file.bytes().all(plain) { file.to_owned() } else { format!("'{}'", file.replace('\'', r"'\''")) }
 }

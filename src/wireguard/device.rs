@@ -21,12 +21,14 @@ use std::time::{Duration, Instant, SystemTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use difference::{Changes, PeerChange, Wanted, difference};
+pub use difference::{DeviceChanges, PeerChange, WantedDevice, difference};
 pub use link::{Address, addresses, bring_up, exists, set_address};
 
 use super::PublicKey;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
+use crate::message;
+use crate::message::{Argument, Message};
 
 /// The name of a network interface, one that the kernel takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +46,8 @@ impl FromStr for InterfaceName {
     fn from_str(name: &str) -> Result<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
         if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || matches!(name, "." | "..") {
-            return Err(Error::input(format!("'{name}' can't be the name of a network interface"))
-                .hint("use 1 to 15 letters and digits, wg0 for example"));
+            return Err(Error::input(message!("'{name}' can't be the name of a network interface", name))
+                .hint(message!("use 1 to 15 letters and digits, wg0 for example")));
         }
         Ok(InterfaceName(name.to_owned()))
     }
@@ -54,6 +56,12 @@ impl FromStr for InterfaceName {
 impl fmt::Display for InterfaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl From<&InterfaceName> for Argument {
+    fn from(name: &InterfaceName) -> Self {
+        Argument::Text(name.0.clone())
     }
 }
 
@@ -67,12 +75,18 @@ pub enum Implementation {
     Userspace,
 }
 
-impl fmt::Display for Implementation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Implementation::Kernel => "kernel",
-            Implementation::Userspace => "userspace",
-        })
+impl From<Implementation> for Message {
+    fn from(implementation: Implementation) -> Self {
+        match implementation {
+            Implementation::Kernel => message!("kernel"),
+            Implementation::Userspace => message!("userspace"),
+        }
+    }
+}
+
+impl From<Implementation> for Argument {
+    fn from(implementation: Implementation) -> Self {
+        Argument::Message(implementation.into())
     }
 }
 
@@ -179,7 +193,7 @@ impl Device {
         if !host.is_live() || !exists(name) {
             return Ok(None);
         }
-        let what = || format!("reading the WireGuard interface {name}");
+        let what = || message!("reading the WireGuard interface {name}", name);
         let device = match kernel::get(name).map_err(explain).with_context(what)? {
             Some(device) => Some(device),
             None => uapi::get(name).map_err(explain).with_context(what)?,
@@ -197,31 +211,33 @@ impl Device {
 
 /// Makes a device of this name that the kernel drives. Says whether the kernel can.
 pub fn create_in_kernel(_host: &mut Host, name: &InterfaceName) -> Result<bool> {
-    kernel::create(name).map_err(explain).with_context(|| format!("creating the WireGuard interface {name}"))
+    kernel::create(name).map_err(explain).with_context(|| message!("creating the WireGuard interface {name}", name))
 }
 
 /// Tells the device what changes; what it doesn't name stays as it is, sessions included.
-pub fn apply(_host: &mut Host, live: &Device, changes: &Changes) -> Result<()> {
+pub fn apply(_host: &mut Host, live: &Device, changes: &DeviceChanges) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     if let Some(port) = changes.port {
-        probe(port)?;
+        port_is_free(port)?;
     }
-    let set = |changes: &Changes| match live.implementation {
+    let set = |changes: &DeviceChanges| match live.implementation {
         Implementation::Kernel => kernel::set(&live.name, changes),
         Implementation::Userspace => uapi::set(&live.name, changes),
     };
     let outcome = set(changes);
     // A port that turns out to be taken leaves the device with none, and so without any of its sessions.
     if let (Err(_), Some(_), Some(old)) = (&outcome, changes.port, live.listen_port) {
-        let _ = set(&Changes { port: Some(old), ..Changes::default() });
+        let _ = set(&DeviceChanges { port: Some(old), ..DeviceChanges::default() });
     }
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Err(port_in_use(changes.port.or(live.listen_port).unwrap_or_default()))
         }
-        other => other.map_err(explain).with_context(|| format!("configuring the WireGuard interface {}", live.name)),
+        other => other
+            .map_err(explain)
+            .with_context(|| message!("configuring the WireGuard interface {name}", name = &live.name)),
     }
 }
 
@@ -240,7 +256,7 @@ pub fn remove(host: &mut Host, name: &InterfaceName) -> Result<()> {
 }
 
 /// Whether a device could listen on this UDP port: the devices themselves say it late or not at all (FN-26).
-pub fn probe(port: u16) -> Result<()> {
+pub fn port_is_free(port: u16) -> Result<()> {
     let taken =
         |address: IpAddr| UdpSocket::bind((address, port)).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
     if taken(IpAddr::from([0; 4])) || taken(IpAddr::from([0; 16])) {
@@ -250,7 +266,8 @@ pub fn probe(port: u16) -> Result<()> {
 }
 
 fn port_in_use(port: u16) -> Error {
-    Error::unexpected(format!("UDP port {port} is in use")).hint(format!("see who has it: ss -ulnp sport = :{port}"))
+    Error::unexpected(message!("UDP port {port} is in use", port))
+        .hint(message!("see who has it: {command}", command = format!("ss -ulnp sport = :{port}")))
 }
 
 /// The system's own words for an error number. Other texts are dropped: those of the netlink crates quote the whole
@@ -261,8 +278,8 @@ fn explain(error: io::Error) -> Error {
         None => io::Error::from(error.kind()),
     };
     let refused = known.kind() == io::ErrorKind::PermissionDenied;
-    let error = Error::unexpected(known.to_string());
-    if refused { error.hint("run it as root; a container also needs 'cap_add: [NET_ADMIN]'") } else { error }
+    let error = Error::unexpected(Message::foreign(known));
+    if refused { error.hint(message!("run it as root; a container also needs 'cap_add: [NET_ADMIN]'")) } else { error }
 }
 
 #[cfg(test)]
@@ -274,10 +291,10 @@ mod tests {
         for address in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0"] {
             let held = UdpSocket::bind(address).unwrap();
             let port = held.local_addr().unwrap().port();
-            let error = probe(port).unwrap_err();
+            let error = port_is_free(port).unwrap_err();
             assert!(error.to_string().contains(&format!("UDP port {port} is in use")), "{error}");
             drop(held);
-            probe(port).unwrap();
+            port_is_free(port).unwrap();
         }
     }
 

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::{Error, Result};
+use crate::message;
+use crate::message::Argument;
 
 /// The private keys that documentation publishes as examples; anyone who copied one shares it with the world.
 const PUBLISHED: &[&str] = &["yDPg5doavYH7fdD86nt+cOzSBL4znVZcrcrJwjY/Xmw="];
@@ -52,6 +54,12 @@ impl fmt::Display for PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({self})")
+    }
+}
+
+impl From<PublicKey> for Argument {
+    fn from(key: PublicKey) -> Self {
+        Argument::Text(key.to_string())
     }
 }
 
@@ -126,7 +134,7 @@ impl FromStr for PrivateKey {
 
 /// Strict base64 of exactly 32 bytes, as `wg` prints it. The error never quotes the text: it may be a private key.
 fn decode(text: &str, into: &mut [u8; 32]) -> Result<()> {
-    let bad = || Error::input("not a WireGuard key (44 characters of base64, the last one '=')");
+    let bad = || Error::input(message!("not a WireGuard key (44 characters of base64, the last one '=')"));
     if text.len() != 44 {
         return Err(bad());
     }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use crate::message;
+use crate::message::{Argument, Message};
+
 /// A network; its address has no host bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
@@ -44,22 +47,52 @@ impl Network {
     }
 
     /// Why an address can't be a member's in this network, to which the others belong.
-    pub fn objection(self, address: Ipv4Addr) -> Option<String> {
+    pub(crate) fn objection(self, address: Ipv4Addr) -> Option<Message> {
         if !self.contains(address) {
-            return Some(format!("{address} lies outside of {self}, where the others are"));
+            return Some(message!(
+                "{address} lies outside of {network}, where the others are",
+                address,
+                network = self
+            ));
         }
-        self.reserved(address).map(|kind| format!("{address} is the {kind} address of {self}"))
+        self.reserved(address).map(|kind| kind.message(address, self))
     }
 
-    /// `network` or `broadcast` when `address` is one of the two that no host may have. Networks of one or two
-    /// addresses have neither.
-    pub fn reserved(self, address: Ipv4Addr) -> Option<&'static str> {
+    /// Which of the two addresses that no host may have this one is. Networks of one or two addresses have neither.
+    pub(crate) fn reserved(self, address: Ipv4Addr) -> Option<ReservedAddress> {
         match address {
             _ if self.prefix > 30 => None,
-            a if a == self.address => Some("network"),
-            a if a == self.broadcast() => Some("broadcast"),
+            a if a == self.address => Some(ReservedAddress::Network),
+            a if a == self.broadcast() => Some(ReservedAddress::Broadcast),
             _ => None,
         }
+    }
+}
+
+/// An address that no host of a network may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReservedAddress {
+    Network,
+    Broadcast,
+}
+
+impl ReservedAddress {
+    /// Says so of this address of that network.
+    pub(crate) fn message(self, address: Ipv4Addr, network: Network) -> Message {
+        match self {
+            ReservedAddress::Network => {
+                message!("{address} is the network address of {network}", address, network)
+            }
+            ReservedAddress::Broadcast => {
+                message!("{address} is the broadcast address of {network}", address, network)
+            }
+        }
+    }
+}
+
+impl From<Network> for Argument {
+    fn from(network: Network) -> Self {
+        Argument::Text(network.to_string())
     }
 }
 
@@ -92,8 +125,8 @@ mod tests {
     #[test]
     fn the_ends_are_reserved_where_there_are_any() {
         let net = network("10.8.3.0", 24);
-        assert_eq!(net.reserved("10.8.3.0".parse().unwrap()), Some("network"));
-        assert_eq!(net.reserved("10.8.3.255".parse().unwrap()), Some("broadcast"));
+        assert_eq!(net.reserved("10.8.3.0".parse().unwrap()), Some(ReservedAddress::Network));
+        assert_eq!(net.reserved("10.8.3.255".parse().unwrap()), Some(ReservedAddress::Broadcast));
         assert_eq!(net.reserved("10.8.3.1".parse().unwrap()), None);
         assert_eq!(network("10.8.3.0", 31).reserved("10.8.3.0".parse().unwrap()), None);
     }

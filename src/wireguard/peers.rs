@@ -15,10 +15,14 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::parse::Section;
-use super::{ListDigest, Network, Problem, PublicKey};
+use self::parse::PeerSection;
+use super::conf::Problems;
+use super::{LineProblem, ListDigest, Network, PublicKey};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::message;
+use crate::message::{Argument, Message};
+use crate::product::PRODUCT;
 
 /// One instance in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,21 +39,34 @@ pub struct Peer {
     pub keepalive: Option<u16>,
 }
 
-impl fmt::Display for Peer {
+impl From<&Peer> for Message {
     /// On one line: `10.8.3.1 192.0.2.1:4567 key acfzxE6Z…`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} key {}…", self.address, self.endpoint, self.public_key.short())?;
-        match self.keepalive {
-            Some(seconds) => write!(f, " keepalive {seconds} s"),
-            None => Ok(()),
+    fn from(peer: &Peer) -> Self {
+        let Peer { public_key, address, endpoint, keepalive } = peer;
+        let line = message!(
+            "{address} {endpoint} key {key}…",
+            address = *address,
+            endpoint = *endpoint,
+            key = public_key.short()
+        );
+        match keepalive {
+            Some(seconds) => message!("{peer} keepalive {seconds} s", peer = line, seconds = *seconds),
+            None => line,
         }
+    }
+}
+
+impl From<&Peer> for Argument {
+    fn from(peer: &Peer) -> Self {
+        Argument::Message(peer.into())
     }
 }
 
 /// What differs for one instance between two lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Change {
+#[schemars(rename = "Change")]
+pub enum ListChange {
     /// Only the other list has it.
     Added(Peer),
     /// Only this list has it.
@@ -63,12 +80,15 @@ pub enum Change {
     },
 }
 
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Change::Added(peer) => write!(f, "+ {peer}"),
-            Change::Removed(peer) => write!(f, "- {peer}"),
-            Change::Changed { from, to } => write!(f, "- {from}\n+ {to}"),
+impl From<&ListChange> for Message {
+    /// One line for each peer that goes and that comes.
+    fn from(change: &ListChange) -> Self {
+        let added = |peer: &Peer| message!("+ {peer}", peer);
+        let removed = |peer: &Peer| message!("- {peer}", peer);
+        match change {
+            ListChange::Added(peer) => added(peer),
+            ListChange::Removed(peer) => removed(peer),
+            ListChange::Changed { from, to } => Message::joined(vec![removed(from), added(to)], "\n"),
         }
     }
 }
@@ -77,24 +97,34 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerList {
     text: String,
-    sections: Vec<Section>,
+    sections: Vec<PeerSection>,
 }
 
 impl PeerList {
-    /// Parses strictly; reports every problem, not only the first. A list without members is one as well.
-    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let list = Self::parse_any(text)?;
+    /// As [`PeerList::check`], for an instance's own file.
+    pub fn parse(text: &str) -> Result<Self, Vec<LineProblem>> {
+        Self::check(PRODUCT.files.public_conf, text)
+    }
+
+    /// Parses strictly; reports every problem, not only the first. A list without members is a problem as well.
+    pub(crate) fn check(file: &str, text: &str) -> Result<Self, Vec<LineProblem>> {
+        let list = Self::parse_any(file, text)?;
         if list.sections.is_empty() {
-            let reason = if text.is_empty() { "the file is empty" } else { "no [Peer] section in it" };
-            let hint = "take the list from another instance, or remove the file if this is the first: rm {file}";
-            return Err(vec![Problem { line: 1, reason: reason.into(), hint: hint.into() }]);
+            let reason =
+                if text.is_empty() { message!("the file is empty") } else { message!("no [Peer] section in it") };
+            let command = format!("rm {}", Problems::of(file).quoted_file());
+            let hint = message!(
+                "take the list from another instance, or remove the file if this is the first: {command}",
+                command
+            );
+            return Err(vec![LineProblem { line: 1, reason, hint }]);
         }
         Ok(list)
     }
 
-    /// As [`PeerList::parse`], with all problems as one error that names the file.
-    pub fn parse_named(file: &str, text: &str) -> Result<Self> {
-        Self::parse(text).map_err(|problems| Problem::error(file, &problems))
+    /// As [`PeerList::check`], with all problems as one error that names the file.
+    pub(crate) fn parse_named(file: &str, text: &str) -> Result<Self> {
+        Self::check(file, text).map_err(|problems| LineProblem::error(file, &problems))
     }
 
     /// Reads a list; `None` when there is no such file.
@@ -103,8 +133,8 @@ impl PeerList {
         Self::parse_named(&host.display(path), &text).map(Some)
     }
 
-    fn parse_any(text: &str) -> Result<Self, Vec<Problem>> {
-        Ok(PeerList { text: text.to_owned(), sections: parse::sections(text)? })
+    fn parse_any(file: &str, text: &str) -> Result<Self, Vec<LineProblem>> {
+        Ok(PeerList { text: text.to_owned(), sections: parse::sections(file, text)? })
     }
 
     /// The instances, in the order of the file.
@@ -142,12 +172,12 @@ impl PeerList {
         self.section(address).map(|s| s.line)
     }
 
-    fn section(&self, address: Ipv4Addr) -> Option<&Section> {
+    fn section(&self, address: Ipv4Addr) -> Option<&PeerSection> {
         self.sections.iter().find(|s| s.peer.address == address)
     }
 
-    fn member(&self, address: Ipv4Addr) -> Result<&Section> {
-        self.section(address).ok_or_else(|| Error::input(format!("no member has the VPN address {address}")))
+    fn member(&self, address: Ipv4Addr) -> Result<&PeerSection> {
+        self.section(address).ok_or_else(|| Error::input(message!("no member has the VPN address {address}", address)))
     }
 
     /// Appends an instance whose address, key and endpoint no other has.
@@ -209,7 +239,7 @@ impl PeerList {
     }
 
     /// Whether all instances can be in one network of this prefix length (P8): one problem for each that can't.
-    pub fn check_network(&self, prefix: u8) -> Vec<Problem> {
+    pub(crate) fn check_network(&self, prefix: u8) -> Vec<LineProblem> {
         let mut sizes: BTreeMap<Network, usize> = BTreeMap::new();
         for peer in self.peers() {
             *sizes.entry(Network::of(peer.address, prefix)).or_default() += 1;
@@ -217,11 +247,13 @@ impl PeerList {
         // The one most are in: then a single slip is one problem and not as many as there are others.
         let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return Vec::new() };
         let mut problems = Vec::new();
-        for Section { peer: Peer { address, .. }, address_line: line, .. } in &self.sections {
+        for PeerSection { peer: Peer { address, .. }, address_line: line, .. } in &self.sections {
             let Some(reason) = network.objection(*address) else { continue };
-            let hint =
-                format!("give that instance a free address in {network}, or name the network's prefix: --prefix");
-            problems.push(Problem { line: *line, reason, hint });
+            let hint = message!(
+                "give that instance a free address in {network}, or name the network's prefix: --prefix",
+                network
+            );
+            problems.push(LineProblem { line: *line, reason, hint });
         }
         problems
     }
@@ -229,15 +261,13 @@ impl PeerList {
     /// The instances of both lists, by VPN address. Nobody is dropped (FN-49, FN-52): an address that both lists have
     /// with different keys or endpoints is a conflict, at its line in `theirs`. Where one list holds all that the
     /// other says, it is returned byte for byte; otherwise it is `theirs`, with the instances only `ours` has behind.
-    pub fn merge(ours: &PeerList, theirs: &PeerList) -> Result<PeerList, Vec<Problem>> {
+    pub fn merge(ours: &PeerList, theirs: &PeerList) -> Result<PeerList, Vec<LineProblem>> {
         let mut problems = Vec::new();
-        for Section { peer, line, .. } in &theirs.sections {
-            for mine in ours.peers().filter(|mine| *mine != peer) {
-                let hint =
-                    format!("find out which of the two is right, then remove the other: peers remove {}", peer.address);
-                if let Some(reason) = conflict(mine, peer) {
-                    problems.push(Problem { line: *line, reason, hint });
-                }
+        for PeerSection { peer, line, .. } in &theirs.sections {
+            for reason in ours.peers().filter_map(|mine| conflict(mine, peer)) {
+                let command = format!("peers remove {}", peer.address);
+                let hint = message!("find out which of the two is right, then remove the other: {command}", command);
+                problems.push(LineProblem { line: *line, reason, hint });
             }
         }
         if !problems.is_empty() {
@@ -256,40 +286,46 @@ impl PeerList {
     }
 
     /// What would have to change here to say what `other` says. Comments, order and spelling don't count (FN-54).
-    pub fn diff(&self, other: &PeerList) -> Vec<Change> {
+    pub fn diff(&self, other: &PeerList) -> Vec<ListChange> {
         let ours: BTreeMap<Ipv4Addr, &Peer> = self.peers().map(|p| (p.address, p)).collect();
         let theirs: BTreeMap<Ipv4Addr, &Peer> = other.peers().map(|p| (p.address, p)).collect();
-        let mut changes: BTreeMap<Ipv4Addr, Change> = BTreeMap::new();
+        let mut changes: BTreeMap<Ipv4Addr, ListChange> = BTreeMap::new();
         for (address, peer) in &ours {
             match theirs.get(address) {
-                None => drop(changes.insert(*address, Change::Removed((*peer).clone()))),
+                None => drop(changes.insert(*address, ListChange::Removed((*peer).clone()))),
                 Some(other) if other != peer => {
-                    let change = Change::Changed { from: (*peer).clone(), to: (*other).clone() };
+                    let change = ListChange::Changed { from: (*peer).clone(), to: (*other).clone() };
                     changes.insert(*address, change);
                 }
                 Some(_) => {}
             }
         }
         for (address, peer) in theirs.into_iter().filter(|(address, _)| !ours.contains_key(address)) {
-            changes.insert(address, Change::Added(peer.clone()));
+            changes.insert(address, ListChange::Added(peer.clone()));
         }
         changes.into_values().collect()
     }
 
     /// An error when another instance has the address, the key or the endpoint.
     fn refuse_taken(&self, peer: &Peer, other: impl Fn(&Peer) -> bool) -> Result<()> {
-        for Section { peer: taken, line, .. } in self.sections.iter().filter(|s| other(&s.peer)) {
+        for PeerSection { peer: taken, line, .. } in self.sections.iter().filter(|s| other(&s.peer)) {
             let what = if taken.address == peer.address {
-                format!("the VPN address {}", peer.address)
+                message!("the VPN address {address}", address = peer.address)
             } else if taken.public_key == peer.public_key {
-                format!("the key {}…", peer.public_key.short())
+                message!("the key {key}…", key = peer.public_key.short())
             } else if taken.endpoint == peer.endpoint {
-                format!("the endpoint {}", peer.endpoint)
+                message!("the endpoint {endpoint}", endpoint = peer.endpoint)
             } else {
                 continue;
             };
-            return Err(Error::input(format!("{what} is already that of the member {taken} (line {line})"))
-                .hint(format!("if that member is gone: mitigator-vpn peers remove {}", taken.address)));
+            let reason = message!(
+                "{what} is already that of the member {member} (line {line})",
+                what,
+                member = taken,
+                line = *line
+            );
+            let command = format!("mitigator-vpn peers remove {}", taken.address);
+            return Err(Error::input(reason).hint(message!("if that member is gone: {command}", command)));
         }
         Ok(())
     }
@@ -308,9 +344,10 @@ impl PeerList {
 
     /// Takes the edited text if it is still flawless.
     fn replace(&mut self, text: String) -> Result<()> {
-        *self = Self::parse_any(&text).map_err(|problems| {
-            let reasons: Vec<&str> = problems.iter().map(|p| p.reason.as_str()).collect();
-            Error::input(reasons.join("; ")).hint(problems[0].hint.clone())
+        *self = Self::parse_any(PRODUCT.files.public_conf, &text).map_err(|problems| {
+            let hint = problems[0].hint.clone();
+            let reasons = problems.into_iter().map(|problem| problem.reason).collect();
+            Error::input(Message::joined(reasons, "; ")).hint(hint)
         })?;
         Ok(())
     }
@@ -333,16 +370,24 @@ fn section_text(peer: &Peer) -> String {
 }
 
 /// Why the two can't be in one list, if they can't.
-fn conflict(ours: &Peer, theirs: &Peer) -> Option<String> {
+fn conflict(ours: &Peer, theirs: &Peer) -> Option<Message> {
     let (same_address, same_key, same_endpoint) =
         (ours.address == theirs.address, ours.public_key == theirs.public_key, ours.endpoint == theirs.endpoint);
     match (same_address, same_key, same_endpoint) {
         (true, true, true) | (false, false, false) => None,
-        (true, ..) => {
-            Some(format!("two different members with one VPN address: {theirs}, and in the list here {ours}"))
+        (true, _, _) => Some(message!(
+            "two different members with one VPN address: {theirs}, and in the list here {ours}",
+            theirs,
+            ours
+        )),
+        (false, true, _) => {
+            Some(message!("two different members with one key: {theirs}, and in the list here {ours}", theirs, ours))
         }
-        (_, true, _) => Some(format!("two different members with one key: {theirs}, and in the list here {ours}")),
-        _ => Some(format!("two different members with one endpoint: {theirs}, and in the list here {ours}")),
+        (false, false, true) => Some(message!(
+            "two different members with one endpoint: {theirs}, and in the list here {ours}",
+            theirs,
+            ours
+        )),
     }
 }
 

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::conf::{self, Problems};
-use super::{PrivateKey, Problem};
+use super::PrivateKey;
+use super::conf::{self, LineProblem, Problems};
 use crate::error::Result;
 use crate::host::Host;
+use crate::message;
 use crate::product::PRODUCT;
 
 /// Stands in a template where the file has the key.
@@ -50,20 +51,22 @@ impl PrivateConf {
 
     /// As [`PrivateConf::parse`], with the file's name in the error.
     pub fn parse_named(file: &str, text: &str) -> Result<Self> {
-        let mut problems = Problems::default();
+        let mut problems = Problems::of(file);
         let found = Found::scan(text, &mut problems);
         let key = found.key.as_ref().and_then(|(line, span)| match text[span.clone()].parse::<PrivateKey>() {
             Ok(key) => Some(key),
             Err(error) => {
-                let hint = "put the key back from a backup, or remove the file for a new key: rm {file}";
-                problems.add(*line, format!("PrivateKey: {error}"), hint);
+                let command = format!("rm {}", problems.quoted_file());
+                let hint =
+                    message!("put the key back from a backup, or remove the file for a new key: {command}", command);
+                problems.add(*line, message!("{field}: {reason}", field = "PrivateKey", reason = &error), hint);
                 None
             }
         });
         if let (Some(key), Some((_, span))) = (&key, &found.key) {
             refuse_other_keys(text, span, key, &mut problems);
         }
-        problems.none_or_all().map_err(|problems| Problem::error(file, &problems))?;
+        problems.none_or_all().map_err(|problems| LineProblem::error(file, &problems))?;
         let (_, span) = found.key.expect("a file without a key is a problem");
         let template = format!("{}{PLACEHOLDER}{}", &text[..span.start], &text[span.end..]);
         Ok(PrivateConf { key: key.expect("a bad key is a problem"), port: found.port.map(|(port, _)| port), template })
@@ -82,7 +85,7 @@ impl PrivateConf {
 
     /// As [`PrivateConf::with_port`], for a template alone.
     pub fn template_with_port(template: &str, port: u16) -> String {
-        let found = Found::scan(template, &mut Problems::default());
+        let found = Found::scan(template, &mut Problems::of(""));
         let mut text = template.to_owned();
         match (found.port, found.header_end) {
             (Some((known, _)), _) if known == port => {}
@@ -120,7 +123,7 @@ struct Found {
 }
 
 impl Found {
-    fn scan(text: &str, problems: &mut Problems) -> Found {
+    fn scan(text: &str, problems: &mut Problems<'_>) -> Found {
         let mut found = Found::default();
         let mut mark = None;
         let mut port = None;
@@ -132,21 +135,23 @@ impl Found {
                 if mine && found.header_end.is_none() {
                     found.header_end = Some(line.span.end);
                 } else if line.content.eq_ignore_ascii_case("[Peer]") {
-                    problems.add(number, "a [Peer] section in the private file", "members belong into vpn-public.conf");
+                    let reason = message!("a [Peer] section in the private file");
+                    problems.add(number, reason, message!("members belong into vpn-public.conf"));
                     break;
                 } else {
-                    let reason = if mine { "a second [Interface] section" } else { "an unknown section" };
-                    problems.add(number, reason, "one [Interface] section is all that belongs in here");
+                    let reason =
+                        if mine { message!("a second [Interface] section") } else { message!("an unknown section") };
+                    problems.add(number, reason, message!("one [Interface] section is all that belongs in here"));
                 }
                 continue;
             }
             let Some((name, value)) = line.setting() else {
-                let reason = "neither a section, nor `Name = value`, nor a comment";
-                problems.add(number, reason, "comments begin with #, the only section is [Interface]");
+                let reason = message!("neither a section, nor `Name = value`, nor a comment");
+                problems.add(number, reason, message!("comments begin with #, the only section is [Interface]"));
                 continue;
             };
             if found.header_end.is_none() {
-                problems.add(number, "stands outside of any section", "put [Interface] above it");
+                problems.add(number, message!("stands outside of any section"), message!("put [Interface] above it"));
             }
             let span = line.value_span(value);
             let given = match name.to_ascii_lowercase().as_str() {
@@ -156,60 +161,61 @@ impl Found {
                         Some(value) => found.port = Some((value, span)),
                         None => problems.add(
                             number,
-                            "ListenPort: not a port from 1 to 65535",
-                            "write the port the other instances know, ListenPort = 4567",
+                            message!("ListenPort: not a port from 1 to 65535"),
+                            message!("write the port the other instances know, ListenPort = 4567"),
                         ),
                     }
                     port.replace(number)
                 }
                 "fwmark" => {
                     if !is_mark(value) {
-                        problems.add(number, "FwMark: not a number", "write a number, 0x and hexadecimal, or off");
+                        let hint = message!("write a number, 0x and hexadecimal, or off");
+                        problems.add(number, message!("FwMark: not a number"), hint);
                     }
                     mark.replace(number)
                 }
                 quick if WG_QUICK.contains(&quick) => {
-                    let hint = "take the line out; the gateway takes its address from MITIGATOR_VPN_ADDRESS in .env";
-                    problems.add(number, format!("{name} is a setting of wg-quick; wg refuses the file"), hint);
+                    let hint =
+                        message!("take the line out; the gateway takes its address from MITIGATOR_VPN_ADDRESS in .env");
+                    let reason = message!("{name} is a setting of wg-quick; wg refuses the file", name);
+                    problems.add(number, reason, hint);
                     None
                 }
                 _ => {
-                    let hint = "[Interface] has PrivateKey, ListenPort and, where needed, FwMark";
+                    let hint = message!("[Interface] has PrivateKey, ListenPort and, where needed, FwMark");
                     problems.add(number, conf::unknown_key(name), hint);
                     None
                 }
             };
             if let Some(first) = given {
-                problems.add(
-                    number,
-                    format!("{name} for the second time, first on line {first}"),
-                    "keep one of the two",
-                );
+                let reason = message!("{name} for the second time, first on line {line}", name, line = first);
+                problems.add(number, reason, message!("keep one of the two"));
             }
         }
-        let hint = "put the file back from a backup, or remove it for a new key: rm {file}";
+        let command = format!("rm {}", problems.quoted_file());
+        let hint = message!("put the file back from a backup, or remove it for a new key: {command}", command);
         if text.is_empty() {
-            problems.add(1, "the file is empty", hint);
+            problems.add(1, message!("the file is empty"), hint);
         } else if found.key.is_none() && !lines.is_empty() {
-            problems.add(1, "no PrivateKey in it", hint);
+            problems.add(1, message!("no PrivateKey in it"), hint);
         }
         found
     }
 }
 
 /// Any other key in the file, in a comment, say, would go into plans and journals with the template.
-fn refuse_other_keys(text: &str, own: &Range<usize>, key: &PrivateKey, problems: &mut Problems) {
+fn refuse_other_keys(text: &str, own: &Range<usize>, key: &PrivateKey, problems: &mut Problems<'_>) {
     let public = key.public().to_string();
     let public = public.trim_end_matches('=');
-    for line in conf::lines(text, &mut Problems::default()) {
+    for line in conf::lines(text, &mut Problems::of("")) {
         let mut rest = text[line.span.clone()].to_owned();
         if line.span.contains(&own.start) {
             rest.replace_range(own.start - line.span.start..own.end - line.span.start, "");
         }
         let rest = Zeroizing::new(rest);
         if rest.contains(PLACEHOLDER) || conf::words(&rest).any(|word| conf::has_key(word) && word != public) {
-            let hint = "take it out of this file; plans and journals may repeat what stands beside the key";
-            problems.add(line.number, "something that looks like another key", hint);
+            let hint = message!("take it out of this file; plans and journals may repeat what stands beside the key");
+            problems.add(line.number, message!("something that looks like another key"), hint);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::report::{
     AppliedHost, Cell, ClusterApplyDocument, ClusterList, ClusterPlanDocument, ClusterStatusDocument, FindingDocument,
     HostStatusDocument, Outcome, PlannedHost, SCHEMA, Text,
 };
-use crate::wireguard::{Change, PeerList};
+use crate::wireguard::{ListChange, PeerList};
 
 pub(super) fn planned(fleet: &Fleet, merged: &Merged, actions: &Actions) -> ClusterPlanDocument {
     let Merged { list, keyless } = merged;
@@ -31,7 +31,7 @@ pub(super) fn planned(fleet: &Fleet, merged: &Merged, actions: &Actions) -> Clus
 }
 
 /// What differs from the list that most hosts have.
-fn changes(fleet: &Fleet, list: &PeerList) -> Vec<Change> {
+fn changes(fleet: &Fleet, list: &PeerList) -> Vec<ListChange> {
     let lists: Vec<&PeerList> = fleet.nodes.iter().filter_map(Node::list).collect();
     let holders = |list: &PeerList| lists.iter().filter(|other| **other == list).count();
     let common = lists.iter().max_by_key(|list| holders(list)).map_or_else(PeerList::default, |list| (*list).clone());

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::preflight::{Inputs, Judgement};
 use crate::product::PRODUCT;
-use crate::wireguard::{Network, Peer, PeerList, Problem, PublicKey};
+use crate::wireguard::{LineProblem, Network, Peer, PeerList, PublicKey};
 
 /// The lists to compare with, each with the words for it and the name it has in a command.
 struct Lists {
@@ -29,7 +29,7 @@ impl Lists {
             TextFile::Text(text) => lists.here = PeerList::parse(text).ok(),
             TextFile::Unusable { .. } => lists.unusable = Some(Judgement::unknown("vpn-public.conf can't be read")),
         }
-        match inputs.settings.peers.as_deref().map(PeerList::parse) {
+        match inputs.settings.peers.as_deref().map(|text| PeerList::check("--peers", text)) {
             None => {}
             Some(Ok(list)) => lists.given = Some(list),
             Some(Err(problems)) => lists.unusable = Some(refused(&problems)),
@@ -47,8 +47,8 @@ impl Lists {
     }
 }
 
-fn refused(problems: &[Problem]) -> Judgement {
-    let told = Problem::error("--peers", problems);
+fn refused(problems: &[LineProblem]) -> Judgement {
+    let told = LineProblem::error("--peers", problems);
     Judgement::fail(told.to_string(), told.way_out().unwrap_or_default())
 }
 
@@ -75,7 +75,7 @@ pub(super) fn vpn_address(inputs: &Inputs) -> Judgement {
         );
     }
     if let Some(kind) = network.reserved(address) {
-        return Judgement::fail(format!("{address} is the {kind} address of {network}"), free(network, &lists));
+        return Judgement::fail(kind.message(address, network), free(network, &lists));
     }
     let mut findings = Vec::new();
     for (list, file) in lists.each() {
@@ -144,7 +144,7 @@ pub(super) fn address_unique(inputs: &Inputs) -> Judgement {
             list
         };
         if let Err(problems) = PeerList::merge(&without_own(here), &without_own(given)) {
-            let detail: Vec<&str> = problems.iter().map(|p| p.reason.as_str()).collect();
+            let detail: Vec<String> = problems.iter().map(|p| p.reason.to_string()).collect();
             let hint = format!("mitigator-vpn peers diff {} FILE", lists.here_file);
             findings.push(Judgement::fail(detail.join("; "), hint));
         }

@@ -35,7 +35,7 @@ impl Document for ClusterPlanDocument {
     fn text(&self, lang: Lang) -> String {
         let mut out = String::new();
         for change in &self.list.changes {
-            for text in lang.say_lines(&change.to_string()).lines() {
+            for text in lang.render(&change.into()).lines() {
                 let coloured = if text.starts_with('+') { style(text).green() } else { style(text).red() };
                 line!(out, "  {coloured}");
             }

@@ -1,15 +1,16 @@
 //! From what a device does to what it should do: the smallest set of changes.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{AllowedIp, Device, ObservedPeer};
+use crate::message::Message;
 use crate::wireguard::{Peer, PeerList, PrivateKey, PublicKey};
+use crate::{counted, message};
 
 /// What the two files of an instance ask of its device.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct WantedDevice<'a> {
     /// The instance's own key.
     pub key: &'a PrivateKey,
     /// The UDP port to listen on.
@@ -20,7 +21,7 @@ pub struct Wanted<'a> {
 
 /// What a device is told. The empty value changes nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
+pub struct DeviceChanges {
     /// A new own key.
     pub key: Option<PrivateKey>,
     /// A new port.
@@ -55,43 +56,41 @@ impl PeerChange {
     }
 }
 
-impl Changes {
+impl DeviceChanges {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Changes { key, port, add, change, remove } = self;
+        let DeviceChanges { key, port, add, change, remove } = self;
         key.is_none() && port.is_none() && add.is_empty() && change.is_empty() && remove.is_empty()
     }
 }
 
-impl fmt::Display for Changes {
-    /// One line for a log: `1 peer added, 2 removed, port 4567`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        for (count, verb) in [(self.add.len(), "added"), (self.change.len(), "changed"), (self.remove.len(), "removed")]
-        {
-            match count {
-                0 => {}
-                1 => parts.push(format!("1 peer {verb}")),
-                n => parts.push(format!("{n} peers {verb}")),
-            }
-        }
-        parts.extend(self.port.map(|port| format!("port {port}")));
-        parts.extend(self.key.as_ref().map(|key| format!("own key {}…", key.public().short())));
-        f.write_str(if parts.is_empty() { "nothing" } else { "" })?;
-        f.write_str(&parts.join(", "))
+impl From<&DeviceChanges> for Message {
+    /// One line for a log: `1 peer added, 2 peers removed, port 4567`.
+    fn from(changes: &DeviceChanges) -> Self {
+        let DeviceChanges { key, port, add, change, remove } = changes;
+        let some = |count: usize, message: fn(usize) -> Message| (count > 0).then(|| message(count));
+        let parts = [
+            some(add.len(), |count| counted!("{count} peer added" | "{count} peers added", count = count)),
+            some(change.len(), |count| counted!("{count} peer changed" | "{count} peers changed", count = count)),
+            some(remove.len(), |count| counted!("{count} peer removed" | "{count} peers removed", count = count)),
+            port.map(|port| message!("port {port}", port)),
+            key.as_ref().map(|key| message!("own key {key}…", key = key.public().short())),
+        ];
+        let parts: Vec<Message> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { message!("nothing") } else { Message::joined(parts, ", ") }
     }
 }
 
 /// What to tell `live` so that it does what is `wanted`. `before` are the members as they were applied last time: a
 /// peer may have roamed since, and only a changed line in the file sends its packets elsewhere.
-pub fn difference(live: &Device, wanted: &Wanted, before: &PeerList) -> Changes {
+pub fn difference(live: &Device, wanted: &WantedDevice, before: &PeerList) -> DeviceChanges {
     let own = wanted.key.public();
     let before: HashMap<PublicKey, SocketAddr> = before.peers().map(|p| (p.public_key, p.endpoint)).collect();
     let peers: HashMap<PublicKey, &ObservedPeer> = live.peers.iter().map(|p| (p.public_key, p)).collect();
-    let mut changes = Changes {
+    let mut changes = DeviceChanges {
         key: (live.public_key != Some(own)).then(|| wanted.key.clone()),
         port: (live.listen_port != Some(wanted.port)).then_some(wanted.port),
-        ..Changes::default()
+        ..DeviceChanges::default()
     };
     let mut kept = HashSet::new();
     for member in wanted.members.peers().filter(|m| m.public_key != own) {
@@ -166,9 +165,9 @@ mod tests {
     }
 
     /// What has to change on a device with these peers for it to have those members.
-    fn changes(peers: Vec<ObservedPeer>, members: &[Peer], before: &[Peer]) -> Changes {
+    fn changes(peers: Vec<ObservedPeer>, members: &[Peer], before: &[Peer]) -> DeviceChanges {
         let key = PrivateKey::generate();
-        let wanted = Wanted { key: &key, port: 4567, members: &list(members) };
+        let wanted = WantedDevice { key: &key, port: 4567, members: &list(members) };
         difference(&device(&key, peers), &wanted, &list(before))
     }
 
@@ -199,7 +198,7 @@ mod tests {
         let key = PrivateKey::generate();
         let mut own = member(1);
         own.public_key = key.public();
-        let wanted = Wanted { key: &key, port: 4567, members: &list(&[own]) };
+        let wanted = WantedDevice { key: &key, port: 4567, members: &list(&[own]) };
         assert!(difference(&device(&key, vec![]), &wanted, &PeerList::default()).is_empty());
     }
 
@@ -207,7 +206,7 @@ mod tests {
     fn a_fresh_device_gets_key_and_port() {
         let key = PrivateKey::generate();
         let fresh = Device { public_key: None, listen_port: None, ..device(&key, vec![]) };
-        let wanted = Wanted { key: &key, port: 4567, members: &list(&[member(1)]) };
+        let wanted = WantedDevice { key: &key, port: 4567, members: &list(&[member(1)]) };
         let changes = difference(&fresh, &wanted, &PeerList::default());
         assert_eq!(changes.key, Some(key));
         assert_eq!((changes.port, changes.add.len()), (Some(4567), 1));
@@ -251,8 +250,9 @@ mod tests {
     #[test]
     fn the_log_line_holds_no_private_key() {
         let key = PrivateKey::generate();
-        let changes = Changes { key: Some(key.clone()), port: Some(1), add: vec![member(1)], ..Changes::default() };
-        let line = format!("{changes} {changes:?}");
+        let changes =
+            DeviceChanges { key: Some(key.clone()), port: Some(1), add: vec![member(1)], ..DeviceChanges::default() };
+        let line = format!("{} {changes:?}", Message::from(&changes));
         assert!(line.starts_with("1 peer added, port 1, own key ") && !line.contains(&*key.expose()), "{line}");
     }
 }

@@ -7,7 +7,7 @@ use nix::libc;
 use wireguard_control::{Backend, DeviceUpdate, Key, PeerConfigBuilder, PeerInfo};
 use zeroize::Zeroize;
 
-use super::{AllowedIp, Changes, Device, Implementation, InterfaceName, ObservedPeer};
+use super::{AllowedIp, Device, DeviceChanges, Implementation, InterfaceName, ObservedPeer};
 use crate::wireguard::PublicKey;
 
 /// The interfaces of type wireguard.
@@ -46,7 +46,7 @@ pub(super) fn create(name: &InterfaceName) -> io::Result<bool> {
 }
 
 /// Tells the device what changes.
-pub(super) fn set(name: &InterfaceName, changes: &Changes) -> io::Result<()> {
+pub(super) fn set(name: &InterfaceName, changes: &DeviceChanges) -> io::Result<()> {
     let mut update = DeviceUpdate::new();
     if let Some(key) = &changes.key {
         update = update.set_private_key(Key(*key.expose_bytes()));

@@ -19,6 +19,8 @@ use nix::net::if_::if_nametoindex;
 use super::{InterfaceName, explain};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
+use crate::message;
+use crate::message::{Argument, Message};
 use crate::wireguard::Network;
 
 /// An interface's own address and the size of the network it is in: `10.8.3.1/24`.
@@ -33,18 +35,23 @@ pub struct Address {
 impl FromStr for Address {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |reason: &str| {
-            Err(Error::input(format!("'{text}' {reason}")).hint("write it as address/prefix, 10.8.3.1/24 for example"))
+        let bad = |reason: Message| {
+            Err(Error::input(reason).hint(message!("write it as address/prefix, 10.8.3.1/24 for example")))
         };
-        let Some((address, prefix)) = text.split_once('/') else { return bad("has no prefix") };
-        let Ok(address) = address.parse::<Ipv4Addr>() else { return bad("is not an IPv4 address with a prefix") };
+        let Some((address, prefix)) = text.split_once('/') else {
+            return bad(message!("'{text}' has no prefix", text));
+        };
+        let Ok(address) = address.parse::<Ipv4Addr>() else {
+            return bad(message!("'{text}' is not an IPv4 address with a prefix", text));
+        };
         // parse() alone would take "+24".
         let prefix = match prefix.parse() {
             Ok(prefix @ 1..=30) if !text.contains('+') => prefix,
-            _ => return bad("has no prefix from 1 to 30"),
+            _ => return bad(message!("'{text}' has no prefix from 1 to 30", text)),
         };
-        match Network::of(address, prefix).reserved(address) {
-            Some(kind) => bad(&format!("is the {kind} address of its network")),
+        let network = Network::of(address, prefix);
+        match network.reserved(address) {
+            Some(kind) => bad(kind.message(address, network)),
             None => Ok(Address { address, prefix }),
         }
     }
@@ -53,6 +60,12 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl From<Address> for Argument {
+    fn from(address: Address) -> Self {
+        Argument::Text(address.to_string())
     }
 }
 
@@ -71,13 +84,14 @@ pub fn bring_up(_host: &mut Host, name: &InterfaceName, mtu: u32) -> Result<()> 
         message.header.index = index(name)?;
         change(RouteNetlinkMessage::SetLink(message), 0)
     };
-    send().map_err(explain).with_context(|| format!("bringing up {name} with an MTU of {mtu}"))
+    send().map_err(explain).with_context(|| message!("bringing up {name} with an MTU of {mtu}", name, mtu))
 }
 
 /// The interface's IPv4 addresses; none when it has gone.
 pub fn addresses(name: &InterfaceName) -> Result<Vec<Address>> {
     let Ok(index) = index(name) else { return Ok(Vec::new()) };
-    let messages = own_addresses(index).map_err(explain).with_context(|| format!("reading the addresses of {name}"))?;
+    let messages =
+        own_addresses(index).map_err(explain).with_context(|| message!("reading the addresses of {name}", name))?;
     Ok(messages.iter().filter_map(address_of).collect())
 }
 
@@ -103,7 +117,7 @@ pub fn set_address(_host: &mut Host, name: &InterfaceName, wanted: Address) -> R
         message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
         change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     };
-    set().map_err(explain).with_context(|| format!("giving {name} the address {wanted}"))
+    set().map_err(explain).with_context(|| message!("giving {name} the address {address}", name, address = wanted))
 }
 
 /// Removes the interface; that there is none is fine. A userspace implementation ends when its interface is gone.
@@ -113,7 +127,7 @@ pub(super) fn remove(name: &InterfaceName) -> Result<()> {
     message.header.index = index;
     match change(RouteNetlinkMessage::DelLink(message), 0) {
         Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(()),
-        other => other.map_err(explain).with_context(|| format!("removing {name}")),
+        other => other.map_err(explain).with_context(|| message!("removing {name}", name)),
     }
 }
 

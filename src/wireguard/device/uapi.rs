@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{AllowedIp, Changes, Device, Implementation, InterfaceName, ObservedPeer};
+use super::{AllowedIp, Device, DeviceChanges, Implementation, InterfaceName, ObservedPeer};
 use crate::host::Host;
 use crate::wireguard::{PrivateKey, PublicKey};
 
@@ -51,7 +51,7 @@ pub(super) fn get(name: &InterfaceName) -> io::Result<Option<Device>> {
 }
 
 /// Tells the device what changes.
-pub(super) fn set(name: &InterfaceName, changes: &Changes) -> io::Result<()> {
+pub(super) fn set(name: &InterfaceName, changes: &DeviceChanges) -> io::Result<()> {
     let mut socket = connect(name)?;
     socket.write_all(request(changes).as_bytes())?;
     answer(socket, |_, _| Some(()))
@@ -151,7 +151,7 @@ fn hex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 }
 
 /// The text of a set operation. Removals come first, so that an address is free before somebody else gets it.
-fn request(changes: &Changes) -> Zeroizing<String> {
+fn request(changes: &DeviceChanges) -> Zeroizing<String> {
     let peers = changes.add.len() + changes.change.len() + changes.remove.len();
     // Room for all of it: growing would leave a copy of the key behind.
     let mut text = Zeroizing::new(String::with_capacity(256 + peers * 320));
@@ -291,7 +291,7 @@ errno=0
     #[test]
     fn a_request_names_the_differences_and_never_replaces_all_peers() {
         let key = PublicKey::from_bytes([7; 32]);
-        let changes = Changes {
+        let changes = DeviceChanges {
             key: Some(PrivateKey::from_bytes([1; 32])),
             port: Some(4567),
             add: vec![Peer {

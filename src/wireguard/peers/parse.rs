@@ -2,7 +2,7 @@
 //!
 //! `wg` itself takes port 99999 for 34463, the last of two equal addresses, a whole network where one address was
 //! meant (FN-42, FN-43). Here everything that isn't exactly one member's section is a problem with its line, and all
-//! problems are reported together. What is said about a line never repeats anything that could be a key.
+//! problems are reported together. A message about a line never repeats anything that could be a key.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,12 +12,14 @@ use std::ops::Range;
 
 use super::Peer;
 use super::value::{self, Refused};
+use crate::message;
+use crate::message::Message;
 use crate::wireguard::PublicKey;
-use crate::wireguard::conf::{self, Line, Problem, Problems};
+use crate::wireguard::conf::{self, Line, LineProblem, Problems};
 
 /// One member, and where in the text its parts stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Section {
+pub(super) struct PeerSection {
     pub peer: Peer,
     /// The line of `[Peer]`, from 1.
     pub line: usize,
@@ -32,41 +34,42 @@ pub(super) struct Section {
 }
 
 /// All members of a text, or everything that is wrong with it. No section at all is no problem here.
-pub(super) fn sections(text: &str) -> Result<Vec<Section>, Vec<Problem>> {
-    let mut problems = Problems::default();
+pub(super) fn sections(file: &str, text: &str) -> Result<Vec<PeerSection>, Vec<LineProblem>> {
+    let mut problems = Problems::of(file);
     let lines = conf::lines(text, &mut problems);
-    let mut reader = Reader::new(text, &mut problems);
+    let mut parser = ListParser::new(text, &mut problems);
     for line in lines {
-        reader.line(&line);
+        parser.line(&line);
     }
-    let drafts = reader.drafts;
-    let sections = drafts.into_iter().filter_map(|draft| draft.finish(&mut problems)).collect::<Vec<_>>();
+    let begun = parser.begun;
+    let sections = begun.into_iter().filter_map(|section| section.finish(&mut problems)).collect::<Vec<_>>();
     unique(&sections, &mut problems);
     problems.none_or_all().map(|()| sections)
 }
 
 /// What the lines read so far belong to.
-enum Place {
-    Nowhere,
+enum Within {
+    Nothing,
     Member,
     /// A section that was reported as a whole; its lines are not looked at.
-    Foreign,
+    Unknown,
 }
 
-struct Reader<'t, 'p> {
+struct ListParser<'t, 'p> {
     text: &'t str,
-    problems: &'p mut Problems,
-    place: Place,
-    drafts: Vec<Draft>,
-    /// Where the comments began that stand directly above.
+    problems: &'p mut Problems<'t>,
+    within: Within,
+    begun: Vec<BegunSection>,
+    /// Where the comments begin that stand directly above.
     comments_from: Option<usize>,
     /// Whether the section goes on here: no blank line since its last line.
     attached: bool,
 }
 
-impl<'t, 'p> Reader<'t, 'p> {
-    fn new(text: &'t str, problems: &'p mut Problems) -> Self {
-        Reader { text, problems, place: Place::Nowhere, drafts: Vec::new(), comments_from: None, attached: false }
+impl<'t, 'p> ListParser<'t, 'p> {
+    fn new(text: &'t str, problems: &'p mut Problems<'t>) -> Self {
+        let within = Within::Nothing;
+        ListParser { text, problems, within, begun: Vec::new(), comments_from: None, attached: false }
     }
 
     fn line(&mut self, line: &Line) {
@@ -76,20 +79,21 @@ impl<'t, 'p> Reader<'t, 'p> {
         if line.content.starts_with('[') {
             return self.header(line);
         }
-        if let Place::Member = self.place {
+        if let Within::Member = self.within {
             self.extend(line.span.end);
         }
-        match (&self.place, line.setting()) {
-            (Place::Foreign, _) => {}
-            (_, None) => self.problems.add(
+        match (&self.within, line.setting()) {
+            (Within::Unknown, _) => {}
+            (Within::Nothing | Within::Member, None) => self.problems.add(
                 line.number,
-                "neither a section, nor `Name = value`, nor a comment",
-                "comments begin with #, members with [Peer]",
+                message!("neither a section, nor `Name = value`, nor a comment"),
+                message!("comments begin with #, members with [Peer]"),
             ),
-            (Place::Nowhere, Some(_)) => {
-                self.problems.add(line.number, "stands outside of any section", "put [Peer] above it")
+            (Within::Nothing, Some(_)) => {
+                let reason = message!("stands outside of any section");
+                self.problems.add(line.number, reason, message!("put [Peer] above it"));
             }
-            (Place::Member, Some((name, value))) => self.key(line, name, value),
+            (Within::Member, Some((name, value))) => self.key(line, name, value),
         }
     }
 
@@ -104,9 +108,9 @@ impl<'t, 'p> Reader<'t, 'p> {
         // A comment below the last line of a section is that section's, unless a header follows at once.
         if line.comment
             && self.attached
-            && let Some(draft) = self.drafts.last_mut()
+            && let Some(section) = self.begun.last_mut()
         {
-            draft.below = line.span.end;
+            section.below = line.span.end;
         }
     }
 
@@ -114,60 +118,60 @@ impl<'t, 'p> Reader<'t, 'p> {
     fn extend(&mut self, end: usize) {
         self.comments_from = None;
         self.attached = true;
-        if let Some(draft) = self.drafts.last_mut() {
-            draft.span.end = end;
-            draft.below = end;
+        if let Some(section) = self.begun.last_mut() {
+            section.span.end = end;
+            section.below = end;
         }
     }
 
     fn header(&mut self, line: &Line) {
         let start = self.comments_from.take().unwrap_or(line.span.start);
-        if let Some(draft) = self.drafts.last_mut() {
-            draft.below = draft.below.min(start);
+        if let Some(section) = self.begun.last_mut() {
+            section.below = section.below.min(start);
         }
         self.attached = false;
-        self.place = Place::Foreign;
+        self.within = Within::Unknown;
         if line.content.eq_ignore_ascii_case("[Peer]") {
-            self.place = Place::Member;
-            self.drafts.push(Draft::new(line.number, start..line.span.end));
+            self.within = Within::Member;
+            self.begun.push(BegunSection::new(line.number, start..line.span.end));
             self.attached = true;
         } else if line.content.eq_ignore_ascii_case("[Interface]") {
-            self.problems.add(
-                line.number,
-                "an [Interface] section in the public list",
-                "it belongs into vpn-private.conf; if a private key was in here, others have read it: make a new one",
+            let hint = message!(
+                "it belongs into vpn-private.conf; if a private key was in here, others have read it: make a new one"
             );
+            self.problems.add(line.number, message!("an [Interface] section in the public list"), hint);
         } else {
-            self.problems.add(line.number, "an unknown section", "only [Peer] sections belong in here");
+            let hint = message!("only [Peer] sections belong in here");
+            self.problems.add(line.number, message!("an unknown section"), hint);
         }
     }
 
     fn key(&mut self, line: &Line, name: &str, value: &str) {
         let span = line.value_span(value);
         let text = &self.text[span.clone()];
-        let Some(draft) = self.drafts.last_mut() else { return };
-        let number = line.number;
+        let Some(section) = self.begun.last_mut() else { return };
+        let (number, problems) = (line.number, &mut *self.problems);
         match name.to_ascii_lowercase().as_str() {
-            "publickey" => draft.key.fill("PublicKey", number, span, value::public_key(text), self.problems),
-            "allowedips" => draft.address.fill("AllowedIPs", number, span, value::address(text), self.problems),
-            "endpoint" => draft.endpoint.fill("Endpoint", number, span, value::endpoint(text), self.problems),
+            "publickey" => section.key.fill("PublicKey", number, span, value::public_key(text), problems),
+            "allowedips" => section.address.fill("AllowedIPs", number, span, value::address(text), problems),
+            "endpoint" => section.endpoint.fill("Endpoint", number, span, value::endpoint(text), problems),
             "persistentkeepalive" => {
-                draft.keepalive.fill("PersistentKeepalive", number, span, value::keepalive(text), self.problems)
+                section.keepalive.fill("PersistentKeepalive", number, span, value::keepalive(text), problems)
             }
-            "presharedkey" => self.problems.add(
+            "presharedkey" => problems.add(
                 number,
-                "PresharedKey: a secret in the public list",
-                "take the line out; others have read it, so make a new one if it is in use elsewhere",
+                message!("PresharedKey: a secret in the public list"),
+                message!("take the line out; others have read it, so make a new one if it is in use elsewhere"),
             ),
-            "privatekey" => self.problems.add(
+            "privatekey" => problems.add(
                 number,
-                "PrivateKey: a secret in the public list",
-                "take the line out; others have read it, so make a new key on that instance",
+                message!("PrivateKey: a secret in the public list"),
+                message!("take the line out; others have read it, so make a new key on that instance"),
             ),
-            _ => self.problems.add(
+            _ => problems.add(
                 number,
                 conf::unknown_key(name),
-                "a member has PublicKey, AllowedIPs, Endpoint and, where needed, PersistentKeepalive",
+                message!("a member has PublicKey, AllowedIPs, Endpoint and, where needed, PersistentKeepalive"),
             ),
         }
     }
@@ -192,26 +196,27 @@ impl<T> Field<T> {
         line: usize,
         span: Range<usize>,
         value: Result<T, Refused>,
-        problems: &mut Problems,
+        problems: &mut Problems<'_>,
     ) {
         if let Some((first, _)) = self.given {
-            let reason = format!("{name} for the second time in one section, first on line {first}");
-            return problems.add(
-                line,
-                reason,
-                "keep one of the two lines; every member has a [Peer] section of its own",
-            );
+            let reason =
+                message!("{name} for the second time in one section, first on line {line}", name, line = first);
+            let hint = message!("keep one of the two lines; every member has a [Peer] section of its own");
+            return problems.add(line, reason, hint);
         }
         self.given = Some((line, span));
         match value {
             Ok(value) => self.value = Some(value),
-            Err((reason, hint)) => problems.add(line, format!("{name}: {reason}"), hint),
+            Err(refused) => {
+                let (reason, hint) = *refused;
+                problems.add(line, message!("{field}: {reason}", field = name, reason), hint);
+            }
         }
     }
 }
 
 /// A section while it is being read.
-struct Draft {
+struct BegunSection {
     line: usize,
     span: Range<usize>,
     /// Where the comments end that follow without a blank line.
@@ -222,9 +227,9 @@ struct Draft {
     keepalive: Field<Option<u16>>,
 }
 
-impl Draft {
+impl BegunSection {
     fn new(line: usize, span: Range<usize>) -> Self {
-        Draft {
+        BegunSection {
             line,
             below: span.end,
             span,
@@ -235,14 +240,16 @@ impl Draft {
         }
     }
 
-    fn finish(self, problems: &mut Problems) -> Option<Section> {
+    fn finish(self, problems: &mut Problems<'_>) -> Option<PeerSection> {
+        let key_line = message!("PublicKey = KEY (what `wg pubkey` prints on that instance)");
         for (name, given, example) in [
-            ("PublicKey", self.key.given.is_some(), "PublicKey = KEY (what `wg pubkey` prints on that instance)"),
-            ("AllowedIPs", self.address.given.is_some(), "AllowedIPs = VPN-ADDRESS/32"),
-            ("Endpoint", self.endpoint.given.is_some(), "Endpoint = IP:PORT"),
+            ("PublicKey", self.key.given.is_some(), key_line),
+            ("AllowedIPs", self.address.given.is_some(), Message::foreign("AllowedIPs = VPN-ADDRESS/32")),
+            ("Endpoint", self.endpoint.given.is_some(), Message::foreign("Endpoint = IP:PORT")),
         ] {
             if !given {
-                problems.add(self.line, format!("this [Peer] has no {name}"), format!("add the line: {example}"));
+                let reason = message!("this [Peer] has no {name}", name);
+                problems.add(self.line, reason, message!("add the line: {example}", example));
             }
         }
         let (_, key_span) = self.key.given?;
@@ -254,7 +261,7 @@ impl Draft {
             endpoint: self.endpoint.value?,
             keepalive: self.keepalive.value.flatten(),
         };
-        Some(Section {
+        Some(PeerSection {
             peer,
             line: self.line,
             address_line,
@@ -266,7 +273,7 @@ impl Draft {
 }
 
 /// Two members may not share a key, an address or an endpoint: the kernel takes the last without a word (FN-42).
-fn unique(sections: &[Section], problems: &mut Problems) {
+fn unique(sections: &[PeerSection], problems: &mut Problems<'_>) {
     fn once<T: Eq + Hash>(seen: &mut HashMap<T, usize>, value: T, line: usize) -> Option<usize> {
         match seen.entry(value) {
             Entry::Occupied(first) => Some(*first.get()),
@@ -277,26 +284,30 @@ fn unique(sections: &[Section], problems: &mut Problems) {
         }
     }
     let (mut keys, mut addresses, mut endpoints) = (HashMap::new(), HashMap::new(), HashMap::new());
-    for Section { peer, line, address_line, .. } in sections {
-        if let Some(first) = once(&mut addresses, peer.address, *address_line) {
+    for PeerSection { peer: Peer { address, endpoint, public_key, .. }, line, address_line, .. } in sections {
+        if let Some(first) = once(&mut addresses, *address, *address_line) {
             problems.add(
                 *address_line,
-                format!("AllowedIPs {}/32 is already on line {first}", peer.address),
-                "remove the section that is out of date, or give one of the two another address",
+                message!("AllowedIPs {address}/32 is already on line {line}", address = *address, line = first),
+                message!("remove the section that is out of date, or give one of the two another address"),
             );
         }
-        if let Some(first) = once(&mut keys, peer.public_key, *line) {
+        if let Some(first) = once(&mut keys, *public_key, *line) {
             problems.add(
                 *line,
-                format!("the PublicKey of this [Peer] is already that of the [Peer] on line {first}"),
-                "remove the section that is out of date; every instance has a key of its own",
+                message!("the PublicKey of this [Peer] is already that of the [Peer] on line {line}", line = first),
+                message!("remove the section that is out of date; every instance has a key of its own"),
             );
         }
-        if let Some(first) = once(&mut endpoints, peer.endpoint, *line) {
+        if let Some(first) = once(&mut endpoints, *endpoint, *line) {
             problems.add(
                 *line,
-                format!("Endpoint {} is already that of the [Peer] on line {first}", peer.endpoint),
-                "remove the section that is out of date; every instance has an endpoint of its own",
+                message!(
+                    "Endpoint {endpoint} is already that of the [Peer] on line {line}",
+                    endpoint = *endpoint,
+                    line = first
+                ),
+                message!("remove the section that is out of date; every instance has an endpoint of its own"),
             );
         }
     }

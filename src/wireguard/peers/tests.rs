@@ -42,11 +42,11 @@ fn member(n: u8) -> String {
 }
 
 fn problems(text: &str) -> Vec<String> {
-    PeerList::parse(text).unwrap_err().iter().map(Problem::to_string).collect()
+    PeerList::parse(text).unwrap_err().iter().map(LineProblem::to_string).collect()
 }
 
 /// The only problem of this text.
-fn problem(text: &str) -> Problem {
+fn problem(text: &str) -> LineProblem {
     let mut problems = PeerList::parse(text).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     problems.remove(0)
@@ -56,7 +56,7 @@ fn problem(text: &str) -> Problem {
 fn what_wg_reads_is_read_and_given_back_byte_for_byte() {
     let list = PeerList::parse(TWO).unwrap();
     assert_eq!(list.to_text(), TWO);
-    let read: Vec<String> = list.peers().map(Peer::to_string).collect();
+    let read: Vec<String> = list.peers().map(|peer| Message::from(peer).to_string()).collect();
     assert_eq!(read, ["10.8.3.1 192.0.2.1:4567 key acfzxE6Z…", "10.8.3.2 [2001:db8::2]:4567 key UguPyBTh…"]);
     assert_eq!(list.line_of("10.8.3.2".parse().unwrap()), Some(9));
 }
@@ -116,7 +116,7 @@ fn every_bad_line_is_reported_with_its_number_and_a_way_out() {
         ("Endpoint", "[2001:db8::2]:0", "port 0"),
         ("Endpoint", "[fe80::1]:4567", "link-local"),
         ("Endpoint", "[fe80::1%eth0]:4567", "link-local"),
-        ("Endpoint", "[::ffff:192.0.2.7]:4567", "IPv6 clothes"),
+        ("Endpoint", "[::ffff:192.0.2.7]:4567", "an IPv4-mapped IPv6 address"),
         ("Endpoint", "[192.0.2.7]:4567", "brackets are for IPv6"),
         ("Endpoint", "0.0.0.0:4567", "the unspecified address"),
         ("Endpoint", "192.0.2.300:4567", "not an IP address"),
@@ -125,9 +125,9 @@ fn every_bad_line_is_reported_with_its_number_and_a_way_out() {
     ] {
         let problem = problem(&with(name, value));
         let line = 2 + valid.iter().position(|(n, _)| *n == name).unwrap();
-        assert!(problem.reason.contains(reason), "{name} = {value}: {problem}");
+        assert!(problem.reason.to_string().contains(reason), "{name} = {value}: {problem}");
         assert_eq!(problem.line, line, "{problem}");
-        assert!(problem.reason.starts_with(name) && !problem.hint.is_empty(), "{problem}");
+        assert!(problem.reason.to_string().starts_with(name) && !problem.hint.to_string().is_empty(), "{problem}");
     }
     for (line, reason) in [
         ("PersistentKeepalive = 65536", "not a number of seconds"),
@@ -146,7 +146,10 @@ fn every_bad_line_is_reported_with_its_number_and_a_way_out() {
         ("# windows\r", "CRLF"),
     ] {
         let problem = problem(&format!("{}{line}\n", member(7)));
-        assert!(problem.reason.contains(reason) && !problem.hint.is_empty(), "{line}: {problem}");
+        assert!(
+            problem.reason.to_string().contains(reason) && !problem.hint.to_string().is_empty(),
+            "{line}: {problem}"
+        );
         assert_eq!(problem.line, 5, "{problem}");
     }
 }
@@ -314,7 +317,7 @@ fn one_slip_out_of_the_network_is_one_problem() {
     let mut ends = list([1, 2]);
     ends.add(Peer { address: "10.8.3.0".parse().unwrap(), ..peer(4) }).unwrap();
     ends.add(Peer { address: "10.8.3.255".parse().unwrap(), ..peer(5) }).unwrap();
-    let reasons: Vec<String> = ends.check_network(24).into_iter().map(|p| p.reason).collect();
+    let reasons: Vec<String> = ends.check_network(24).into_iter().map(|p| p.reason.to_string()).collect();
     assert_eq!(
         reasons,
         ["10.8.3.0 is the network address of 10.8.3.0/24", "10.8.3.255 is the broadcast address of 10.8.3.0/24"]
@@ -348,7 +351,7 @@ fn a_merge_names_the_line_of_a_conflict() {
         let problems = PeerList::merge(&ours, &theirs).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(
-            problems[0].line == 6 && problems[0].reason.starts_with("two different members with one"),
+            problems[0].line == 6 && problems[0].reason.to_string().starts_with("two different members with one"),
             "{problems:?}"
         );
     }
@@ -359,11 +362,11 @@ fn a_difference_is_about_members_not_about_layout() {
     let ours = PeerList::parse(&format!("# one\n{}\n\n{}", member(2), member(1))).unwrap();
     assert_eq!(ours.diff(&list([1, 2])), []);
     let changes = ours.diff(&list([1, 3]));
-    assert_eq!(changes, [Change::Removed(peer(2)), Change::Added(peer(3))]);
+    assert_eq!(changes, [ListChange::Removed(peer(2)), ListChange::Added(peer(3))]);
     let mut renewed = list([1, 2]);
     renewed.set_key(peer(2).address, key(9)).unwrap();
     let changes = ours.diff(&renewed);
-    assert_eq!(changes, [Change::Changed { from: peer(2), to: Peer { public_key: key(9), ..peer(2) } }]);
+    assert_eq!(changes, [ListChange::Changed { from: peer(2), to: Peer { public_key: key(9), ..peer(2) } }]);
     assert_ne!(ours.digest(), list([1, 2]).digest());
 }
 
