@@ -13,16 +13,30 @@ const REDO: &str = "/srv/mitigator/.vpn-public.conf.mitigator-vpn-redo";
 
 #[test]
 fn an_operator_killed_at_any_moment_leaves_whole_lists_and_the_next_run_completes_them() {
-    const KILLS: u32 = 20;
     let Some(cluster) = Cluster::up("killed", 21, 20) else { return };
+    kill_the_operator(&cluster, 6);
+}
+
+mod long {
+    use super::{Cluster, kill_the_operator};
+
+    #[test]
+    fn an_operator_killed_twenty_times_leaves_whole_lists_and_the_next_run_completes_them() {
+        let Some(cluster) = Cluster::up("killed-often", 21, 20) else { return };
+        kill_the_operator(&cluster, 20);
+    }
+}
+
+/// Kills that many runs of an operator who adds and removes the twenty-first member, each at a random moment.
+fn kill_the_operator(cluster: &Cluster, kills: u32) {
     cluster.call("apply").run().exits(0);
     // How long a rollout takes that is not killed.
     let whole = cluster.add(21).run().exits(0).took;
     cluster.assert_agree(1..=21, 21);
 
     let mut random = Random::seeded();
-    watched(&cluster, || {
-        for kill in 1..=KILLS {
+    watched(cluster, || {
+        for kill in 1..=kills {
             let is_member = members(&cluster.list(1).expect("it has one")) == 21;
             let call = if is_member { cluster.call("remove h21") } else { cluster.add(21) };
             let mut running = call.start();
