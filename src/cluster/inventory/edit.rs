@@ -31,7 +31,7 @@ pub(crate) fn remove(text: &str, name: &str, removed: Option<&RemovedMember>) ->
     let mut text = document.to_string();
     if let Some(RemovedMember { vpn_address, public_key }) = removed {
         let note = format!(
-            "# {name} was removed; a host that was down then may still have it in its list\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
+            "# {name} has left; a host that was down then may still list it\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
              public-key = \"{public_key}\"\n"
         );
         text = append(&text, &note);
@@ -41,9 +41,8 @@ pub(crate) fn remove(text: &str, name: &str, removed: Option<&RemovedMember>) ->
 
 /// A cluster.toml from a list. ssh is given the endpoints' addresses, for a person to correct.
 pub(crate) fn import(list: &PeerList) -> String {
-    let mut text = String::from(
-        "# made from a vpn-public.conf: correct the names of the instances, and the destinations of ssh\n",
-    );
+    let mut text =
+        String::from("# made from a vpn-public.conf: give the instances their names, and ssh where it goes\n");
     for (n, peer) in (1..).zip(list.peers()) {
         let instance = DeclaredInstance {
             name: format!("instance-{n}"),

@@ -11,6 +11,7 @@ use crate::cluster::merge::{Merged, merge};
 use crate::cluster::remote::ssh::{AgentExecutable, Ssh};
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Mode};
+use crate::message::Message;
 use crate::report::Output;
 use crate::settings::Settings;
 use crate::wireguard::PeerList;
@@ -141,7 +142,7 @@ impl<'g> Cluster<'g> {
 }
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf> {
-    std::path::absolute(path).context(message!("cluster.toml"))
+    std::path::absolute(path).context(Message::foreign("cluster.toml"))
 }
 
 fn read(host: &Host, path: &Path) -> Result<Option<String>> {
