@@ -12,7 +12,6 @@ mod undo;
 
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -20,7 +19,6 @@ use clap::CommandFactory;
 use crate::cli::{Cli, Command};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
-use crate::lang;
 use crate::message;
 use crate::message::Message;
 use crate::report::{self, Output};
@@ -65,16 +63,6 @@ pub fn multicall(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 
 fn done(_: ()) -> ExitCode {
     ExitCode::SUCCESS
-}
-
-/// Completes the writes to these files that an earlier run was killed in, and clears away what it left beside them.
-fn recover<'p>(host: &mut Host, paths: impl IntoIterator<Item = &'p Path>) -> Result<()> {
-    for path in paths {
-        if host.recover(path)? {
-            lang::warn(&message!("completed an interrupted write to {path}", path = host.display(path)));
-        }
-    }
-    Ok(())
 }
 
 /// The manual page of the program, or of one of its commands.

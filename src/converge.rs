@@ -1,9 +1,12 @@
-//! The pipeline: plan, apply, journal, undo, resume. `install` on one host and an agent of a cluster run call the same
-//! functions.
+//! The pipeline: survey, plan, apply, verify; journal, undo, resume. `install` on one host and the agent of a cluster run
+//! call the same functions. They return values: nothing here knows the command line or how a result is shown.
 
 pub mod apply;
-pub mod impact;
+pub(crate) mod impact;
 pub mod journal;
 pub mod plan;
-pub mod resume;
+pub(crate) mod recover;
+pub(crate) mod resume;
+pub(crate) mod survey;
 pub mod undo;
+pub(crate) mod verify;

@@ -3,6 +3,8 @@
 //!
 //! Pure: everything it decides on is in the facts and settings.
 
+mod apt_source;
+
 use std::path::{Path, PathBuf};
 
 use crate::compose;
@@ -11,35 +13,41 @@ use crate::distro::Distro;
 use crate::error::{Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
+use crate::message;
+use crate::message::Message;
 use crate::policy::{self, ModuleSource};
 use crate::product::PRODUCT;
 use crate::resource::{
-    AptSource, Directory, EnvKey, File, FirewallRule, GatewayImage, Module, Packages, PrivateFile, Resource, Stack,
-    State, Tunnel,
+    Content, Directory, EnvKey, EnvLine, File, FirewallRule, GatewayImage, Goal, Liveness, Module, Packages, Presence,
+    PrivateContent, PrivateFile, Resource, SourceFile, Stack, StackRestart, Tunnel, Wanted,
 };
 use crate::settings::{FirewallPolicy, Restart, Settings};
-use crate::wireguard::{Peer, PeerList, PrivateConf, PrivateKey, PublicKey};
-
-/// A resource and how it should stand.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
-    /// The resource.
-    pub resource: Resource,
-    /// How it should stand.
-    pub state: State,
-}
+use crate::wireguard::{LineProblem, Peer, PeerList, PrivateConf, PrivateKey, PublicKey};
 
 /// The module's name, in `modprobe` and in the autoload file.
 const MODULE: &str = "wireguard";
 const AUTOLOAD_DIR: &str = "/etc/modules-load.d";
 
-/// What this run brings to the host.
+/// What no host has: it is generated for a run.
 #[derive(Clone, Debug)]
-pub struct Supplies {
-    /// The key the instance gets if it has none.
+pub struct Generated {
+    /// The key that the instance gets if it has none.
     pub key: PrivateKey,
     /// The digest of this executable, which the default gateway's image is named by.
     pub executable: String,
+}
+
+/// The list under construction.
+#[derive(Default)]
+struct List(Vec<Wanted>);
+
+impl List {
+    fn want<K: Resource>(&mut self, resource: K, state: K::State)
+    where
+        Wanted: From<Goal<K>>,
+    {
+        self.0.push(Goal { resource, state }.into());
+    }
 }
 
 /// What one instance consists of.
@@ -47,77 +55,81 @@ pub fn resources(
     facts: &Facts,
     distro: Option<&Distro>,
     settings: &Settings,
-    supplies: &Supplies,
+    generated: &Generated,
 ) -> Result<Vec<Wanted>> {
-    let mut list = Vec::new();
-    let mut want = |resource, state| list.push(Wanted { resource, state });
+    let mut list = List::default();
     let dir = &settings.dir;
-    let file = |name: &str| Resource::File(File { path: dir.join(name) });
+    let file = |name: &str| File { path: dir.join(name) };
 
     if facts.live {
         // P1, P4
-        if let Some(source) = distro.and_then(|distro| AptSource::wanted(facts, distro, settings)) {
-            want(Resource::AptSource(source), State::Present);
+        if let Some(source) = distro.and_then(|distro| apt_source::apt_source(facts, distro, settings)) {
+            list.want(source, SourceFile::Present);
         }
         for names in distro.map(|distro| transactions(facts, distro, settings)).unwrap_or_default() {
             let packages = Packages::new(names);
             let all = packages.wanted();
-            want(Resource::Packages(packages), all);
+            list.want(packages, all);
         }
         // P2
         if loads_a_module(facts, distro) {
-            want(Resource::Module(Module { name: MODULE.into() }), State::Present);
+            list.want(Module { name: MODULE.into() }, Presence::Present);
         }
     }
     // P3
     if !facts.live || loads_a_module(facts, distro) {
-        want(Resource::Directory(Directory { path: AUTOLOAD_DIR.into() }), State::Present);
-        want(
-            Resource::File(File { path: Path::new(AUTOLOAD_DIR).join("mitigator.conf") }),
-            State::Text(format!("{MODULE}\n")),
-        );
+        list.want(Directory { path: AUTOLOAD_DIR.into() }, Presence::Present);
+        list.want(File { path: Path::new(AUTOLOAD_DIR).join("mitigator.conf") }, Content::Text(format!("{MODULE}\n")));
     }
     // P6
     if facts.live && settings.firewall == FirewallPolicy::Auto {
         for rule in FirewallRule::wanted(facts, settings) {
-            want(Resource::FirewallRule(rule), State::Present);
+            list.want(rule, Presence::Present);
         }
     }
     // On a live host the vendor's directory is there, or preflight has said no.
-    for dir in with_parents(dir) {
-        want(Resource::Directory(Directory { path: dir }), State::Present);
+    for path in with_parents(dir) {
+        list.want(Directory { path }, Presence::Present);
     }
     if policy::uses_default_stack(facts, settings) {
         let userspace = !facts.kernel.wireguard.usable() && !loads_a_module(facts, distro);
-        let image = GatewayImage::of_executable(&supplies.executable, userspace);
+        let image = GatewayImage::of_executable(&generated.executable, userspace);
         let base = default_stack::compose_file(&image.reference, userspace);
         if facts.live {
-            want(Resource::GatewayImage(image), State::Present);
+            list.want(image, Presence::Present);
         }
-        want(file(PRODUCT.files.base), State::Text(base));
+        list.want(file(PRODUCT.files.base), Content::Text(base));
     }
     // P5: before the list, which needs its public half.
-    let (public, private) = private_conf(facts, settings, &supplies.key)?;
+    let (public, private) = private_conf(facts, settings, &generated.key)?;
     let path = settings.layout().private_conf();
-    want(Resource::PrivateFile(PrivateFile { path, fresh: Some(supplies.key.clone()) }), private);
+    list.want(PrivateFile { path, fresh: Some(generated.key.clone()) }, private);
     // P7, P8
-    want(file(PRODUCT.files.public_conf), State::Text(public_conf(facts, settings, public)?.to_text()));
+    list.want(public_file(settings), Content::Text(public_conf(facts, settings, public)?.to_text()));
     // P9
-    want(file(PRODUCT.files.overlay), State::Text(PRODUCT.overlay.into()));
+    list.want(file(PRODUCT.files.overlay), Content::Text(PRODUCT.overlay.into()));
     // P10, P11
     for (key, value) in env_keys(facts, settings)? {
         let line = env_line(facts, &key, &value)?;
-        want(Resource::EnvKey(EnvKey { path: settings.layout().env(), key }), State::Line(line));
+        list.want(EnvKey { path: settings.layout().env(), key }, EnvLine::Line(line));
     }
     // P12, C2
-    if let (true, Some(compose)) = (facts.live && settings.restart != Restart::None, facts.stack.commands.first()) {
-        let (dir, compose) = (dir.clone(), compose.clone());
+    let restart = match settings.restart {
+        Restart::Full => Some(StackRestart::Full),
+        Restart::Gateway => Some(StackRestart::Gateway),
+        Restart::None => None,
+    };
+    if let (true, Some(restart), Some(compose)) = (facts.live, restart, facts.stack.commands.first()) {
+        list.want(Stack { dir: dir.clone(), compose: compose.clone(), restart }, Liveness::Running);
         let public_conf = settings.layout().public_conf();
-        let stack = Stack { dir: dir.clone(), compose: compose.clone(), restart: settings.restart };
-        want(Resource::Stack(stack), State::Running);
-        want(Resource::Tunnel(Tunnel { dir, public_conf, compose }), State::Running);
+        list.want(Tunnel { dir: dir.clone(), public_conf, compose: compose.clone() }, Liveness::Running);
     }
-    Ok(list)
+    Ok(list.0)
+}
+
+/// vpn-public.conf.
+pub(crate) fn public_file(settings: &Settings) -> File {
+    File { path: settings.layout().public_conf() }
 }
 
 /// The packages to install. A kernel is a transaction of its own: once it runs, it stays when the rest is taken back.
@@ -146,15 +158,15 @@ fn with_parents(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The private file: an existing key wins, always (FN-47).
-fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Result<(PublicKey, State)> {
+fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Result<(PublicKey, PrivateContent)> {
     Ok(match &facts.instance.private_conf {
         PrivateConfFile::Present { public, template, .. } => {
             let template = PrivateConf::template_with_port(template, settings.port);
-            (*public, State::Private { template, public: *public })
+            (*public, PrivateContent::Private { template, public: *public })
         }
         PrivateConfFile::Absent => {
             let conf = PrivateConf::fresh(fresh.clone(), settings.port);
-            (fresh.public(), State::Private { template: conf.template, public: fresh.public() })
+            (fresh.public(), PrivateContent::Private { template: conf.template, public: fresh.public() })
         }
         // There may be a key in it that only its owner can save.
         PrivateConfFile::Unusable { reason, .. } => return Err(Error::input(reason.clone())),
@@ -180,9 +192,10 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
         let listed = list.by_address(own.address).map(|peer| (peer.public_key, peer.endpoint));
         return match listed == Some((own.public_key, own.endpoint)) {
             true => Ok(list.clone()),
-            false => {
-                Err(Error::input(format!("the whole list has another section for {} than this host", own.address)))
-            }
+            false => Err(Error::input(message!(
+                "the whole list has another section for {address} than this host",
+                address = own.address
+            ))),
         };
     }
     // A section of our own in either is made new there (FN-53): what it said before is no contradiction.
@@ -193,8 +206,8 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
     let (here, given) = (renewed(here)?, renewed(given)?);
     let mut list = match (here, given) {
         (Some(here), Some(given)) => PeerList::merge(&here, &given)
-            .map_err(|problems| crate::wireguard::LineProblem::error("--peers", &problems))
-            .context("the list here and the one given contradict each other")?,
+            .map_err(|problems| LineProblem::error("--peers", &problems))
+            .context(message!("the list here and the one given contradict each other"))?,
         (Some(list), None) | (None, Some(list)) => list,
         (None, None) => PeerList::default(),
     };
@@ -230,6 +243,6 @@ fn env_line(facts: &Facts, key: &str, value: &str) -> Result<String> {
 }
 
 fn missing(option: &str) -> Error {
-    Error::input(format!("{option} is needed: this instance has none yet"))
-        .hint("mitigator-vpn install --vpn-address 10.8.3.1 --endpoint 192.0.2.1:4567")
+    Error::input(message!("{option} is needed: this instance has none yet", option))
+        .hint(Message::command("mitigator-vpn install --vpn-address 10.8.3.1 --endpoint 192.0.2.1:4567"))
 }

@@ -1,6 +1,6 @@
-//! The kinds of things an instance is made of. A resource is two functions: `observe` says how it stands, `set` makes
-//! it stand so. Apply is `set(desired)`, undo is `set(before)`, and one law holds for every kind: after `set(s)`,
-//! `s` is met by what `observe()` says.
+//! The kinds of things an instance is made of. Each kind is one file with a type of its own for how it can stand, and
+//! two functions: `observe` says how it stands, `set` makes it stand so. Apply is `set(desired)`, undo is `set(before)`.
+//! One law holds for every kind: after `set(s)`, `observe()` meets `s`.
 //!
 //! Resources and states go into the journal, so they hold no secret and name everything `set` needs to work from the
 //! journal alone.
@@ -15,222 +15,202 @@ mod module;
 mod packages;
 mod private_conf;
 mod stack;
+mod state;
+mod step;
 mod tunnel;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use apt_source::AptSource;
-pub use env_key::EnvKey;
-pub use file::{Directory, File};
+pub use apt_source::{AptSource, SourceFile};
+pub use env_key::{EnvKey, EnvLine};
+pub use file::{Content, Directory, File};
 pub use firewall::FirewallRule;
 pub use image::GatewayImage;
 pub use module::Module;
-pub use packages::Packages;
-pub use private_conf::PrivateFile;
-pub use stack::Stack;
+pub use packages::{Packages, Versions};
+pub use private_conf::{PrivateContent, PrivateFile};
+pub use stack::{Stack, StackRestart};
+pub use state::{Liveness, Presence, State};
+pub use step::{Goal, Transition, Verb};
 pub use tunnel::Tunnel;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::Host;
-use crate::wireguard::PublicKey;
+use crate::message::Message;
 
-/// One thing on the host that can be observed and set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Resource {
-    /// An apt source.
-    AptSource(AptSource),
-    /// Installed packages.
-    Packages(Packages),
-    /// A loaded kernel module.
-    Module(Module),
-    /// An opened UDP port.
-    FirewallRule(FirewallRule),
-    /// A directory.
-    Directory(Directory),
-    /// A text file.
-    File(File),
-    /// vpn-private.conf.
-    PrivateFile(PrivateFile),
-    /// One key of `.env`.
-    EnvKey(EnvKey),
-    /// The default gateway's image.
-    GatewayImage(GatewayImage),
-    /// The compose stack.
-    Stack(Stack),
-    /// The live tunnel.
-    Tunnel(Tunnel),
+/// One kind of thing on a host that can be observed and set.
+pub trait Resource: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned {
+    /// How it can stand.
+    type State: State;
+    /// Which kind it is.
+    const KIND: ResourceKind;
+
+    /// Which one it is: `package wireguard-tools`, `file /srv/mitigator/.env`.
+    fn noun(&self) -> Message;
+
+    /// How it stands now. Reads only.
+    fn observe(&self, host: &Host) -> Result<Self::State>;
+
+    /// Makes it stand as `state` says.
+    fn set(&self, host: &mut Host, state: &Self::State) -> Result<()>;
+
+    /// What it is called to bring it from one state to another.
+    fn verb(&self, before: &Self::State, _after: &Self::State) -> Verb {
+        if before.is_absence() { Verb::Create } else { Verb::Change }
+    }
+
+    /// What others can be made from, if it is something of that kind.
+    fn source(&self) -> Option<Source<'_>> {
+        None
+    }
+
+    /// Whether it has to be made anew when `source` changes.
+    fn is_made_from(&self, _source: Source<'_>) -> bool {
+        false
+    }
+
+    /// Whether it is something that runs, made from other resources. Undo stops it while those are still there, or
+    /// restarts it when they are back, and doesn't ask who has changed it since.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// The kind that it comes up and goes down with by itself: where that one is set, it needs no step of its own.
+    fn comes_with(&self) -> Option<ResourceKind> {
+        None
+    }
+
+    /// Whether the observed state says everything. If it doesn't, a planned step is carried out also where its state is
+    /// met already.
+    fn is_observed_whole(&self) -> bool {
+        true
+    }
+
+    /// Whether the steps after it can be planned only once it is set.
+    fn reveals_others(&self) -> bool {
+        false
+    }
+
+    /// Whether setting it could cut off connections to the host.
+    fn may_cut_connections(&self) -> bool {
+        false
+    }
+
+    /// The packages that are asked for by it.
+    fn packages(&self) -> &[String] {
+        &[]
+    }
+
+    /// With what else setting it would bring along, as far as that is known without a change.
+    fn preview(&self, _host: &Host) -> Result<Self> {
+        Ok(self.clone())
+    }
+
+    /// As [`Resource::preview`], just before it is set: whatever has to be fetched to know it is fetched. The journal gets
+    /// the result, so that an undo knows everything that came.
+    fn expand(&self, _host: &mut Host, after: &Self::State) -> Result<(Self, Self::State)> {
+        Ok((self.clone(), after.clone()))
+    }
+
+    /// Why an undo has to leave it, if it has to.
+    fn must_stay(&self, _host: &Host) -> Result<Option<Message>> {
+        Ok(None)
+    }
 }
 
-/// How a resource stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Not there.
-    Absent,
-    /// There, and there is no more to say: a directory, a loaded module, an opened port.
-    Present,
-    /// A file's text.
-    Text(String),
-    /// A `.env` without the key.
-    Empty,
-    /// A `.env` line, raw.
-    Line(String),
-    /// vpn-private.conf: the text around the key, and the key's public half.
-    Private {
-        /// The file's text with the key cut out.
-        template: String,
-        /// The public half of the key.
-        public: PublicKey,
-    },
-    /// Versions of packages: `None` for one that isn't installed; as a wish, a version means any version.
-    Packages(BTreeMap<String, Option<String>>),
-    /// A stack or tunnel that doesn't run.
-    Stopped,
-    /// One that runs, but not as its files say.
-    Outdated,
-    /// One that runs as its files say.
-    Running,
+/// What a live resource can be made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'r> {
+    /// A file.
+    File(&'r Path),
+    /// The gateway's image.
+    Image,
 }
 
-/// Passes a call on to whichever kind this is: a new kind is a compile error here until it is named.
-macro_rules! each_kind {
-    ($resource:expr, $r:ident => $call:expr) => {
-        match $resource {
-            Resource::AptSource($r) => $call,
-            Resource::Packages($r) => $call,
-            Resource::Module($r) => $call,
-            Resource::FirewallRule($r) => $call,
-            Resource::Directory($r) => $call,
-            Resource::File($r) => $call,
-            Resource::PrivateFile($r) => $call,
-            Resource::EnvKey($r) => $call,
-            Resource::GatewayImage($r) => $call,
-            Resource::Stack($r) => $call,
-            Resource::Tunnel($r) => $call,
+/// The closed list of kinds, with their words in journal and documents. Whatever differs by kind is a method of
+/// [`Resource`], so a new kind is its file, and its line here.
+macro_rules! kinds {
+    ($d:tt $($kind:ident $word:literal,)*) => {
+        /// Which kind of resource.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "each is the type of this name")]
+        pub enum ResourceKind {
+            $(#[serde(rename = $word)] $kind,)*
+        }
+
+        impl ResourceKind {
+            /// All of them.
+            pub const ALL: &[ResourceKind] = &[$(ResourceKind::$kind),*];
+
+            /// Its word in journal and documents.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(ResourceKind::$kind => $word,)*
+                }
+            }
+        }
+
+        /// A resource, and how it should stand.
+        #[derive(Clone, Debug, PartialEq)]
+        #[expect(missing_docs, reason = "each is of the kind of this name")]
+        pub enum Wanted {
+            $($kind(Goal<$kind>),)*
+        }
+
+        /// One change: a resource, how it stands before it and after it.
+        #[derive(Clone, Debug, PartialEq)]
+        #[expect(missing_docs, reason = "each is of the kind of this name")]
+        pub enum Step {
+            $($kind(Transition<$kind>),)*
+        }
+
+        $(
+            impl From<Goal<$kind>> for Wanted {
+                fn from(goal: Goal<$kind>) -> Self {
+                    Wanted::$kind(goal)
+                }
+            }
+
+            impl From<Transition<$kind>> for Step {
+                fn from(transition: Transition<$kind>) -> Self {
+                    Step::$kind(transition)
+                }
+            }
+        )*
+
+        /// Calls the same on whichever kind a [`Wanted`] or [`Step`] is of: `each_kind!(Step, step, t => t.noun())`.
+        macro_rules! each_kind {
+            ($d of:ident, $d value:expr, $d name:ident => $d call:expr) => {
+                match $d value {
+                    $($d of::$kind($d name) => $d call,)*
+                }
+            };
+        }
+        pub(crate) use each_kind;
+
+        /// The step of this kind whose parts are in `raw`.
+        fn step_of_kind(kind: ResourceKind, raw: step::RawStep) -> serde_json::Result<Step> {
+            match kind {
+                $(ResourceKind::$kind => raw.typed::<$kind>().map(Step::$kind),)*
+            }
         }
     };
 }
 
-impl Resource {
-    /// How it stands now. Reads only.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        each_kind!(self, r => r.observe(host))
-    }
-
-    /// Makes it stand as `state` says.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        each_kind!(self, r => r.set(host, state))
-    }
-
-    /// The file it is kept in, if it is kept in one.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Resource::File(file) => Some(&file.path),
-            Resource::PrivateFile(file) => Some(&file.path),
-            Resource::EnvKey(key) => Some(&key.path),
-            _ => None,
-        }
-    }
-
-    /// Why an undo has to leave it.
-    pub fn must_stay(&self) -> Option<String> {
-        match self {
-            Resource::Packages(packages) => packages.must_stay(),
-            _ => None,
-        }
-    }
-
-    /// Whether it is something that runs, made from the other resources.
-    pub fn is_live(&self) -> bool {
-        matches!(self, Resource::Stack(_) | Resource::Tunnel(_))
-    }
-
-    /// Whether it has to be made anew when `other` changes.
-    pub fn is_made_from(&self, other: &Resource) -> bool {
-        match (self, other) {
-            (Resource::Stack(stack), other) => other.shapes_stack_in(&stack.dir),
-            (Resource::Tunnel(_), Resource::PrivateFile(_)) => true,
-            (Resource::Tunnel(tunnel), Resource::File(file)) => file.path == tunnel.public_conf,
-            _ => false,
-        }
-    }
-
-    /// Whether the containers of the stack in this directory are made from it.
-    pub fn shapes_stack_in(&self, dir: &Path) -> bool {
-        match self {
-            Resource::EnvKey(_) | Resource::GatewayImage(_) => true,
-            Resource::File(file) => file.path.starts_with(dir) && file.path.extension().is_some_and(|e| e == "yml"),
-            _ => false,
-        }
-    }
-
-    /// Whether both are of one kind.
-    pub fn is_same_kind(&self, other: &Resource) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-}
-
-impl fmt::Display for Resource {
-    /// A noun phrase: `package wireguard-tools`, `file /srv/mitigator/.env`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        each_kind!(self, r => r.fmt(f))
-    }
-}
-
-impl State {
-    /// Whether something that stands as `observed` is as this wish says.
-    pub fn is_met_by(&self, observed: &State) -> bool {
-        match (self, observed) {
-            // In whatever version: what is there is never upgraded or downgraded.
-            (State::Packages(wanted), State::Packages(have)) => {
-                wanted.iter().all(|(name, version)| version.is_some() == have.get(name).is_some_and(Option::is_some))
-            }
-            (wanted, have) => wanted == have,
-        }
-    }
-
-    /// Its lines, as a difference shows them.
-    pub fn text(&self) -> String {
-        match self {
-            State::Text(text) => text.clone(),
-            State::Line(line) => line.clone(),
-            State::Private { template, public } => {
-                template.replace(crate::wireguard::PLACEHOLDER, &format!("(secret, its public key is {public})"))
-            }
-            _ => String::new(),
-        }
-    }
-
-    /// In a few words.
-    pub fn summary(&self) -> String {
-        match self {
-            State::Absent => "it is not there".to_owned(),
-            State::Present => "it is there".to_owned(),
-            State::Text(text) => format!("it has {} bytes of other text", text.len()),
-            State::Empty => "it is not set".to_owned(),
-            State::Line(line) => format!("it reads '{line}'"),
-            State::Private { public, .. } => format!("it holds the key of {public}"),
-            State::Packages(have) => {
-                let missing: Vec<&str> = have.iter().filter(|(_, v)| v.is_none()).map(|(n, _)| n.as_str()).collect();
-                if missing.is_empty() {
-                    "all are installed".into()
-                } else {
-                    format!("not installed: {}", missing.join(", "))
-                }
-            }
-            State::Stopped => "it does not run".to_owned(),
-            State::Outdated => "it runs with an older configuration".to_owned(),
-            State::Running => "it runs as its files say".to_owned(),
-        }
-    }
-}
-
-/// A state that doesn't belong to this kind of resource: only a damaged journal can hold one.
-fn mismatch(resource: &impl fmt::Display, state: &State) -> Error {
-    Error::unexpected(format!("{resource} can't be set to a state of another kind: {}", state.summary()))
+kinds! { $
+    AptSource "apt-source",
+    Packages "packages",
+    Module "module",
+    FirewallRule "firewall-rule",
+    Directory "directory",
+    File "file",
+    PrivateFile "private-file",
+    EnvKey "env-key",
+    GatewayImage "gateway-image",
+    Stack "stack",
+    Tunnel "tunnel",
 }

@@ -10,7 +10,7 @@ use crate::report::Output;
 
 /// Prints the facts. Their shape is this version's own and no promise.
 pub fn run(host: &Host, global: &Global, output: &Output) -> Result<()> {
-    let (facts, _) = Facts::gather(host, &resolve::typed(global, &InstallOptions::default(), None));
+    let (facts, _) = Facts::gather(host, &resolve::typed(global, &InstallOptions::default(), None).settings);
     let text = serde_json::to_string_pretty(&facts).context("writing down the facts")?;
     output.bytes(format!("{text}\n").as_bytes())
 }

@@ -8,10 +8,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::recover;
 use crate::cli::peers::{ExpectedList, PeersCommand};
 use crate::cluster;
 use crate::compose::dotenv::Dotenv;
+use crate::converge::recover;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Lock, MAX_FILE, Mode};
 use crate::message;
@@ -104,7 +104,7 @@ fn edit(
     drop(source);
     let host = if explicit { &mut live } else { host };
     let _locks = lock(host, &path, dir)?;
-    recover(host, [path.as_path()])?;
+    recover::complete_writes_to(host, [path.as_path()])?;
     let mut list = PeerList::read(host, &path)?.unwrap_or_default();
     if let Some(digest) =
         expected.expect_digest.as_deref().filter(|digest| !digest.eq_ignore_ascii_case(&list.digest().to_string()))

@@ -1,15 +1,18 @@
-//! From what was typed, and what the instance already has, to the settings of a run.
+//! From the command line to the settings of a run, and back: a run that goes on after a reboot is typed again.
+
+use std::path::Path;
+
+use clap::ValueEnum;
 
 use crate::cli::{Global, InstallOptions};
-use crate::facts::{InstanceFacts, PrivateConfFile, TextFile};
+use crate::converge::survey::PartialSettings;
 use crate::product::PRODUCT;
-use crate::settings::{Settings, StackKind};
-use crate::wireguard::PeerList;
+use crate::settings::{Endpoint, Settings};
 
 /// What the command line said, with defaults for the rest.
-pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<String>) -> Settings {
+pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<String>) -> PartialSettings {
     let port = options.port.unwrap_or(PRODUCT.gateway.port);
-    options.policy.over(Settings {
+    let settings = options.policy.over(Settings {
         dir: global.dir.clone(),
         vpn_address: options.vpn_address,
         endpoint: options.endpoint.map(|endpoint| endpoint.with_port(port)),
@@ -18,81 +21,91 @@ pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<Str
         peers,
         ignore: global.ignore.clone(),
         ..Settings::default()
-    })
+    });
+    PartialSettings {
+        settings,
+        port_is_open: options.port.is_none(),
+        endpoint_port_is_open: matches!(options.endpoint, Some(Endpoint::Address(_))),
+        prefix_is_open: options.prefix.is_none(),
+    }
 }
 
-/// The same with what the command line left open taken from the instance: a second run needs no options.
-pub(super) fn complete(typed: Settings, instance: &InstanceFacts, options: &InstallOptions) -> Settings {
-    let mut settings = typed;
-    let value = |key: &str| instance.env.values.get(key);
-    if instance.default_stack {
-        settings.stack = StackKind::Default;
+/// What is typed for a run with these settings that leaves it at one reboot. The text of `--peers` is in `peers`.
+pub(super) fn retyped(settings: &Settings, peers: &Path) -> Vec<String> {
+    let mut words: Vec<String> = ["install", "--yes", "--no-resume"].map(str::to_owned).into();
+    let mut option = |name: &str, value: String| words.push(format!("--{name}={value}"));
+    option("dir", settings.dir.display().to_string());
+    if let Some(address) = settings.vpn_address {
+        option("vpn-address", address.to_string());
     }
-    if let (None, PrivateConfFile::Present { port: Some(port), .. }) = (options.port, &instance.private_conf) {
-        settings.port = *port;
-        settings.endpoint = options.endpoint.map(|endpoint| endpoint.with_port(*port));
+    if let Some(endpoint) = settings.endpoint {
+        option("endpoint", endpoint.to_string());
     }
-    if let (None, Some(prefix)) = (options.prefix, value(PRODUCT.env.vpn_prefix).and_then(|v| v.parse().ok())) {
-        settings.prefix = prefix;
+    option("port", settings.port.to_string());
+    option("prefix", settings.prefix.to_string());
+    if settings.peers.is_some() {
+        option("peers", peers.display().to_string());
     }
-    let list = match &instance.public_conf {
-        TextFile::Text(text) => PeerList::parse(text).ok(),
-        _ => None,
-    };
-    // The vendor's update downloads `.env` anew and loses our keys (FN-9); the key says which section is ours.
-    let own = list.as_ref().and_then(|list| match &instance.private_conf {
-        PrivateConfFile::Present { public, .. } => list.peers().find(|peer| peer.public_key == *public),
-        _ => None,
-    });
-    let address = value(PRODUCT.env.vpn_address).and_then(|v| v.parse().ok());
-    settings.vpn_address = settings.vpn_address.or(address).or(own.map(|peer| peer.address));
-    let listed = settings.vpn_address.and_then(|address| list.as_ref()?.by_address(address));
-    settings.endpoint = settings.endpoint.or(listed.map(|peer| peer.endpoint));
-    settings
+    option("firewall", name(settings.firewall));
+    option("restart", name(settings.restart));
+    option("stack", name(settings.stack));
+    if let Some(mirror) = &settings.apt_mirror {
+        option("apt-mirror", mirror.clone());
+    }
+    if !settings.ignore.is_empty() {
+        option("ignore", settings.ignore.join(","));
+    }
+    words
+}
+
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wireguard::{Peer, PrivateConf, PrivateKey};
+    use crate::cli::{Cli, Command};
+    use crate::settings::{FirewallPolicy, Restart, StackKind};
+    use clap::Parser;
 
-    /// An instance whose `.env` the vendor's update has downloaded anew.
-    fn after_an_update() -> (InstanceFacts, Peer) {
-        let key = PrivateKey::generate();
-        let own = Peer {
-            public_key: key.public(),
-            address: [10, 8, 3, 7].into(),
-            endpoint: "192.0.2.7:5000".parse().unwrap(),
-            keepalive: None,
+    const PEERS: &str = "/var/lib/peers.conf";
+
+    fn typed_again(settings: &Settings) -> Cli {
+        Cli::try_parse_from(std::iter::once("mitigator-vpn".to_owned()).chain(retyped(settings, Path::new(PEERS))))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_typed_after_the_reboot_says_all_that_was_said_before_it() {
+        let settings = Settings {
+            dir: "/srv/other".into(),
+            vpn_address: Some([10, 8, 3, 2].into()),
+            endpoint: Some("[2001:db8::1]:99".parse().unwrap()),
+            port: 99,
+            prefix: 16,
+            peers: Some("[Peer]\n".into()),
+            whole_list: false,
+            firewall: FirewallPolicy::Report,
+            restart: Restart::Gateway,
+            apt_mirror: Some("http://mirror.example/debian".into()),
+            stack: StackKind::Default,
+            ignore: vec!["clock".into(), "endpoint".into()],
         };
-        let mut list = PeerList::default();
-        list.add(own.clone()).unwrap();
-        let conf = PrivateConf::fresh(key, 5000);
-        let private_conf =
-            PrivateConfFile::Present { public: own.public_key, port: conf.port, mode: 0o600, template: conf.template };
-        (InstanceFacts { public_conf: TextFile::Text(list.to_text()), private_conf, ..InstanceFacts::default() }, own)
-    }
-
-    fn settings(instance: &InstanceFacts, options: &InstallOptions) -> Settings {
-        complete(
-            Settings { port: options.port.unwrap_or(PRODUCT.gateway.port), ..Settings::default() },
-            instance,
-            options,
-        )
+        let Cli { global, command: Command::Install(options) } = typed_again(&settings) else {
+            panic!("another command")
+        };
+        assert!(global.yes && options.no_resume);
+        assert_eq!(options.peers, Some(PEERS.into()));
+        let again = typed(&global, &options, settings.peers.clone()).settings;
+        assert_eq!(again, settings);
     }
 
     #[test]
-    fn a_lost_env_is_made_up_for_by_the_own_section() {
-        let (instance, own) = after_an_update();
-        let settings = settings(&instance, &InstallOptions::default());
-        assert_eq!((settings.vpn_address, settings.endpoint), (Some(own.address), Some(own.endpoint)));
-        assert_eq!(settings.port, 5000);
-    }
-
-    #[test]
-    fn what_was_typed_wins_over_what_is_there() {
-        let (instance, _) = after_an_update();
-        let options = InstallOptions { port: Some(4600), ..InstallOptions::default() };
-        assert_eq!(settings(&instance, &options).port, 4600);
+    fn a_run_that_was_told_nothing_is_typed_again_with_nothing() {
+        let Cli { command: Command::Install(options), .. } = typed_again(&Settings::default()) else {
+            panic!("another command")
+        };
+        assert!(options.vpn_address.is_none() && options.endpoint.is_none() && options.peers.is_none());
     }
 }

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::install::Ground;
+use super::install::survey;
 use crate::cli::{Global, InstallOptions};
-use crate::converge::plan::Step;
 use crate::error::{Class, Result};
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::host::Host;
@@ -12,17 +11,18 @@ use crate::message;
 use crate::message::Message;
 use crate::preflight::{Finding, Severity, id};
 use crate::report::{InstanceDocument, MemberDocument, Outcome, Output, SCHEMA, StatusDocument, Text};
+use crate::resource::Step;
 use crate::tunnel::{self, ProbedPeer, Reachability, mtu, timings};
 use crate::wireguard::{Peer, PeerList};
 
 /// Reports how the instance stands.
 pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
-    let ground = Ground::survey(host, global, &InstallOptions::default())?;
-    let (facts, settings) = (&ground.facts, &ground.settings);
+    let survey = survey(host, global, &InstallOptions::default())?;
+    let (facts, settings) = (&survey.facts, &survey.settings);
 
     // A mount gone stale only warns before an install, which mends it; here it is what the gateway lives by (FN-40).
     let wrong = |f: &&Finding| f.outcome == Severity::Fail || (f.id == id::MOUNT_FRESH && f.outcome == Severity::Warn);
-    let wrong = ground.findings.iter().filter(wrong);
+    let wrong = survey.findings.iter().filter(wrong);
     let mut differences: Vec<Message> = wrong.map(difference).collect();
     let public_key = match &facts.instance.private_conf {
         PrivateConfFile::Present { public, .. } => Some(*public),
@@ -41,8 +41,8 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
     };
     match (&list, public_key, settings.vpn_address, settings.endpoint) {
         (Some(list), Some(own), Some(_), Some(_)) => {
-            if !ground.refused() {
-                let plan = ground.plan(host)?;
+            if !survey.is_refused() {
+                let plan = survey.plan(host)?;
                 differences.extend(plan.steps.iter().map(pending));
             }
             if facts.live {
@@ -73,7 +73,7 @@ fn difference(finding: &Finding) -> Message {
 }
 
 fn pending(step: &Step) -> Message {
-    Message::foreign(format!("install would {step}; mend it: mitigator-vpn install"))
+    message!("install would {step}; mend it: {command}", step = step.message(), command = "mitigator-vpn install")
 }
 
 /// What to say of a peer that doesn't answer. `None` for one that does, or that wasn't asked.

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use super::{confirm, recover};
+use super::confirm;
 use crate::cli::Global;
 use crate::converge::journal::{Journal, Receipt};
+use crate::converge::recover;
 use crate::converge::{resume, undo};
 use crate::error::{Class, Result};
 use crate::host::Host;
+use crate::message;
 use crate::report::{Outcome, Output, UndoDocument};
 
 /// Asks, takes back, reports.
@@ -18,22 +20,21 @@ pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode
     if !receipt.changes.is_empty() && !global.yes {
         let mut list = String::new();
         for change in undo::order(&receipt.changes) {
-            let _ = writeln!(list, "  {}", output.lang().say(&change.resource.to_string()));
+            let _ = writeln!(list, "  {}", output.lang().render(&change.step.noun()));
         }
-        confirm(&crate::message!("take all of this back? The VPN of this instance goes with it."), output, || {
-            output.bytes(list.as_bytes())
-        })?;
+        let question = message!("take all of this back? The VPN of this instance goes with it.");
+        confirm(&question, output, || output.bytes(list.as_bytes()))?;
     }
     resume::disarm(host)?;
-    recover(host, receipt.paths())?;
-    let fates = match receipt.last_run {
+    recover::complete_writes_to(host, receipt.paths())?;
+    let undone = match receipt.last_run {
         Some(_) => undo::run(host, &receipt, &output.progress())?,
         None => {
             Journal::clear(host)?;
             Vec::new()
         }
     };
-    let document = UndoDocument::new(&fates);
+    let document = UndoDocument::new(undone);
     output.document(&document)?;
     Ok(if document.outcome == Outcome::Fail { Class::Step.into() } else { ExitCode::SUCCESS })
 }

@@ -1,11 +1,14 @@
 //! Makes a plan true, so that it can be killed at any instant: announce in the journal, set, prove, note.
 
 use crate::converge::journal::Journal;
-use crate::converge::plan::{Plan, Step};
+use crate::converge::plan::Plan;
+use crate::converge::survey::Survey;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
+use crate::message;
+use crate::message::Message;
 use crate::progress::Progress;
-use crate::resource::Resource;
+use crate::resource::{Resource, State, Step, Transition, each_kind};
 
 /// Applies every step in order. The first failure stops; what was done is in the journal.
 pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress) -> Result<()> {
@@ -14,22 +17,22 @@ pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress
     }
     let mut journal = Journal::open(host, Some(ignored))?;
     for step in &plan.steps {
-        let task = progress.start(step.to_string());
+        let task = progress.start(step.message());
         host.tell(task.listener());
-        apply(host, &mut journal, step).with_context(|| step.to_string()).map_err(|error| match error.class() {
+        let applied = each_kind!(Step, step, step => apply(host, &mut journal, step));
+        applied.with_context(|| step.message()).map_err(|error| match error.class() {
             // The way out is the caller's to say: it knows what goes on after the reboot.
             Class::Reboot => error,
-            _ => error
-                .with_class(Class::Step)
-                .then("when that is mended, run it again; or take back what was done: mitigator-vpn undo"),
+            Class::Unexpected | Class::Input | Class::Refused | Class::Unproven | Class::Step | Class::Locked => {
+                error.with_class(Class::Step).then(way_on())
+            }
         })?;
         task.done();
     }
     Ok(())
 }
 
-/// As [`run`]. A new apt source comes first, and what follows it is planned anew: which packages there are for this kernel
-/// is known only then (FN-12). Gives back all that was applied.
+/// As [`run`]. What follows a step that reveals others (a new apt source) is planned anew. Gives back all that was applied.
 pub fn run_replanned(
     host: &mut Host,
     mut plan: Plan,
@@ -37,37 +40,64 @@ pub fn run_replanned(
     progress: &Progress,
     anew: impl FnOnce(&mut Host, Plan) -> Result<Plan>,
 ) -> Result<Plan> {
-    let source = plan.steps.iter().position(|step| matches!(step.resource, Resource::AptSource(_)));
-    let rest = Plan { steps: plan.steps.split_off(source.map_or(0, |at| at + 1)) };
+    let Some(revealing) = plan.steps.iter().position(Step::reveals_others) else {
+        run(host, &plan, ignored, progress)?;
+        return Ok(plan);
+    };
+    let rest = Plan { steps: plan.steps.split_off(revealing + 1) };
     run(host, &plan, ignored, progress)?;
-    let rest = if plan.is_empty() { rest } else { anew(host, rest)? };
+    let rest = anew(host, rest)?;
     run(host, &rest, ignored, progress)?;
     plan.steps.extend(rest.steps);
     Ok(plan)
 }
 
-fn apply(host: &mut Host, journal: &mut Journal, step: &Step) -> Result<()> {
-    let Step { resource, after, .. } = step;
-    let (resource, after) = match resource {
-        // Dependencies are known only now, when the package lists are fresh; undo must know them by name.
-        Resource::Packages(packages) => {
-            let packages = packages.expand(host)?;
-            let after = packages.wanted();
-            (&Resource::Packages(packages), &after.clone())
+/// As [`run_replanned`], for a plan of `survey`, which is taken again where that is needed. `agree` is asked where other
+/// packages have to be installed than planned.
+pub(crate) fn run_surveyed(
+    host: &mut Host,
+    survey: &mut Survey,
+    plan: Plan,
+    progress: &Progress,
+    agree: impl FnOnce(&Survey, &Plan) -> Result<()>,
+) -> Result<Plan> {
+    let ignored = survey.settings.ignore.clone();
+    run_replanned(host, plan, &ignored, progress, |host, agreed| {
+        *survey = survey.again(host);
+        if let Some(found) = survey.failures().next() {
+            let detail = message!("now that apt has the new source: {detail}", detail = &found.detail);
+            let hint = found.hint.clone().unwrap_or_else(|| Message::command("mitigator-vpn preflight"));
+            return Err(Error::new(Class::Step, detail).hint(hint).then(way_on()));
         }
-        _ => (resource, after),
-    };
+        let rest = survey.plan(host)?;
+        if rest.packages() != agreed.packages() {
+            agree(survey, &rest)?;
+        }
+        Ok(rest)
+    })
+}
+
+fn way_on() -> Message {
+    message!("when that is mended, run it again; or take back what was done: mitigator-vpn undo")
+}
+
+fn apply<K: Resource>(host: &mut Host, journal: &mut Journal, planned: &Transition<K>) -> Result<()>
+where
+    Step: From<Transition<K>>,
+{
+    let (resource, after) = planned.resource.expand(host, &planned.after)?;
     // Looked at again: an earlier step may have brought this one about (a restart applies the peer list).
     let before = resource.observe(host)?;
-    // A tunnel in the plan is always told: where its packets go can't be compared, for peers roam.
-    if after.is_met_by(&before) && !matches!(resource, Resource::Tunnel(_)) {
+    if after.is_met_by(&before) && resource.is_observed_whole() {
         return Ok(());
     }
-    let number = journal.begin(resource, &before, after)?;
-    resource.set(host, after)?;
+    let step = Transition { resource: resource.clone(), before, after: after.clone() };
+    let number = journal.begin(&step.into())?;
+    resource.set(host, &after)?;
     let now = resource.observe(host)?;
     if !after.is_met_by(&now) {
-        return Err(Error::unexpected(format!("{resource} is not as it was set: {}", now.summary())));
+        let (resource, state) = (resource.noun(), now.summary());
+        return Err(Error::unexpected(message!("{resource} is not as it was set: {state}", resource, state)));
     }
     journal.done(number)
 }

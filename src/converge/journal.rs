@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 use crate::host::{Appending, Host, Mode};
-use crate::resource::{Resource, State};
+use crate::message;
+use crate::message::Message;
+use crate::resource::Step;
 
 /// Where this program keeps what it must remember.
 pub const STATE_DIR: &str = "/var/lib/mitigator-vpn";
@@ -26,7 +28,11 @@ enum Record {
     /// A run started.
     Run { format: u32, version: String, at: u64, ignored: Vec<String> },
     /// A step is about to change this resource.
-    Begin { step: u64, resource: Resource, before: State, after: State },
+    Begin {
+        step: u64,
+        #[serde(flatten)]
+        change: Step,
+    },
     /// It did, and observing it shows so.
     Done { step: u64 },
     /// Undo has dealt with it: taken back, or found changed by somebody else since.
@@ -35,16 +41,12 @@ enum Record {
 
 /// A change that was begun and not closed by an undo.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct JournaledChange {
     /// Its number in the journal.
-    pub step: u64,
-    /// What was changed.
-    pub resource: Resource,
-    /// How it stood before.
-    pub before: State,
-    /// How it was to stand.
-    pub after: State,
-    /// Whether the step finished; one that didn't may be torn.
+    pub number: u64,
+    /// What was changed, and how.
+    pub step: Step,
+    /// Whether it was finished; one that wasn't may be torn.
     pub done: bool,
 }
 
@@ -52,7 +54,7 @@ pub struct Change {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Receipt {
     /// The open changes.
-    pub changes: Vec<Change>,
+    pub changes: Vec<JournaledChange>,
     /// When the last run started, in seconds since 1970.
     pub last_run: Option<u64>,
     /// Checks that any of the runs was told to ignore.
@@ -69,15 +71,16 @@ impl Receipt {
 
     /// The files that were written, or begun to be.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.changes.iter().filter_map(|change| change.resource.path())
+        self.changes.iter().filter_map(|change| change.step.path())
     }
 
     /// Reads the journal; without one, an empty receipt.
     pub fn load(host: &Host) -> Result<Receipt> {
         let text = host.read_text(Path::new(JOURNAL))?.unwrap_or_default();
-        Receipt::parse(&text)
-            .with_context(|| host.display(Path::new(JOURNAL)))
-            .map_err(|e| e.hint(format!("undo can't trust it; put it aside: mv {JOURNAL} {JOURNAL}.damaged")))
+        Receipt::parse(&text).with_context(|| Message::foreign(host.display(Path::new(JOURNAL)))).map_err(|error| {
+            let command = format!("mv {JOURNAL} {JOURNAL}.damaged");
+            error.hint(message!("undo can't trust it; put it aside: {command}", command))
+        })
     }
 
     fn parse(text: &str) -> Result<Receipt> {
@@ -87,28 +90,27 @@ impl Receipt {
         receipt.whole = whole as u64;
         for (number, line) in text[..whole].lines().enumerate() {
             let record: Record = serde_json::from_str(line)
-                .map_err(|error| Error::input(format!("line {}: not a journal record: {error}", number + 1)))?;
+                .map_err(|error| Error::input(message!("not a journal record: {error}", error = error.to_string())))
+                .with_context(|| message!("line {line}", line = number + 1))?;
             match record {
                 Record::Run { format, .. } if format > FORMAT => {
-                    return Err(Error::input(format!(
-                        "line {}: written by a newer version of this program",
-                        number + 1
-                    )));
+                    return Err(Error::input(message!("written by a newer version of this program")))
+                        .with_context(|| message!("line {line}", line = number + 1));
                 }
                 Record::Run { at, ignored, .. } => {
                     receipt.last_run = Some(at);
                     receipt.ignored.extend(ignored);
                 }
-                Record::Begin { step, resource, before, after } => {
+                Record::Begin { step, change } => {
                     receipt.next_step = step + 1;
-                    receipt.changes.push(Change { step, resource, before, after, done: false });
+                    receipt.changes.push(JournaledChange { number: step, step: change, done: false });
                 }
                 Record::Done { step } => {
-                    if let Some(change) = receipt.changes.iter_mut().find(|change| change.step == step) {
+                    if let Some(change) = receipt.changes.iter_mut().find(|change| change.number == step) {
                         change.done = true;
                     }
                 }
-                Record::Closed { step } => receipt.changes.retain(|change| change.step != step),
+                Record::Closed { step } => receipt.changes.retain(|change| change.number != step),
             }
         }
         Ok(receipt)
@@ -142,11 +144,10 @@ impl Journal {
     }
 
     /// Announces a step. It may start when this has returned.
-    pub fn begin(&mut self, resource: &Resource, before: &State, after: &State) -> Result<u64> {
+    pub(crate) fn begin(&mut self, change: &Step) -> Result<u64> {
         let step = self.next_step;
         self.next_step += 1;
-        let (resource, before, after) = (resource.clone(), before.clone(), after.clone());
-        self.append(&Record::Begin { step, resource, before, after })?;
+        self.append(&Record::Begin { step, change: change.clone() })?;
         Ok(step)
     }
 
@@ -173,7 +174,7 @@ impl Journal {
     }
 
     fn append(&mut self, record: &Record) -> Result<()> {
-        let mut line = serde_json::to_vec(record).context("a journal record")?;
+        let mut line = serde_json::to_vec(record).context(message!("a journal record"))?;
         line.push(b'\n');
         self.file.add(&line)
     }
@@ -182,10 +183,92 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::File;
+    use crate::error::Class;
+    use crate::resource::{Content, File, ResourceKind, Transition};
 
-    fn file() -> Resource {
-        Resource::File(File { path: "/f".into() })
+    fn write(text: &str) -> Step {
+        let (resource, after) = (File { path: "/f".into() }, Content::Text(text.into()));
+        Transition { resource, before: Content::Absent, after }.into()
+    }
+
+    const COMPOSE: &str = r#"{"words":["docker","compose"],"generation":"V2","version":"2.26.1"}"#;
+    const PUBLIC: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
+
+    /// A begun step of each kind as 0.1.0 has written it: kind, resource, before, after.
+    fn records() -> Vec<(ResourceKind, String, String)> {
+        let record = |kind: ResourceKind, resource: &str, states: &str| {
+            let line = format!(r#"{{"begin":{{"step":3,"resource":{{"{}":{resource}}},{states}}}}}"#, kind.word());
+            (kind, line, states.to_owned())
+        };
+        let appears = r#""before":"absent","after":"present""#;
+        let restarts = r#""before":"outdated","after":"running""#;
+        ResourceKind::ALL
+            .iter()
+            .map(|kind| match kind {
+                ResourceKind::AptSource => record(
+                    *kind,
+                    r#"{"path":"/etc/apt/sources.list.d/x.list","suite":"x","beside":["http://a.example x"],"mirror":null,"archive":"http://a.example"}"#,
+                    appears,
+                ),
+                ResourceKind::Packages => record(
+                    *kind,
+                    r#"{"names":["wireguard-tools"],"brings":["dkms"],"leftovers":["dkms"]}"#,
+                    r#""before":{"packages":{"dkms":null,"wireguard-tools":"1.0"}},"after":{"packages":{"dkms":"","wireguard-tools":""}}"#,
+                ),
+                ResourceKind::Module => record(*kind, r#"{"name":"wireguard"}"#, appears),
+                ResourceKind::FirewallRule => {
+                    record(*kind, r#"{"backend":"nftables","place":"inet filter input","port":4567}"#, appears)
+                }
+                ResourceKind::Directory => record(*kind, r#"{"path":"/srv/mitigator"}"#, appears),
+                ResourceKind::File => {
+                    record(*kind, r#"{"path":"/f"}"#, r#""before":{"text":"old\n"},"after":{"text":"new\n"}"#)
+                }
+                ResourceKind::PrivateFile => record(
+                    *kind,
+                    r#"{"path":"/srv/mitigator/vpn-private.conf"}"#,
+                    &format!(r#""before":"absent","after":{{"private":{{"template":"[Interface]\n","public":"{PUBLIC}"}}}}"#),
+                ),
+                ResourceKind::EnvKey => record(
+                    *kind,
+                    r#"{"path":"/srv/mitigator/.env","key":"COMPOSE_FILE"}"#,
+                    r#""before":"empty","after":{"line":"COMPOSE_FILE=a.yml"}"#,
+                ),
+                ResourceKind::GatewayImage => record(*kind, r#"{"reference":"x:1","userspace":false}"#, appears),
+                ResourceKind::Stack => {
+                    record(*kind, &format!(r#"{{"dir":"/srv/mitigator","compose":{COMPOSE},"restart":"full"}}"#), restarts)
+                }
+                ResourceKind::Tunnel => record(
+                    *kind,
+                    &format!(r#"{{"dir":"/srv/mitigator","public_conf":"/srv/mitigator/vpn-public.conf","compose":{COMPOSE}}}"#),
+                    restarts,
+                ),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_record_of_each_kind_is_read_and_written_as_0_1_0_wrote_it() {
+        for (kind, line, _) in records() {
+            let receipt = Receipt::parse(&format!("{line}\n")).unwrap();
+            assert_eq!(receipt.changes[0].step.kind(), kind, "{line}");
+            let record = Record::Begin { step: 3, change: receipt.changes[0].step.clone() };
+            assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn a_state_of_another_kind_is_bad_input_and_its_line_is_named() {
+        let run = r#"{"run":{"format":1,"version":"0.1.0","at":1,"ignored":[]}}"#;
+        for (kind, line, states) in records() {
+            let foreign = match kind {
+                ResourceKind::Stack | ResourceKind::Tunnel => r#""before":"absent","after":"present""#,
+                _ => r#""before":"stopped","after":"running""#,
+            };
+            let error = Receipt::parse(&format!("{run}\n{}\n", line.replace(&states, foreign))).unwrap_err();
+            assert_eq!(error.class(), Class::Input);
+            let words = error.to_string();
+            assert!(words.starts_with("line 2: not a journal record: ") && words.contains(kind.word()), "{words}");
+        }
     }
 
     #[test]
@@ -193,7 +276,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut host = Host::at(dir.path()).unwrap();
         let mut journal = Journal::open(&mut host, Some(&[])).unwrap();
-        let step = journal.begin(&file(), &State::Absent, &State::Text("x".into())).unwrap();
+        let step = journal.begin(&write("x")).unwrap();
         journal.done(step).unwrap();
         drop(journal);
         let path = dir.path().join("var/lib/mitigator-vpn/journal.ndjson");
@@ -201,7 +284,7 @@ mod tests {
         for cut in [1, 5, 12] {
             std::fs::write(&path, format!("{whole}{}", &r#"{"begin":{"step":1,"#[..cut])).unwrap();
             let mut journal = Journal::open(&mut host, Some(&["clock".into()])).unwrap();
-            assert_eq!(journal.begin(&file(), &State::Absent, &State::Text("y".into())).unwrap(), 1);
+            assert_eq!(journal.begin(&write("y")).unwrap(), 1);
             drop(journal);
             let receipt = Receipt::load(&host).unwrap();
             assert_eq!(receipt.changes.len(), 2);
@@ -228,7 +311,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut host = Host::at(dir.path()).unwrap();
         let mut journal = Journal::open(&mut host, Some(&[])).unwrap();
-        let step = journal.begin(&file(), &State::Absent, &State::Absent).unwrap();
+        let step = journal.begin(&write("x")).unwrap();
         journal.close(step).unwrap();
         assert!(Receipt::load(&host).unwrap().changes.is_empty());
         journal.remove(&mut host).unwrap();

@@ -3,25 +3,10 @@
 //! What is already right never enters the plan, so undo can't touch what this program didn't make.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use similar::{ChangeTag, TextDiff};
-
-use crate::desired::Wanted;
 use crate::error::Result;
 use crate::host::Host;
-use crate::resource::{Resource, State};
-
-/// One change to come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    /// What changes.
-    pub resource: Resource,
-    /// How it stands.
-    pub before: State,
-    /// How it will stand.
-    pub after: State,
-}
+use crate::resource::{Goal, Resource, State, Step, Transition, Wanted, each_kind};
 
 /// The changes to come, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,25 +19,28 @@ impl Plan {
     /// Compares every wanted resource with how it stands. A resource that is made from others (the stack from its
     /// files, the tunnel from the peer list) is in the plan also when one of those is.
     pub fn diff(host: &Host, wanted: Vec<Wanted>) -> Result<Plan> {
-        let mut steps: Vec<Step> = Vec::new();
-        for Wanted { resource, state } in wanted {
-            let restarts = steps.iter().any(|step| matches!(step.resource, Resource::Stack(_)));
-            if restarts && matches!(resource, Resource::Tunnel(_)) {
-                // A stack that starts brings its tunnel up from the files by itself.
-                continue;
-            }
-            let before = resource.observe(host)?;
-            let follows = steps.iter().any(|step| resource.is_made_from(&step.resource));
-            if follows || !state.is_met_by(&before) {
-                let resource = match resource {
-                    // What comes along, as far as apt knows today; apply asks again with fresh lists.
-                    Resource::Packages(packages) => Resource::Packages(packages.preview(host)?),
-                    other => other,
-                };
-                steps.push(Step { resource, before, after: state });
-            }
+        let mut plan = Plan::default();
+        for wanted in wanted {
+            each_kind!(Wanted, wanted, goal => plan.add(host, goal))?;
         }
-        Ok(Plan { steps })
+        Ok(plan)
+    }
+
+    fn add<K: Resource>(&mut self, host: &Host, goal: Goal<K>) -> Result<()>
+    where
+        Step: From<Transition<K>>,
+    {
+        let Goal { resource, state: after } = goal;
+        if resource.comes_with().is_some_and(|kind| self.steps.iter().any(|step| step.kind() == kind)) {
+            return Ok(());
+        }
+        let before = resource.observe(host)?;
+        let follows = self.steps.iter().filter_map(Step::source).any(|source| resource.is_made_from(source));
+        if follows || !after.is_met_by(&before) {
+            let resource = resource.preview(host)?;
+            self.steps.push(Transition { resource, before, after }.into());
+        }
+        Ok(())
     }
 
     /// Whether there is nothing to do.
@@ -62,47 +50,23 @@ impl Plan {
 
     /// The packages it installs, without what comes along.
     pub fn packages(&self) -> BTreeSet<&str> {
-        let names = self.steps.iter().filter_map(|step| match &step.resource {
-            Resource::Packages(packages) => Some(&packages.names),
-            _ => None,
-        });
-        names.flatten().map(String::as_str).collect()
+        self.steps.iter().flat_map(Step::packages).map(String::as_str).collect()
     }
 }
 
-impl Step {
-    /// `create`, `change`, `remove`, `apply`: the verb of this step.
-    pub fn verb(&self) -> &'static str {
-        match (&self.before, &self.after) {
-            (State::Outdated | State::Running, _) if matches!(self.resource, Resource::Tunnel(_)) => "reconfigure",
-            (State::Stopped, State::Running) => "start",
-            (_, State::Running) => "restart",
-            (_, State::Packages(_)) => "install",
-            (State::Absent | State::Empty, _) => match self.resource {
-                Resource::FirewallRule(_) => "open",
-                Resource::Module(_) => "load",
-                _ => "create",
-            },
-            _ => "change",
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{Content, File, ResourceKind};
 
-    /// The lines that change, `-` before the old ones and `+` before the new ones; empty where a noun says it all.
-    pub fn diff(&self) -> Vec<String> {
-        let (old, new) = (self.before.text(), self.after.text());
-        TextDiff::from_lines(&old, &new)
-            .iter_all_changes()
-            .filter_map(|change| match change.tag() {
-                ChangeTag::Equal => None,
-                ChangeTag::Delete => Some(format!("- {}", change.value().trim_end())),
-                ChangeTag::Insert => Some(format!("+ {}", change.value().trim_end())),
-            })
-            .collect()
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb(), self.resource)
+    #[test]
+    fn what_is_right_already_is_not_in_the_plan() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("right"), "x").unwrap();
+        let want = |name: &str| Goal { resource: File { path: name.into() }, state: Content::Text("x".into()) }.into();
+        let plan = Plan::diff(&Host::at(dir.path()).unwrap(), vec![want("/right"), want("/missing")]).unwrap();
+        let steps: Vec<String> = plan.steps.iter().map(Step::to_string).collect();
+        assert_eq!(steps, ["create file /missing"]);
+        assert_eq!(plan.steps[0].kind(), ResourceKind::File);
     }
 }

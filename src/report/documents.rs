@@ -9,14 +9,14 @@ use serde::{Serialize, Serializer};
 
 use super::SCHEMA;
 use crate::converge::impact::Outage;
-use crate::converge::plan::{Plan, Step};
-use crate::converge::undo::Fate;
+use crate::converge::plan::Plan;
+use crate::converge::undo::{Fate, Undone};
 use crate::facts::Facts;
 use crate::lang::Lang;
 use crate::message;
 use crate::message::Message;
 use crate::preflight::{Finding, Severity};
-use crate::resource::Resource;
+use crate::resource::Step;
 use crate::tunnel::ProbedPeer;
 use crate::wireguard::device::Implementation;
 use crate::wireguard::{ListDigest, Peer, PeerList, PublicKey};
@@ -185,18 +185,12 @@ pub struct StepDocument {
 impl From<&Step> for StepDocument {
     fn from(step: &Step) -> Self {
         StepDocument {
-            kind: kind(&step.resource),
-            resource: step.resource.to_string().into(),
-            verb: step.verb().into(),
+            kind: step.kind().word().to_owned(),
+            resource: Text(step.noun()),
+            verb: Text(step.verb().message()),
             diff: step.diff(),
         }
     }
-}
-
-/// The name a resource's kind has in the journal.
-fn kind(resource: &Resource) -> String {
-    let value = serde_json::to_value(resource).unwrap_or_default();
-    value.as_object().and_then(|o| o.keys().next().cloned()).unwrap_or_default()
 }
 
 /// `plan --json`.
@@ -372,20 +366,16 @@ pub enum UndoFate {
 
 impl UndoDocument {
     /// From what undo did.
-    pub fn new(fates: &[(Resource, Fate)]) -> Self {
-        let changes: Vec<UndoneDocument> = fates
-            .iter()
-            .map(|(resource, fate)| {
-                let (fate, reason) = match fate {
-                    Fate::TakenBack => (UndoFate::TakenBack, None),
-                    Fate::Kept(now) => {
-                        (UndoFate::Kept, Some(message!("somebody has changed it since: {now}", now).into()))
-                    }
-                    Fate::Failed(reason) => (UndoFate::Failed, Some(reason.into())),
-                };
-                UndoneDocument { resource: resource.to_string().into(), fate, reason }
-            })
-            .collect();
+    pub(crate) fn new(undone: Vec<Undone>) -> Self {
+        let changes = undone.into_iter().map(|Undone { resource, fate }| {
+            let (fate, reason) = match fate {
+                Fate::TakenBack => (UndoFate::TakenBack, None),
+                Fate::Kept(now) => (UndoFate::Kept, Some(message!("somebody has changed it since: {now}", now))),
+                Fate::Failed(reason) => (UndoFate::Failed, Some(reason)),
+            };
+            UndoneDocument { resource: Text(resource), fate, reason: reason.map(Text) }
+        });
+        let changes: Vec<UndoneDocument> = changes.collect();
         let outcome = match changes.iter().map(|change| change.fate).max() {
             Some(UndoFate::Failed) => Outcome::Fail,
             Some(UndoFate::Kept) => Outcome::Warn,

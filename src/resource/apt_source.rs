@@ -4,19 +4,17 @@
 //! (FN-11). So the host's own mirror is tried first, by apt itself and with nothing but this source, then the archive.
 //! Signatures stay on, dates are ignored for the archive alone, and a source that doesn't work out is taken away again.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::file::other_text;
 use super::packages::apt;
-use super::{State, mismatch};
-use crate::distro::Distro;
+use super::{Resource, ResourceKind, State};
 use crate::error::{Error, Result};
-use crate::facts::Facts;
 use crate::host::{Host, Mode};
-use crate::policy;
-use crate::settings::Settings;
+use crate::message;
+use crate::message::{Argument, Message};
 
 /// How a file of ours begins; any other is somebody else's and never touched.
 const FIRST_LINE: &str = "# Added by mitigator-vpn; mitigator-vpn undo removes it.";
@@ -39,55 +37,77 @@ pub struct AptSource {
     pub archive: Option<String>,
 }
 
-impl AptSource {
-    /// The source an install has to add: something is missing, apt doesn't know it, and the release's data says where
-    /// it is.
-    pub fn wanted(facts: &Facts, distro: &Distro, settings: &Settings) -> Option<Self> {
-        let suite = distro.suite.as_ref()?;
-        let known = |name: &String| facts.packages.obtainable(name);
-        if !policy::lacks_suite(&facts.packages, distro)
-            || policy::missing_packages(facts, distro, settings).iter().all(known)
-        {
-            return None;
+/// What the file of an apt source holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceFile {
+    /// There is none.
+    Absent,
+    /// One of ours.
+    Present,
+    /// Somebody else's text: it is never touched.
+    Text(String),
+}
+
+impl State for SourceFile {
+    fn summary(&self) -> Message {
+        match self {
+            SourceFile::Absent => message!("it is not there"),
+            SourceFile::Present => message!("it is there"),
+            SourceFile::Text(text) => other_text(text),
         }
-        // A mirror somebody names is the only one: at an air-gapped site the others can't be reached.
-        let (mirror, archive) = match &settings.apt_mirror {
-            Some(named) => (Some(named.clone()), None),
-            None => (facts.packages.mirror.clone(), suite.archive.clone()),
-        };
-        let has = |from: &String| {
-            let mut sources = facts.packages.sources.iter().flatten();
-            sources.any(|source| format!("{} {}", source.uri.trim_end_matches('/'), source.suite) == *from)
-        };
-        let base = archive.iter().map(|archive| format!("{archive} {}", distro.codename));
-        let security = suite.archive_security.clone().filter(|_| archive.is_some());
-        let beside = base.chain(security).filter(|from| !has(from)).collect();
-        Some(AptSource { path: PathBuf::from(&suite.list), suite: suite.name.clone(), beside, mirror, archive })
     }
 
-    /// `Present` with one of our files, `Text` with somebody else's.
-    pub fn observe(&self, host: &Host) -> Result<State> {
+    fn is_absence(&self) -> bool {
+        *self == SourceFile::Absent
+    }
+
+    fn text(&self) -> String {
+        match self {
+            SourceFile::Absent | SourceFile::Present => String::new(),
+            SourceFile::Text(text) => text.clone(),
+        }
+    }
+}
+
+impl Resource for AptSource {
+    type State = SourceFile;
+    const KIND: ResourceKind = ResourceKind::AptSource;
+
+    fn noun(&self) -> Message {
+        message!("apt source {suite} in {path}", suite = &self.suite, path = self.path.display())
+    }
+
+    fn observe(&self, host: &Host) -> Result<SourceFile> {
         Ok(match host.read_text(&self.path)? {
-            None => State::Absent,
-            Some(text) if text.starts_with(FIRST_LINE) => State::Present,
-            Some(text) => State::Text(text),
+            None => SourceFile::Absent,
+            Some(text) if text.starts_with(FIRST_LINE) => SourceFile::Present,
+            Some(text) => SourceFile::Text(text),
         })
     }
 
     /// Adds the first source that apt can read, or removes ours.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        let there = self.observe(host)?;
-        let path = self.path.display();
-        match (state, there) {
-            (State::Present, State::Text(_)) => Err(Error::unexpected(format!("{path} is somebody else's"))
-                .hint(format!("look at it, then move it away: mv {path} {path}.off"))),
-            (State::Present, _) => self.add(host),
-            (State::Absent, State::Present) => host.remove(&self.path),
-            (State::Absent, _) => Ok(()),
-            (other, _) => Err(mismatch(self, other)),
+    fn set(&self, host: &mut Host, state: &SourceFile) -> Result<()> {
+        match (state, self.observe(host)?) {
+            (SourceFile::Present, SourceFile::Text(_)) => {
+                let path = self.path.display().to_string();
+                let error = Error::unexpected(message!("{path} is somebody else's", path = &path));
+                let command = format!("mv {path} {path}.off");
+                Err(error.hint(message!("look at it, then move it away: {command}", command)))
+            }
+            (SourceFile::Present, SourceFile::Absent | SourceFile::Present) => self.add(host),
+            (SourceFile::Absent, SourceFile::Present) => host.remove(&self.path),
+            (SourceFile::Absent, SourceFile::Absent | SourceFile::Text(_)) | (SourceFile::Text(_), _) => Ok(()),
         }
     }
 
+    /// Which packages there are for this kernel is known only with the new source (FN-12).
+    fn reveals_others(&self) -> bool {
+        true
+    }
+}
+
+impl AptSource {
     fn add(&self, host: &mut Host) -> Result<()> {
         // What is said of the last one counts: that is where the suite ought to be.
         let mut complaints = Vec::new();
@@ -100,9 +120,11 @@ impl AptSource {
             complaints = said;
         }
         host.remove(&self.path)?;
-        let reason = complaints.first().map_or("no mirror is known", String::as_str);
-        Err(Error::unexpected(format!("nobody has the suite {}: {reason}", self.suite))
-            .hint("name a mirror that has it: mitigator-vpn install --apt-mirror URL"))
+        let known = complaints.into_iter().next().map(Argument::from);
+        let reason = known.unwrap_or_else(|| message!("no mirror is known").into());
+        let error = Error::unexpected(message!("nobody has the suite {suite}: {reason}", suite = &self.suite, reason));
+        let command = "mitigator-vpn install --apt-mirror URL";
+        Err(error.hint(message!("name a mirror that has it: {command}", command)))
     }
 
     /// What the file can say, the best first.
@@ -121,16 +143,9 @@ impl AptSource {
     }
 }
 
-impl fmt::Display for AptSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "apt source {} in {}", self.suite, self.path.display())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::ListedSuite;
 
     fn source() -> AptSource {
         AptSource {
@@ -157,28 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_that_the_host_has_from_the_archive_is_not_named_twice() {
-        let mut facts = Facts::healthy();
-        facts.os = crate::facts::os::parse("ID=debian\nVERSION_ID=10\nVERSION_CODENAME=buster\n");
-        facts.kernel.wireguard = crate::facts::WireGuardSupport::Missing;
-        facts.packages.known.clear();
-        let distro = Distro::detect(&facts.os).unwrap();
-        let wanted = |facts: &Facts| AptSource::wanted(facts, &distro, &Settings::default()).unwrap();
-        assert_eq!(wanted(&facts).beside.len(), 2);
-        let uri = format!("{}/", wanted(&facts).archive.unwrap());
-        facts.packages.sources = Ok(vec![ListedSuite { uri, suite: "buster".into(), fetched: true }]);
-        assert_eq!(wanted(&facts).beside, ["http://archive.debian.org/debian-security buster/updates"]);
-    }
-
-    #[test]
     fn somebody_elses_file_is_never_touched() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("buster-backports.list");
         std::fs::write(&file, "deb http://mirror.example/debian buster-backports main\n").unwrap();
         let mut host = Host::at(dir.path()).unwrap();
-        let error = source().set(&mut host, &State::Present).unwrap_err();
+        let error = source().set(&mut host, &SourceFile::Present).unwrap_err();
         assert!(error.to_string().contains("somebody else's"), "{error}");
-        source().set(&mut host, &State::Absent).unwrap();
+        source().set(&mut host, &SourceFile::Absent).unwrap();
         assert!(file.exists());
     }
 }

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::{Cmd, Host, Output};
+use crate::lang;
+use crate::message;
+use crate::message::{Argument, Message};
 
 /// A small machine compiles for minutes; a deadline is only there for what hangs.
 const DEADLINE: Duration = Duration::from_secs(1800);
@@ -27,20 +30,38 @@ impl MakeLog {
         Some(MakeLog { path, text })
     }
 
-    fn failure(&self, kernel: &str) -> (String, String) {
+    fn failure(&self, kernel: &str) -> Failure {
         let lines = || self.text.lines().map(str::trim).filter(|line| !line.is_empty());
         let mentions = |words: &[&str]| lines().find(|line| words.iter().any(|words| line.contains(words)));
         if let Some(compiler) = lines().find_map(missing_compiler) {
-            return (format!("the compiler {compiler} is missing"), format!("apt-get install {compiler}"));
+            let cause = message!("the compiler {compiler} is missing", compiler);
+            return Failure { cause, command: format!("apt-get install {compiler}") };
         }
         if mentions(&["auto.conf are missing", "scripts/basic/fixdep: "]).is_some() {
-            return (format!("the headers of kernel {kernel} are incomplete"), reinstall(kernel));
+            let cause = message!("the headers of kernel {kernel} are incomplete", kernel);
+            return Failure { cause, command: reinstall(kernel) };
         }
         if mentions(&["Killed signal terminated program", "fatal error: Killed"]).is_some() {
-            return ("the kernel killed the compiler for want of memory".to_owned(), "free -m".to_owned());
+            let cause = message!("the kernel killed the compiler for want of memory");
+            return Failure { cause, command: "free -m".to_owned() };
         }
         let error = mentions(&["error:"]).or_else(|| mentions(&["Error "])).or_else(|| lines().next_back());
-        (error.unwrap_or("make gave no reason").to_owned(), format!("less {}", self.path))
+        let cause = error.map_or_else(|| message!("make gave no reason"), Message::foreign);
+        Failure { cause, command: format!("less {}", self.path) }
+    }
+}
+
+/// Why dkms has not built a module.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub cause: Message,
+    /// What mends it, or says more.
+    pub command: String,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::unexpected(failure.cause).hint(Message::command(failure.command))
     }
 }
 
@@ -51,23 +72,23 @@ fn missing_compiler(line: &str) -> Option<&str> {
     program.starts_with("gcc").then_some(program)
 }
 
-/// Why dkms failed, and the command that mends it; `None` where it wasn't dkms.
-pub fn failure(said: &Output, log: Option<&MakeLog>) -> Option<(String, String)> {
+/// Why dkms failed; `None` where it wasn't dkms.
+pub fn failure(said: &Output, log: Option<&MakeLog>) -> Option<Failure> {
     let mentions = |words: &str| lines(said).find(|line| line.contains(words));
     if let Some(line) = mentions("Your kernel headers for kernel") {
         return Some(no_headers(word_after(line, "for kernel ").unwrap_or("$(uname -r)")));
     }
     if mentions("BUILD_EXCLUSIVE").is_some() {
-        let cause = "dkms won't build for this kernel, which has the module itself";
-        return Some((cause.to_owned(), "modprobe wireguard".to_owned()));
+        let cause = message!("dkms won't build for this kernel, which has the module itself");
+        return Some(Failure { cause, command: "modprobe wireguard".to_owned() });
     }
     let line = mentions("Bad return status for module build")?;
     let kernel = word_after(line, "on kernel: ").unwrap_or("$(uname -r)");
-    let (cause, hint) = match log {
+    let Failure { cause, command } = match log {
         Some(log) => log.failure(kernel),
-        None => ("dkms has left no make.log".to_owned(), "dkms status".to_owned()),
+        None => Failure { cause: message!("dkms has left no make.log"), command: "dkms status".to_owned() },
     };
-    Some((format!("the module doesn't build: {cause}"), hint))
+    Some(Failure { cause: message!("the module doesn't build: {cause}", cause), command })
 }
 
 /// Has dkms compile a module for this kernel if it has the source; says whether it had.
@@ -76,21 +97,21 @@ pub fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool> {
     let has_source = |version: &String| is_there(host, &format!("{tree}/{version}/source"));
     let Some(version) = host.list(Path::new(&tree)).into_iter().rfind(has_source) else { return Ok(false) };
     if !has_headers(host, kernel) {
-        let (cause, hint) = no_headers(kernel);
-        return Err(Error::unexpected(cause).hint(hint));
+        return Err(no_headers(kernel).into());
     }
-    tracing::info!("having dkms build {module} {version} for {kernel}");
+    lang::info(&message!("having dkms build {module} {version} for {kernel}", module, version = &version, kernel));
     // forced, for dkms may remember a module that somebody has removed since
     let cmd = Cmd::new("dkms").args(["install", "--force", "-m", module, "-v", &version, "-k", kernel]);
     let said = host.run(&cmd.deadline(DEADLINE))?;
     if said.ok() {
         return Ok(true);
     }
-    let (cause, hint) = failure(&said, MakeLog::of(host, &said).as_ref()).unwrap_or_else(|| {
-        let last = lines(&said).rfind(|line| !line.is_empty()).unwrap_or("it gave no reason");
-        (format!("dkms: {last}"), format!("dkms status {module}"))
+    let failure = failure(&said, MakeLog::of(host, &said).as_ref()).unwrap_or_else(|| {
+        let last = lines(&said).rfind(|line| !line.is_empty()).map(Argument::from);
+        let reason = last.unwrap_or_else(|| message!("it gave no reason").into());
+        Failure { cause: message!("dkms: {reason}", reason), command: format!("dkms status {module}") }
     });
-    Err(Error::unexpected(cause).hint(hint))
+    Err(failure.into())
 }
 
 /// Whether dkms could build for this kernel. It asks no package either.
@@ -98,8 +119,9 @@ pub fn has_headers(host: &Host, kernel: &str) -> bool {
     is_there(host, &format!("/lib/modules/{kernel}/build/include"))
 }
 
-fn no_headers(kernel: &str) -> (String, String) {
-    (format!("dkms can't build the module: the headers of kernel {kernel} are missing"), reinstall(kernel))
+fn no_headers(kernel: &str) -> Failure {
+    let cause = message!("dkms can't build the module: the headers of kernel {kernel} are missing", kernel);
+    Failure { cause, command: reinstall(kernel) }
 }
 
 /// Also where dpkg takes them for installed, which they are not any more. Once they are there, their package has dkms
@@ -127,7 +149,7 @@ mod tests {
     const FAILED: &str = "Error! Bad return status for module build on kernel: 4.19.0-21-amd64 (x86_64)\n\
                           Consult /var/lib/dkms/wireguard/1.0/build/make.log for more information.\n";
 
-    fn because(make_says: &str) -> (String, String) {
+    fn because(make_says: &str) -> Failure {
         let said = Output { code: Some(10), stderr: FAILED.into(), ..Output::default() };
         let log = MakeLog { path: "/var/lib/dkms/wireguard/1.0/build/make.log".into(), text: make_says.into() };
         failure(&said, Some(&log)).unwrap()
@@ -163,7 +185,9 @@ mod tests {
                 "free -m",
             ),
         ] {
-            assert_eq!(because(make_says), (format!("the module doesn't build: {cause}"), hint.to_owned()));
+            let failure = because(make_says);
+            assert_eq!(failure.cause.to_string(), format!("the module doesn't build: {cause}"));
+            assert_eq!(failure.command, hint);
         }
     }
 
@@ -172,9 +196,9 @@ mod tests {
         let stderr = "Error! Your kernel headers for kernel 4.19.0-21-amd64 cannot be found at\n\
                       /lib/modules/4.19.0-21-amd64/build or /lib/modules/4.19.0-21-amd64/source.\n";
         let said = Output { code: Some(1), stderr: stderr.into(), ..Output::default() };
-        let (cause, hint) = failure(&said, None).unwrap();
-        assert_eq!(cause, "dkms can't build the module: the headers of kernel 4.19.0-21-amd64 are missing");
-        assert_eq!(hint, "apt-get install --reinstall linux-headers-4.19.0-21-amd64");
+        let Failure { cause, command } = failure(&said, None).unwrap();
+        assert_eq!(cause.to_string(), "dkms can't build the module: the headers of kernel 4.19.0-21-amd64 are missing");
+        assert_eq!(command, "apt-get install --reinstall linux-headers-4.19.0-21-amd64");
         assert_eq!(failure(&Output::default(), None), None);
     }
 

@@ -1,16 +1,17 @@
 //! One key of compose's `.env`. The other lines belong to the operator and the vendor: every byte of them stays.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, mismatch};
+use super::{Resource, ResourceKind, Source, State};
 use crate::compose::dotenv::Dotenv;
 use crate::error::Result;
 use crate::host::{Host, Mode};
+use crate::message;
+use crate::message::Message;
 
-/// One key of a `.env` file. Its states are raw lines, so that undo gives back quotes, comments and all.
+/// One key of a `.env` file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvKey {
     /// The `.env` file.
@@ -19,34 +20,73 @@ pub struct EnvKey {
     pub key: String,
 }
 
-impl EnvKey {
-    /// `Line` when the key is set, `Empty` when it isn't, `Absent` when there is no file.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        let Some(bytes) = host.read(&self.path)? else { return Ok(State::Absent) };
-        Ok(Dotenv::parse(&bytes).line(&self.key).map_or(State::Empty, State::Line))
+/// What a `.env` says of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnvLine {
+    /// There is no file.
+    Absent,
+    /// There is a file without the key.
+    Empty,
+    /// This raw line, so that undo gives back quotes, comments and all.
+    Line(String),
+}
+
+impl State for EnvLine {
+    fn summary(&self) -> Message {
+        match self {
+            EnvLine::Absent => message!("it is not there"),
+            EnvLine::Empty => message!("it is not set"),
+            EnvLine::Line(line) => message!("it reads '{line}'", line),
+        }
+    }
+
+    fn is_absence(&self) -> bool {
+        match self {
+            EnvLine::Absent | EnvLine::Empty => true,
+            EnvLine::Line(_) => false,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            EnvLine::Absent | EnvLine::Empty => String::new(),
+            EnvLine::Line(line) => line.clone(),
+        }
+    }
+}
+
+impl Resource for EnvKey {
+    type State = EnvLine;
+    const KIND: ResourceKind = ResourceKind::EnvKey;
+
+    fn noun(&self) -> Message {
+        message!("{key} in {path}", key = &self.key, path = self.path.display())
+    }
+
+    fn observe(&self, host: &Host) -> Result<EnvLine> {
+        let Some(bytes) = host.read(&self.path)? else { return Ok(EnvLine::Absent) };
+        Ok(Dotenv::parse(&bytes).line(&self.key).map_or(EnvLine::Empty, EnvLine::Line))
     }
 
     /// Replaces, adds or removes the line; removes the file when nothing is left of one that wasn't there before.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
+    fn set(&self, host: &mut Host, state: &EnvLine) -> Result<()> {
         let line = match state {
-            State::Line(line) => Some(line.as_str()),
-            State::Absent | State::Empty => None,
-            other => return Err(mismatch(self, other)),
+            EnvLine::Line(line) => Some(line.as_str()),
+            EnvLine::Absent | EnvLine::Empty => None,
         };
         let before = host.read(&self.path)?;
         let mut env = Dotenv::parse(before.as_deref().unwrap_or_default());
         env.set_line(&self.key, line)?;
         let after = env.to_bytes();
-        if *state == State::Absent && after.is_empty() {
+        if *state == EnvLine::Absent && after.is_empty() {
             return host.remove(&self.path);
         }
         // Its other values may be secrets: a new file is for root alone.
         host.write(&self.path, after, Mode::SECRET)
     }
-}
 
-impl fmt::Display for EnvKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.key, self.path.display())
+    fn source(&self) -> Option<Source<'_>> {
+        Some(Source::File(&self.path))
     }
 }

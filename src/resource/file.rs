@@ -1,13 +1,15 @@
 //! Files and directories.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, mismatch};
+use super::{Presence, Resource, ResourceKind, Source, State};
+use crate::counted;
 use crate::error::Result;
 use crate::host::{Host, Mode};
+use crate::message;
+use crate::message::Message;
 
 /// A text file whose whole content is ours to decide. One that a container has mounted is written in place, any other
 /// replaced by rename: [`Host::write`] chooses.
@@ -17,25 +19,62 @@ pub struct File {
     pub path: PathBuf,
 }
 
-impl File {
-    /// `Text`, or `Absent`.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        Ok(host.read_text(&self.path)?.map_or(State::Absent, State::Text))
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// There is no file.
+    Absent,
+    /// This text.
+    Text(String),
+}
+
+impl State for Content {
+    fn summary(&self) -> Message {
+        match self {
+            Content::Absent => message!("it is not there"),
+            Content::Text(text) => other_text(text),
+        }
     }
 
-    /// Writes or removes it.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        match state {
-            State::Text(text) => host.write(&self.path, text.as_bytes(), Mode::PUBLIC),
-            State::Absent => host.remove(&self.path),
-            other => Err(mismatch(self, other)),
+    fn is_absence(&self) -> bool {
+        *self == Content::Absent
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Content::Absent => String::new(),
+            Content::Text(text) => text.clone(),
         }
     }
 }
 
-impl fmt::Display for File {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "file {}", self.path.display())
+/// A file that reads otherwise than it should.
+pub(super) fn other_text(text: &str) -> Message {
+    counted!("it has {count} byte of other text" | "it has {count} bytes of other text", count = text.len())
+}
+
+impl Resource for File {
+    type State = Content;
+    const KIND: ResourceKind = ResourceKind::File;
+
+    fn noun(&self) -> Message {
+        message!("file {path}", path = self.path.display())
+    }
+
+    fn observe(&self, host: &Host) -> Result<Content> {
+        Ok(host.read_text(&self.path)?.map_or(Content::Absent, Content::Text))
+    }
+
+    fn set(&self, host: &mut Host, state: &Content) -> Result<()> {
+        match state {
+            Content::Text(text) => host.write(&self.path, text.as_bytes(), Mode::PUBLIC),
+            Content::Absent => host.remove(&self.path),
+        }
+    }
+
+    fn source(&self) -> Option<Source<'_>> {
+        Some(Source::File(&self.path))
     }
 }
 
@@ -46,24 +85,27 @@ pub struct Directory {
     pub path: PathBuf,
 }
 
-impl Directory {
-    /// `Present`, or `Absent`.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        Ok(if host.stat(&self.path)?.is_some() { State::Present } else { State::Absent })
+impl Resource for Directory {
+    type State = Presence;
+    const KIND: ResourceKind = ResourceKind::Directory;
+
+    fn noun(&self) -> Message {
+        message!("directory {path}", path = self.path.display())
+    }
+
+    fn observe(&self, host: &Host) -> Result<Presence> {
+        Ok(Presence::of(host.stat(&self.path)?.is_some()))
     }
 
     /// Makes it, or removes it if it is empty: what others put into it stays.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
+    fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
         match state {
-            State::Present => host.create_dir(&self.path, Mode::DIRECTORY),
-            State::Absent => host.remove_dir(&self.path).map(drop),
-            other => Err(mismatch(self, other)),
+            Presence::Present => host.create_dir(&self.path, Mode::DIRECTORY),
+            Presence::Absent => host.remove_dir(&self.path).map(drop),
         }
     }
-}
 
-impl fmt::Display for Directory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "directory {}", self.path.display())
+    fn must_stay(&self, host: &Host) -> Result<Option<Message>> {
+        Ok((!host.list(&self.path).is_empty()).then(|| message!("there is something in it")))
     }
 }

@@ -15,47 +15,89 @@ mod unit;
 
 use std::collections::BTreeSet;
 
-use super::{State, mismatch};
+use super::{Presence, Resource, ResourceKind, Verb};
 use crate::error::{Error, Result};
 use crate::facts::{Backend, firewall};
 use crate::host::{Cmd, Host};
+use crate::message;
+use crate::message::Message;
 pub use crate::policy::FirewallRule;
 
-impl FirewallRule {
+impl Resource for FirewallRule {
+    type State = Presence;
+    const KIND: ResourceKind = ResourceKind::FirewallRule;
+
+    fn noun(&self) -> Message {
+        self.name()
+    }
+
+    fn verb(&self, _before: &Presence, _after: &Presence) -> Verb {
+        Verb::Open
+    }
+
     /// `Present` when exactly one rule of ours is there, and will be there after the next boot.
-    pub fn observe(&self, host: &Host) -> Result<State> {
+    fn observe(&self, host: &Host) -> Result<Presence> {
         let there = match self.backend {
             Backend::Ufw => ufw::is_there(self, host)?,
             Backend::Firewalld => firewalld::is_there(self, host)?,
-            Backend::Nftables => nft::ours(self, host)?.len() == 1 && unit::is_there(self, host)?,
+            Backend::Nftables => nft::ours(self, host)?.len() == 1 && unit::is_there(self, &nft::restorer(self), host)?,
             Backend::IptablesNft | Backend::IptablesLegacy => {
-                iptables::ours(self, host)?.len() == 1 && unit::is_there(self, host)?
+                iptables::ours(self, host)?.len() == 1 && unit::is_there(self, &iptables::restorer(self), host)?
             }
         };
-        Ok(if there { State::Present } else { State::Absent })
+        Ok(Presence::of(there))
     }
 
     /// Adds it, or removes exactly ours.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
+    fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
         let before = docker_chains(host)?;
-        match (state, self.backend) {
-            (State::Present, Backend::Ufw) => ufw::add(self, host),
-            (State::Present, Backend::Firewalld) => firewalld::add(self, host),
-            (State::Present, Backend::Nftables) => nft::add(self, host).and_then(|()| unit::add(self, host)),
-            (State::Present, _) => iptables::add(self, host).and_then(|()| unit::add(self, host)),
-            (State::Absent, Backend::Ufw) => ufw::remove(self, host),
-            (State::Absent, Backend::Firewalld) => firewalld::remove(self, host),
-            // The unit first: it would put the rule back.
-            (State::Absent, Backend::Nftables) => unit::remove(self, host).and_then(|()| nft::remove(self, host)),
-            (State::Absent, _) => unit::remove(self, host).and_then(|()| iptables::remove(self, host)),
-            (other, _) => Err(mismatch(self, other)),
+        match state {
+            Presence::Present => add(self, host),
+            Presence::Absent => remove(self, host),
         }?;
         let after = docker_chains(host)?;
         if let Some(chain) = before.difference(&after).next() {
-            return Err(Error::unexpected(format!("{} has lost Docker's chain {chain}", self.backend))
-                .hint("let Docker make its rules again: systemctl restart docker"));
+            let backend = self.backend.to_string();
+            let error = Error::unexpected(message!("{backend} has lost Docker's chain {chain}", backend, chain));
+            let command = "systemctl restart docker";
+            return Err(error.hint(message!("let Docker make its rules again: {command}", command)));
         }
         Ok(())
+    }
+
+    fn may_cut_connections(&self) -> bool {
+        true
+    }
+}
+
+fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+    match rule.backend {
+        Backend::Ufw => ufw::add(rule, host),
+        Backend::Firewalld => firewalld::add(rule, host),
+        Backend::Nftables => {
+            nft::add(rule, host)?;
+            unit::add(rule, &nft::restorer(rule), host)
+        }
+        Backend::IptablesNft | Backend::IptablesLegacy => {
+            iptables::add(rule, host)?;
+            unit::add(rule, &iptables::restorer(rule), host)
+        }
+    }
+}
+
+/// The unit first: it would put the rule back.
+fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+    match rule.backend {
+        Backend::Ufw => ufw::remove(rule, host),
+        Backend::Firewalld => firewalld::remove(rule, host),
+        Backend::Nftables => {
+            unit::remove(rule, host)?;
+            nft::remove(rule, host)
+        }
+        Backend::IptablesNft | Backend::IptablesLegacy => {
+            unit::remove(rule, host)?;
+            iptables::remove(rule, host)
+        }
     }
 }
 
@@ -64,7 +106,7 @@ fn docker_chains(host: &Host) -> Result<BTreeSet<String>> {
     Ok(chains.into_iter().filter(|chain| chain.starts_with("DOCKER")).collect())
 }
 
-fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+fn run_additions(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     for cmd in rule.additions() {
         host.run(&cmd)?.success(format!("'{cmd}'"))?;
     }

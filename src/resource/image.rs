@@ -1,14 +1,15 @@
 //! The default gateway's image in the Docker daemon.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, mismatch};
+use super::{Presence, Resource, ResourceKind, Source};
 use crate::error::{Error, Result};
 use crate::gateway::image::{self, Image, Ingredients};
 use crate::host::{Cmd, Host};
+use crate::message;
+use crate::message::Message;
 
 /// How long loading it and flushing the disk may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -26,22 +27,6 @@ impl GatewayImage {
     /// The image that the executable with this digest makes.
     pub fn of_executable(digest: &str, userspace: bool) -> Self {
         GatewayImage { reference: image::reference(digest, userspace), userspace }
-    }
-
-    /// `Present` when the daemon has it. The tag names the executable, so there is no more to compare.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        Ok(if is_there(host, &self.reference)? { State::Present } else { State::Absent })
-    }
-
-    /// `docker load`, or `docker image rm`.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        // Whatever has this name was cut off on its way to the disk: loading it again would keep its torn files.
-        remove(host, &self.unflushed())?;
-        match state {
-            State::Present => self.load(host),
-            State::Absent => remove(host, &self.reference),
-            other => Err(mismatch(self, other)),
-        }
     }
 
     /// Docker knows an image for good before the files of its layer are on the disk; after a power cut they are there, and
@@ -66,16 +51,44 @@ impl GatewayImage {
     fn archive(&self, host: &Host, name: &str) -> Result<Vec<u8>> {
         let image = Image::new(host, &Ingredients::of_this_host(host, self.userspace)?)?;
         if image.reference() != self.reference {
-            return Err(Error::unexpected(format!(
-                "this executable makes the image {}, not {}: it was replaced since the plan was made",
-                image.reference(),
-                self.reference
+            return Err(Error::unexpected(message!(
+                "this executable makes the image {one}, not {other}: it was replaced since the plan was made",
+                one = image.reference(),
+                other = &self.reference
             ))
-            .hint("run it again: mitigator-vpn install"));
+            .hint(message!("run it again: {command}", command = "mitigator-vpn install")));
         }
         let mut archive = Vec::new();
         image.write(&mut archive, name)?;
         Ok(archive)
+    }
+}
+
+impl Resource for GatewayImage {
+    type State = Presence;
+    const KIND: ResourceKind = ResourceKind::GatewayImage;
+
+    fn noun(&self) -> Message {
+        message!("image {name}", name = &self.reference)
+    }
+
+    /// The tag names the executable, so there is no more to compare than whether the daemon has it.
+    fn observe(&self, host: &Host) -> Result<Presence> {
+        is_there(host, &self.reference).map(Presence::of)
+    }
+
+    /// `docker load`, or `docker image rm`.
+    fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
+        // Whatever has this name was cut off on its way to the disk: loading it again would keep its torn files.
+        remove(host, &self.unflushed())?;
+        match state {
+            Presence::Present => self.load(host),
+            Presence::Absent => remove(host, &self.reference),
+        }
+    }
+
+    fn source(&self) -> Option<Source<'_>> {
+        Some(Source::Image)
     }
 }
 
@@ -92,10 +105,4 @@ fn remove(host: &mut Host, reference: &str) -> Result<()> {
     }
     let cmd = Cmd::new("docker").args(["image", "rm", reference]);
     host.run(&cmd)?.success(format!("'{cmd}'")).map(drop)
-}
-
-impl fmt::Display for GatewayImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "image {}", self.reference)
-    }
 }

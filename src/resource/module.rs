@@ -1,13 +1,13 @@
 //! A loaded kernel module. modprobe's silence proves little (FN-16), so what counts is what the kernel says afterwards.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::{State, dkms, mismatch};
+use super::{Presence, Resource, ResourceKind, Verb, dkms};
 use crate::error::{Class, Error, Result};
 use crate::facts::kernel;
 use crate::host::{Cmd, Host, Output};
+use crate::message;
+use crate::message::{Argument, Message};
 
 /// A kernel module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,23 +16,34 @@ pub struct Module {
     pub name: String,
 }
 
-impl Module {
+impl Resource for Module {
+    type State = Presence;
+    const KIND: ResourceKind = ResourceKind::Module;
+
+    fn noun(&self) -> Message {
+        message!("kernel module {name}", name = &self.name)
+    }
+
+    fn verb(&self, _before: &Presence, _after: &Presence) -> Verb {
+        Verb::Load
+    }
+
     /// `Present` when it is loaded or built in.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        let there = host.is_live() && kernel::in_kernel(host, &self.name);
-        Ok(if there { State::Present } else { State::Absent })
+    fn observe(&self, host: &Host) -> Result<Presence> {
+        Ok(Presence::of(host.is_live() && kernel::in_kernel(host, &self.name)))
     }
 
     /// `modprobe`, or `modprobe -r`. One that is in use stays, and that is an error with the reason.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        match (state, self.observe(host)? == State::Present) {
-            (State::Present, true) | (State::Absent, false) => Ok(()),
-            (State::Present, false) => self.load(host),
-            (State::Absent, true) => self.unload(host),
-            _ => Err(mismatch(self, state)),
+    fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
+        match (state, self.observe(host)?) {
+            (Presence::Present, Presence::Present) | (Presence::Absent, Presence::Absent) => Ok(()),
+            (Presence::Present, Presence::Absent) => self.load(host),
+            (Presence::Absent, Presence::Present) => self.unload(host),
         }
     }
+}
 
+impl Module {
     fn load(&self, host: &mut Host) -> Result<()> {
         let running = kernel::release();
         let mut said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
@@ -42,7 +53,7 @@ impl Module {
         if worth_building && dkms::build(host, &self.name, &running)? {
             said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
         }
-        if said.ok() && self.observe(host)? == State::Present {
+        if said.ok() && self.observe(host)? == Presence::Present {
             return Ok(());
         }
         Err(refusal(&self.name, &said, &running, next.as_deref()))
@@ -50,11 +61,12 @@ impl Module {
 
     fn unload(&self, host: &mut Host) -> Result<()> {
         let said = host.run(&Cmd::new("modprobe").args(["-r", self.name.as_str()]))?;
-        if said.ok() && self.observe(host)? == State::Absent {
+        if said.ok() && self.observe(host)? == Presence::Absent {
             return Ok(());
         }
-        let why = if said.stderr.contains("in use") { "it is in use" } else { words(&said) };
-        Err(Error::unexpected(format!("{self} stays loaded: {why}")).hint(format!("modprobe -r {}", self.name)))
+        let why = if said.stderr.contains("in use") { message!("it is in use").into() } else { words(&said) };
+        let stays = Error::unexpected(message!("{resource} stays loaded: {why}", resource = self.noun(), why));
+        Err(stays.hint(Message::command(format!("modprobe -r {}", self.name))))
     }
 }
 
@@ -66,49 +78,49 @@ fn is_missing(said: &Output) -> bool {
 fn refusal(name: &str, said: &Output, running: &str, next: Option<&str>) -> Error {
     let mentions = |any: &[&str]| any.iter().any(|words| said.stderr.contains(words));
     if mentions(&["Required key not available", "Key was rejected by service", "Loading of unsigned module"]) {
-        return Error::unexpected(format!("Secure Boot refuses the module {name}, which no key it knows has signed"))
-            .hint("mitigator-vpn explain secure-boot");
+        let refused = message!("Secure Boot refuses the module {name}, which no key it knows has signed", name);
+        return Error::unexpected(refused).hint(Message::command("mitigator-vpn explain secure-boot"));
     }
     if is_missing(said) || mentions(&["Unknown symbol", "disagrees about version", "Exec format error"]) {
         return match next {
             Some(next) => Error::new(
                 Class::Reboot,
-                format!("the running kernel {running} has no usable module {name}; the installed {next} has"),
+                message!(
+                    "the running kernel {running} has no usable module {name}; the installed {next} has",
+                    running,
+                    name,
+                    next
+                ),
             ),
-            None => Error::unexpected(format!("the running kernel {running} has no usable module {name}"))
-                .hint("mitigator-vpn explain kernel-wireguard"),
+            None => {
+                Error::unexpected(message!("the running kernel {running} has no usable module {name}", running, name))
+                    .hint(Message::command("mitigator-vpn explain kernel-wireguard"))
+            }
         };
     }
     if said.ok() {
-        return Error::unexpected(format!(
-            "modprobe {name} exits with 0, and the kernel has not loaded it: {}",
-            words(said)
+        return Error::unexpected(message!(
+            "modprobe {name} exits with 0, and the kernel has not loaded it: {why}",
+            name,
+            why = words(said)
         ))
-        .hint(format!("modprobe -n -v {name}"));
+        .hint(Message::command(format!("modprobe -n -v {name}")));
     }
     if mentions(&["Operation not permitted"]) {
-        return Error::unexpected(format!(
-            "this system may not load the module {name} (a container, or a locked kernel)"
+        return Error::unexpected(message!(
+            "this system may not load the module {name} (a container, or a locked kernel)",
+            name
         ))
-        .hint(format!("on the container's host: modprobe {name}"));
+        .hint(message!("on the container's host: {command}", command = format!("modprobe {name}")));
     }
-    Error::unexpected(format!("modprobe {name}: {}", words(said))).hint("dmesg | tail")
+    Error::unexpected(message!("modprobe {name}: {why}", name, why = words(said)))
+        .hint(Message::command("dmesg | tail"))
 }
 
 /// The last thing a command said.
-fn words(said: &Output) -> &str {
-    said.stderr
-        .lines()
-        .chain(said.stdout.lines())
-        .map(str::trim)
-        .rfind(|line| !line.is_empty())
-        .unwrap_or("no reason given")
-}
-
-impl fmt::Display for Module {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kernel module {}", self.name)
-    }
+fn words(said: &Output) -> Argument {
+    let mut lines = said.stderr.lines().chain(said.stdout.lines()).map(str::trim);
+    lines.rfind(|line| !line.is_empty()).map_or_else(|| message!("no reason given").into(), Argument::from)
 }
 
 #[cfg(test)]
@@ -145,9 +157,9 @@ mod tests {
     fn a_module_no_kernel_has_is_not_loaded_and_says_why() {
         let mut host = Host::live();
         let module = Module { name: "mitigator_no_such_module".into() };
-        assert_eq!(module.observe(&host).unwrap(), State::Absent);
-        module.set(&mut host, &State::Absent).unwrap();
-        let error = module.set(&mut host, &State::Present).unwrap_err().to_string();
+        assert_eq!(module.observe(&host).unwrap(), Presence::Absent);
+        module.set(&mut host, &Presence::Absent).unwrap();
+        let error = module.set(&mut host, &Presence::Present).unwrap_err().to_string();
         let reason = if host.has_program("modprobe") { "has no usable module" } else { "starting 'modprobe'" };
         assert!(error.contains(reason), "{error}");
     }

@@ -7,17 +7,19 @@
 pub(super) mod apt;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, mismatch};
+use super::{Resource, ResourceKind, State, Verb};
 use crate::error::{Error, Result};
 use crate::facts::kernel;
 use crate::facts::packages::candidates;
 use crate::facts::packages::dpkg::{DpkgRecord, PackageStage};
 use crate::host::Host;
-use apt::Transaction;
+use crate::lang;
+use crate::message;
+use crate::message::{Argument, Message};
+use apt::{Failed, Transaction};
 
 /// Packages that are installed in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,66 +35,71 @@ pub struct Packages {
     pub leftovers: Vec<String>,
 }
 
-impl Packages {
-    /// These packages; what they bring along isn't known yet.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Packages { names: names.into_iter().collect(), brings: Vec::new(), leftovers: Vec::new() }
-    }
+/// Versions of packages: `None` for one that isn't completely installed; as a wish, a version means any version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// By name.
+    pub packages: BTreeMap<String, Option<String>>,
+}
 
-    /// All installed, in any version.
-    pub fn wanted(&self) -> State {
-        State::Packages(self.all().map(|name| (name.clone(), Some(String::new()))).collect())
-    }
-
-    /// Names every package that will be newly installed, so that a journal written before the installation knows what
-    /// undo has to remove. Asks apt; fetches its lists first where it doesn't know a package.
-    pub fn expand(&self, host: &mut Host) -> Result<Packages> {
-        let missing = self.missing(&DpkgRecord::read(host)?);
-        if missing.is_empty() {
-            return Ok(self.clone());
+impl State for Versions {
+    fn summary(&self) -> Message {
+        let missing = self.packages.iter().filter(|(_, version)| version.is_none());
+        let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
+        match missing.is_empty() {
+            true => message!("all are installed"),
+            false => message!("not installed: {names}", names = missing.join(", ")),
         }
-        if !unknown(host, &missing)?.is_empty() {
-            let complaints = apt::update(host)?;
-            for complaint in &complaints {
-                tracing::warn!("apt: {complaint}");
-            }
-            let unknown = unknown(host, &missing)?;
-            if !unknown.is_empty() {
-                let reason = complaints.first().map_or(String::new(), |words| format!(": {words}"));
-                return Err(Error::unexpected(format!("apt knows no package {}{reason}", unknown.join(", ")))
-                    .hint(format!("apt-get update; apt-cache policy {}", unknown.join(" "))));
-            }
-        }
-        self.simulated(host, &missing)
     }
 
-    /// As [`Packages::expand`], without touching anything: where apt's lists don't know the packages, what they would
-    /// bring along stays unknown.
-    pub fn preview(&self, host: &Host) -> Result<Packages> {
-        let missing = self.missing(&DpkgRecord::read(host)?);
-        if missing.is_empty() || !host.is_live() || !unknown(host, &missing)?.is_empty() {
-            return Ok(self.clone());
-        }
-        self.simulated(host, &missing)
+    /// In whatever version: what is there is never upgraded or downgraded.
+    fn is_met_by(&self, observed: &Versions) -> bool {
+        let is_there = |name| observed.packages.get(name).is_some_and(Option::is_some);
+        self.packages.iter().all(|(name, version)| version.is_some() == is_there(name))
     }
 
-    /// `State::Packages` with the installed version of each; `None` for one that isn't completely installed.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        let status = DpkgRecord::read(host)?;
-        let version = |name: &String| (name.clone(), status.version(name).map(str::to_owned));
-        Ok(State::Packages(self.all().map(version).collect()))
+    fn is_absence(&self) -> bool {
+        self.packages.values().all(Option::is_none)
+    }
+}
+
+impl Resource for Packages {
+    type State = Versions;
+    const KIND: ResourceKind = ResourceKind::Packages;
+
+    fn noun(&self) -> Message {
+        let names = self.names.join(", ");
+        let (one, others, count) = (self.names.len() == 1, self.brings.join(", "), self.brings.len());
+        match (one, count) {
+            (true, 0) => message!("package {names}", names),
+            (false, 0) => message!("packages {names}", names),
+            (true, 1..=4) => message!("package {names} (with {others})", names, others),
+            (false, 1..=4) => message!("packages {names} (with {others})", names, others),
+            (true, 5..) => message!("package {names} (with {count} packages they need)", names, count),
+            (false, 5..) => message!("packages {names} (with {count} packages they need)", names, count),
+        }
+    }
+
+    fn verb(&self, _before: &Versions, _after: &Versions) -> Verb {
+        Verb::Install
+    }
+
+    fn observe(&self, host: &Host) -> Result<Versions> {
+        let record = DpkgRecord::read(host)?;
+        let version = |name: &String| (name.clone(), record.version(name).map(str::to_owned));
+        Ok(Versions { packages: self.all().map(version).collect() })
     }
 
     /// Installs those that have a version in `state` and are missing, removes those that have none and are there.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        let State::Packages(wanted) = state else { return Err(mismatch(self, state)) };
-        let status = DpkgRecord::read(host)?;
+    fn set(&self, host: &mut Host, state: &Versions) -> Result<()> {
+        let record = DpkgRecord::read(host)?;
+        let wanted = &state.packages;
         let install: Vec<&String> = self
             .all()
-            .filter(|name| matches!(wanted.get(*name), Some(Some(_))) && status.version(name).is_none())
+            .filter(|name| matches!(wanted.get(*name), Some(Some(_))) && record.version(name).is_none())
             .collect();
         let remove: Vec<&String> =
-            self.all().filter(|name| matches!(wanted.get(*name), Some(None)) && self.is_there(&status, name)).collect();
+            self.all().filter(|name| matches!(wanted.get(*name), Some(None)) && self.is_there(&record, name)).collect();
         if !install.is_empty() {
             self.install(host, &install)?;
         }
@@ -102,10 +109,69 @@ impl Packages {
         Ok(())
     }
 
-    /// Why they can't be taken away: the running kernel came with them.
-    pub fn must_stay(&self) -> Option<String> {
+    fn packages(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Where apt's lists don't know the packages, what they would bring along stays unknown.
+    fn preview(&self, host: &Host) -> Result<Packages> {
+        let missing = self.missing(&DpkgRecord::read(host)?);
+        if missing.is_empty() || !host.is_live() || !unknown(host, &missing)?.is_empty() {
+            return Ok(self.clone());
+        }
+        self.simulated(host, &missing)
+    }
+
+    /// Dependencies are known only now, when the package lists are fresh; undo must know them by name. The lists are
+    /// fetched first where apt doesn't know a package.
+    fn expand(&self, host: &mut Host, _after: &Versions) -> Result<(Packages, Versions)> {
+        let expanded = self.with_dependencies(host)?;
+        let wanted = expanded.wanted();
+        Ok((expanded, wanted))
+    }
+
+    /// The running kernel came with them.
+    fn must_stay(&self, _host: &Host) -> Result<Option<Message>> {
         let running = format!("linux-image-{}", kernel::release());
-        self.all().any(|name| *name == running).then(|| format!("{running} is running"))
+        let came = self.all().any(|name| *name == running);
+        Ok(came.then(|| message!("{kernel} is running", kernel = running)))
+    }
+}
+
+impl Packages {
+    /// These packages; what they bring along isn't known yet.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Packages { names: names.into_iter().collect(), brings: Vec::new(), leftovers: Vec::new() }
+    }
+
+    /// All installed, in any version.
+    pub fn wanted(&self) -> Versions {
+        Versions { packages: self.all().map(|name| (name.clone(), Some(String::new()))).collect() }
+    }
+
+    /// With every package that will be newly installed, by name.
+    pub fn with_dependencies(&self, host: &mut Host) -> Result<Packages> {
+        let missing = self.missing(&DpkgRecord::read(host)?);
+        if missing.is_empty() {
+            return Ok(self.clone());
+        }
+        if !unknown(host, &missing)?.is_empty() {
+            let complaints = apt::update(host)?;
+            for complaint in &complaints {
+                lang::warn(&message!("apt: {complaint}", complaint));
+            }
+            let unknown = unknown(host, &missing)?;
+            if !unknown.is_empty() {
+                let names = unknown.join(", ");
+                let error = match complaints.first() {
+                    None => message!("apt knows no package {names}", names),
+                    Some(words) => message!("apt knows no package {names}: {words}", names, words),
+                };
+                let command = format!("apt-get update; apt-cache policy {}", unknown.join(" "));
+                return Err(Error::unexpected(error).hint(Message::command(command)));
+            }
+        }
+        self.simulated(host, &missing)
     }
 
     fn all(&self) -> impl Iterator<Item = &String> {
@@ -140,20 +206,19 @@ impl Packages {
     /// Refuses what nobody asked for: another kernel (FN-15), the loss of a package.
     fn allow(&self, transaction: &Transaction) -> Result<()> {
         let asked = self.names.join(", ");
-        let hint = || format!("apt-get -s --no-install-recommends install {}", self.names.join(" "));
+        let hint = || Message::command(format!("apt-get -s --no-install-recommends install {}", self.names.join(" ")));
         if let Some(name) = transaction.removed.first() {
-            return Err(Error::unexpected(format!("apt would remove {name} for {asked}")).hint(hint()));
+            return Err(Error::unexpected(message!("apt would remove {name} for {asked}", name, asked)).hint(hint()));
         }
         let is_kernel = |name: &String| name.starts_with("linux-image-");
         let asked_for_one = self.names.iter().any(is_kernel);
         let kernel = |name: &&String| is_kernel(name) && !asked_for_one;
         if let Some(name) = transaction.new.keys().find(kernel) {
-            return Err(
-                Error::unexpected(format!("apt would install another kernel, {name}, for {asked}")).hint(hint())
-            );
+            let error = message!("apt would install another kernel, {name}, for {asked}", name, asked);
+            return Err(Error::unexpected(error).hint(hint()));
         }
         for name in &transaction.upgraded {
-            tracing::warn!("{asked} needs a newer {name}; undo leaves it");
+            lang::warn(&message!("{asked} needs a newer {name}; undo leaves it", asked = &asked, name));
         }
         Ok(())
     }
@@ -161,21 +226,23 @@ impl Packages {
     fn install(&self, host: &mut Host, names: &[&String]) -> Result<()> {
         let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         self.still_as_planned(host, &names)?;
-        if let Err(error) = apt::install(host, &names) {
-            if !apt::lists_are_stale(&error) {
-                return Err(error);
+        match apt::install(host, &names) {
+            Ok(()) => {}
+            Err(Failed::ByStaleLists(error)) => {
+                lang::info(&message!("{error}; trying again with new lists", error = &error));
+                apt::update(host)?;
+                self.still_as_planned(host, &names)?;
+                apt::install(host, &names)?;
             }
-            tracing::info!("{error}; trying again with new lists");
-            apt::update(host)?;
-            self.still_as_planned(host, &names)?;
-            apt::install(host, &names)?;
+            Err(Failed::Otherwise(error)) => return Err(error),
         }
         // An exit code of 0 is no proof.
         let status = DpkgRecord::read(host)?;
         if let Some(name) = names.iter().find(|name| status.version(name).is_none()) {
-            let letters = status.entry(name).map_or("not there", |entry| entry.letters.as_str());
-            return Err(Error::unexpected(format!("apt says it installed {name}, and dpkg says it is {letters}"))
-                .hint(format!("dpkg --audit; dpkg -l {name}")));
+            let letters = status.entry(name).map(|entry| Argument::from(&entry.letters));
+            let letters = letters.unwrap_or_else(|| message!("not there").into());
+            let error = message!("apt says it installed {name}, and dpkg says it is {letters}", name = *name, letters);
+            return Err(Error::unexpected(error).hint(Message::command(format!("dpkg --audit; dpkg -l {name}"))));
         }
         let brought: Vec<&str> = names.into_iter().filter(|name| self.brings.iter().any(|b| b == name)).collect();
         if brought.is_empty() { Ok(()) } else { apt::mark_auto(host, &brought) }
@@ -188,24 +255,25 @@ impl Packages {
         self.allow(&transaction)?;
         match transaction.new.keys().find(|name| self.all().all(|known| known != *name)) {
             None => Ok(()),
-            Some(name) => Err(Error::unexpected(format!("apt would now install {name} as well, which wasn't planned"))
-                .hint("run it again: it makes a new plan")),
+            Some(name) => {
+                let error = message!("apt would now install {name} as well, which wasn't planned", name);
+                Err(Error::unexpected(error).hint(message!("run it again: it makes a new plan")))
+            }
         }
     }
 
     fn remove(&self, host: &mut Host, names: &[&String]) -> Result<()> {
         let all: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         let removed = apt::simulate_remove(host, &all)?;
+        let stays = |reason| {
+            Err(Error::unexpected(reason).hint(Message::command(format!("apt-get -s remove {}", all.join(" ")))))
+        };
+        let name = all.join(", ");
         if let Some(other) = removed.removed.iter().find(|name| !all.contains(&name.as_str())) {
-            return Err(Error::unexpected(format!("{} stays, because {other} needs it by now", all.join(", ")))
-                .hint(format!("apt-get -s remove {}", all.join(" "))));
+            return stays(message!("{name} stays, because {other} needs it by now", name, other));
         }
         if let Some(other) = removed.new.keys().next() {
-            return Err(Error::unexpected(format!(
-                "{} stays, because apt would replace it by {other}",
-                all.join(", ")
-            ))
-            .hint(format!("apt-get -s remove {}", all.join(" "))));
+            return stays(message!("{name} stays, because apt would replace it by {other}", name, other));
         }
         let (keep, purge): (Vec<&str>, Vec<&str>) =
             all.into_iter().partition(|name| self.leftovers.iter().any(|left| left == name));
@@ -217,8 +285,10 @@ impl Packages {
         let status = DpkgRecord::read(host)?;
         match names.iter().find(|name| self.is_there(&status, name)) {
             None => Ok(()),
-            Some(name) => Err(Error::unexpected(format!("apt says it removed {name}, and dpkg still knows it"))
-                .hint(format!("dpkg --audit; dpkg -l {name}"))),
+            Some(name) => {
+                let error = message!("apt says it removed {name}, and dpkg still knows it", name = *name);
+                Err(Error::unexpected(error).hint(Message::command(format!("dpkg --audit; dpkg -l {name}"))))
+            }
         }
     }
 }
@@ -226,21 +296,10 @@ impl Packages {
 /// Which of these apt could not install, as far as its lists go.
 fn unknown<'a>(host: &Host, names: &[&'a str]) -> Result<Vec<&'a str>> {
     let known: BTreeMap<String, String> = candidates(host, names).map_err(|words| {
-        Error::unexpected(format!("apt can't read its sources: {words}")).hint("mend the file it names: apt-get update")
+        Error::unexpected(message!("apt can't read its sources: {words}", words))
+            .hint(message!("mend the file it names: apt-get update"))
     })?;
     Ok(names.iter().copied().filter(|name| !known.contains_key(*name)).collect())
-}
-
-impl fmt::Display for Packages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.names.len() == 1 { "package" } else { "packages" };
-        write!(f, "{noun} {}", self.names.join(", "))?;
-        match self.brings.len() {
-            0 => Ok(()),
-            1..=4 => write!(f, " (with {})", self.brings.join(", ")),
-            more => write!(f, " (with {more} packages they need)"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -250,9 +309,11 @@ mod tests {
     #[test]
     fn packages_that_brought_the_running_kernel_stay() {
         let mut packages = Packages::new(["linux-image-amd64".to_owned()]);
-        assert_eq!(packages.must_stay(), None);
+        let host = Host::live();
+        assert_eq!(packages.must_stay(&host).unwrap(), None);
         packages.brings = vec![format!("linux-image-{}", kernel::release())];
-        assert!(packages.must_stay().is_some_and(|reason| reason.ends_with("is running")));
+        let reason = packages.must_stay(&host).unwrap().unwrap();
+        assert!(reason.to_string().ends_with("is running"), "{reason}");
     }
 
     #[test]
@@ -286,8 +347,8 @@ mod tests {
         std::fs::write(dpkg.join("status"), record).unwrap();
         let host = Host::at(dir.path()).unwrap();
         let mut packages = Packages::new(["a", "b", "c", "d"].map(str::to_owned));
-        let State::Packages(seen) = packages.observe(&host).unwrap() else { panic!("another kind of state") };
-        let versions: Vec<_> = seen.values().map(Option::as_deref).collect();
+        let seen = packages.observe(&host).unwrap();
+        let versions: Vec<_> = seen.packages.values().map(Option::as_deref).collect();
         assert_eq!(versions, [None, None, Some("2"), None]);
         let status = DpkgRecord::read(&host).unwrap();
         let there = |p: &Packages| p.names.iter().map(|n| p.is_there(&status, n)).collect::<Vec<_>>();

@@ -1,15 +1,16 @@
 //! vpn-private.conf. Its states name the key by its public half and hold the text around it, so a journal can give
 //! back every byte of the file without ever having held the key.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, mismatch};
+use super::{Resource, ResourceKind, Source, State};
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Mode};
-use crate::wireguard::{PrivateConf, PrivateKey};
+use crate::message;
+use crate::message::Message;
+use crate::wireguard::{PLACEHOLDER, PrivateConf, PrivateKey, PublicKey};
 
 /// The private file of an instance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,53 +22,102 @@ pub struct PrivateFile {
     pub fresh: Option<PrivateKey>,
 }
 
-impl PrivateFile {
-    /// `Private`, or `Absent`.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        Ok(match read(host, &self.path)? {
-            Some(conf) => State::Private { public: conf.key.public(), template: conf.template },
-            None => State::Absent,
-        })
+/// What vpn-private.conf holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrivateContent {
+    /// There is no file.
+    Absent,
+    /// A key, and a text around it.
+    Private {
+        /// The file's text with the key cut out.
+        template: String,
+        /// The public half of the key.
+        public: PublicKey,
+    },
+}
+
+impl State for PrivateContent {
+    fn summary(&self) -> Message {
+        match self {
+            PrivateContent::Absent => message!("it is not there"),
+            PrivateContent::Private { public, .. } => message!("it holds the key of {key}", key = public.to_string()),
+        }
     }
 
+    fn is_absence(&self) -> bool {
+        *self == PrivateContent::Absent
+    }
+
+    fn text(&self) -> String {
+        match self {
+            PrivateContent::Absent => String::new(),
+            PrivateContent::Private { template, public } => {
+                template.replace(PLACEHOLDER, &format!("(secret, its public key is {public})"))
+            }
+        }
+    }
+}
+
+impl PrivateFile {
     /// Where a rotation keeps the key that comes next, until it is in use.
-    pub fn next(&self) -> PathBuf {
+    pub(crate) fn next(&self) -> PathBuf {
         self.path.with_extension("conf.next")
     }
 
     /// Where a rotation keeps the key that was in use, until the new one is proven.
-    pub fn previous(&self) -> PathBuf {
+    pub(crate) fn previous(&self) -> PathBuf {
         self.path.with_extension("conf.previous")
+    }
+}
+
+impl Resource for PrivateFile {
+    type State = PrivateContent;
+    const KIND: ResourceKind = ResourceKind::PrivateFile;
+
+    fn noun(&self) -> Message {
+        message!("file {path}", path = self.path.display())
+    }
+
+    fn observe(&self, host: &Host) -> Result<PrivateContent> {
+        Ok(match read(host, &self.path)? {
+            Some(conf) => PrivateContent::Private { public: conf.key.public(), template: conf.template },
+            None => PrivateContent::Absent,
+        })
     }
 
     /// Writes the text around the key it names. That key is the fresh one, the one already in the file, or one that a
     /// rotation keeps; there is no other place a key could come from.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
+    fn set(&self, host: &mut Host, state: &PrivateContent) -> Result<()> {
         let (template, public) = match state {
-            State::Private { template, public } => (template, *public),
-            State::Absent => {
+            PrivateContent::Private { template, public } => (template, *public),
+            PrivateContent::Absent => {
                 return [self.next(), self.previous(), self.path.clone()].iter().try_for_each(|path| host.remove(path));
             }
-            other => return Err(mismatch(self, other)),
         };
         let in_file = |path: PathBuf| read(host, &path).ok().flatten().map(|conf| conf.key);
         let kept = [self.path.clone(), self.next(), self.previous()].into_iter().filter_map(in_file);
         let key = self.fresh.clone().into_iter().chain(kept).find(|key| key.public() == public);
         let Some(key) = key else {
-            return Err(Error::unexpected(format!(
-                "{}: the private key of {public} is not on this host any more",
-                self.path.display()
+            return Err(Error::unexpected(message!(
+                "{file}: the private key of {key} is not on this host any more",
+                file = self.path.display(),
+                key = public.to_string()
             )));
         };
         let text = PrivateConf::fill(template, &key);
         host.write(&self.path, text.as_bytes(), Mode::SECRET)
+    }
+
+    fn source(&self) -> Option<Source<'_>> {
+        Some(Source::File(&self.path))
     }
 }
 
 fn read(host: &Host, path: &Path) -> Result<Option<PrivateConf>> {
     let Some(text) = host.read_text(path)? else { return Ok(None) };
     let text = zeroize::Zeroizing::new(text);
-    PrivateConf::parse(&text).map(Some).with_context(|| path.display().to_string())
+    PrivateConf::parse(&text).map(Some).with_context(|| message!("{path}", path = path.display()))
 }
 
 // The fresh key is no part of which file this is.
@@ -78,9 +128,3 @@ impl PartialEq for PrivateFile {
 }
 
 impl Eq for PrivateFile {}
-
-impl fmt::Display for PrivateFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "file {}", self.path.display())
-    }
-}

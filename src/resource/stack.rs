@@ -1,15 +1,16 @@
 //! The compose stack: whether it runs, and whether it runs as its files say.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, mismatch};
+use super::{Liveness, Resource, ResourceKind, Source, State, Verb};
 use crate::compose::{self, ComposeCommand};
 use crate::error::{Class, Error, Result};
-use crate::host::Host;
-use crate::settings::Restart;
+use crate::host::{Cmd, Host};
+use crate::message;
+use crate::message::{Argument, Message};
+use crate::product::PRODUCT;
 
 /// The stack of one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,89 +19,149 @@ pub struct Stack {
     pub dir: PathBuf,
     /// The compose to call.
     pub compose: ComposeCommand,
-    /// How far a restart may go.
-    pub restart: Restart,
+    /// What a restart is of.
+    pub restart: StackRestart,
 }
 
-impl Stack {
-    /// `Stopped`, `Outdated` or `Running`. Compared by compose's own hash of the configuration (FN-57) and by what the
-    /// container sees at its mounts (FN-40); the content of the two `.conf` files is the tunnel's matter.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        let (gateway, running) = compose::containers(host, &self.dir);
-        let Some(gateway) = gateway.filter(|gateway| gateway.state == "running") else {
-            return Ok(if running == 0 { State::Stopped } else { State::Outdated });
-        };
-        let wanted = compose::config_hash(host, &self.compose, &self.dir)?;
-        Ok(if gateway.config_hash == wanted && gateway.stale.is_empty() { State::Running } else { State::Outdated })
+/// What a restart is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StackRestart {
+    /// `down`, then `up -d`.
+    Full,
+    /// The gateway's container is made anew, the others run on.
+    Gateway,
+}
+
+impl Resource for Stack {
+    type State = Liveness;
+    const KIND: ResourceKind = ResourceKind::Stack;
+
+    fn noun(&self) -> Message {
+        message!("compose stack in {dir}", dir = self.dir.display())
     }
 
-    /// Restarts it, or takes it down.
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
-        let down = self.compose.down(&self.dir);
-        match (state, self.restart) {
-            (State::Running | State::Outdated, Restart::Gateway) => {
-                self.run(host, self.compose.recreate_gateway(&self.dir))?;
-                self.stays_up(host)
+    fn verb(&self, before: &Liveness, _after: &Liveness) -> Verb {
+        if before.is_absence() { Verb::Start } else { Verb::Restart }
+    }
+
+    /// Compared by compose's own hash of the configuration (FN-57) and by what the container sees at its mounts (FN-40);
+    /// the content of the two `.conf` files is the tunnel's matter.
+    fn observe(&self, host: &Host) -> Result<Liveness> {
+        let (gateway, running) = compose::containers(host, &self.dir);
+        match (Liveness::of_containers(gateway.as_ref(), running), gateway) {
+            (Liveness::Running, Some(gateway)) => {
+                let wanted = compose::config_hash(host, &self.compose, &self.dir)?;
+                Ok(if gateway.config_hash == wanted { Liveness::Running } else { Liveness::Outdated })
             }
-            (State::Running | State::Outdated, _) => {
-                if compose::containers(host, &self.dir).1 > 0 {
-                    self.run(host, down)?;
-                }
-                self.run(host, self.compose.up(&self.dir))?;
-                self.stays_up(host)
-            }
-            (State::Stopped, _) => self.run(host, down),
-            (other, _) => Err(mismatch(self, other)),
+            (liveness, _) => Ok(liveness),
         }
     }
 
-    fn run(&self, host: &mut Host, cmd: crate::host::Cmd) -> Result<()> {
-        host.run(&cmd)?.success(format!("'{cmd}'")).map(drop).map_err(|error| {
-            if error.to_string().contains("ContainerConfig") {
-                // v1 reading an image made by a recent engine (FN-35).
-                return error.hint("this docker-compose 1.x is too old for the Docker Engine here; install the compose plugin of version 2");
+    /// Restarts it, or takes it down.
+    fn set(&self, host: &mut Host, state: &Liveness) -> Result<()> {
+        let down = self.compose.down(&self.dir);
+        match state {
+            Liveness::Stopped => return self.run(host, &down),
+            Liveness::Running | Liveness::Outdated => {}
+        }
+        match self.restart {
+            StackRestart::Gateway => self.run(host, &self.compose.recreate_gateway(&self.dir))?,
+            StackRestart::Full => {
+                if compose::containers(host, &self.dir).1 > 0 {
+                    self.run(host, &down)?;
+                }
+                self.run(host, &self.compose.up(&self.dir))?;
             }
-            error.hint(self.logs())
+        }
+        self.stays_up(host)
+    }
+
+    fn is_made_from(&self, source: Source<'_>) -> bool {
+        Stack::is_shaped_by(source, &self.dir)
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+}
+
+impl Stack {
+    /// Whether compose makes the containers of the instance in `dir` from this.
+    pub(crate) fn is_shaped_by(source: Source<'_>, dir: &Path) -> bool {
+        match source {
+            Source::File(path) => {
+                let is_compose_file = path.extension().is_some_and(|extension| extension == "yml");
+                let is_env = path.file_name().is_some_and(|name| name == PRODUCT.files.env);
+                path.starts_with(dir) && (is_compose_file || is_env)
+            }
+            Source::Image => true,
+        }
+    }
+
+    fn run(&self, host: &mut Host, cmd: &Cmd) -> Result<()> {
+        let said = host.run(cmd)?;
+        // v1 reading an image made by a recent engine (FN-35).
+        let is_too_old = said.stderr.contains("ContainerConfig") || said.stdout.contains("ContainerConfig");
+        said.success(format!("'{cmd}'")).map(drop).map_err(|error| {
+            error.hint(if is_too_old {
+                message!(
+                    "this docker-compose 1.x is too old for the Docker Engine here; install the compose plugin of version 2"
+                )
+            } else {
+                message!("see: {command}", command = logs(&self.dir, &self.compose))
+            })
         })
     }
 
     /// Compose is content once a container has started, whatever becomes of it.
     fn stays_up(&self, host: &Host) -> Result<()> {
-        match compose::containers(host, &self.dir).0.map(|gateway| gateway.state) {
-            Some(state) if state == "running" => Ok(()),
-            state => Err(Error::new(
-                Class::Step,
-                format!("the gateway doesn't stay up: its container is {}", state.as_deref().unwrap_or("gone")),
-            )
-            .hint(self.logs())),
+        let state = match compose::containers(host, &self.dir).0 {
+            Some(gateway) if gateway.state == "running" => return Ok(()),
+            Some(gateway) => Argument::from(gateway.state),
+            None => message!("gone").into(),
+        };
+        let error = Error::new(Class::Step, message!("the gateway doesn't stay up: its container is {state}", state));
+        Err(error.hint(message!("see: {command}", command = logs(&self.dir, &self.compose))))
+    }
+}
+
+/// What to type to see what the gateway says.
+pub(super) fn logs(dir: &Path, compose: &ComposeCommand) -> String {
+    format!("cd {} && {} logs gateway", dir.display(), compose.command_line())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::{GatewayContainer, Generation};
+
+    #[test]
+    fn a_stack_is_made_from_its_compose_files_its_env_and_the_image() {
+        let compose = ComposeCommand { words: vec!["x".into()], generation: Generation::V2, version: "2".into() };
+        let stack = Stack { dir: "/srv/m".into(), compose, restart: StackRestart::Full };
+        let made_from = |path: &str| stack.is_made_from(Source::File(Path::new(path)));
+        assert!(made_from("/srv/m/docker-compose.yml") && made_from("/srv/m/.env"));
+        assert!(!made_from("/srv/m/vpn-public.conf") && !made_from("/srv/m/vpn-private.conf"));
+        assert!(!made_from("/etc/docker-compose.yml"));
+        assert!(stack.is_made_from(Source::Image));
+    }
+
+    #[test]
+    fn a_stack_runs_only_if_its_gateway_runs_and_sees_the_files_of_today() {
+        let container = |state: &str, stale: &[&str]| {
+            let stale = stale.iter().map(|file| (*file).to_owned()).collect();
+            Some(GatewayContainer { state: state.into(), stale, ..GatewayContainer::default() })
+        };
+        for (gateway, running, expected) in [
+            (None, 0, Liveness::Stopped),
+            (None, 7, Liveness::Outdated),
+            (container("running", &[]), 8, Liveness::Running),
+            (container("running", &["/srv/mitigator/vpn-public.conf"]), 8, Liveness::Outdated),
+            (container("paused", &[]), 8, Liveness::Outdated),
+            (container("restarting", &[]), 1, Liveness::Outdated),
+        ] {
+            assert_eq!(Liveness::of_containers(gateway.as_ref(), running), expected, "{gateway:?} of {running}");
         }
     }
-
-    fn logs(&self) -> String {
-        format!("see: cd {} && {} logs gateway", self.dir.display(), self.compose.command_line())
-    }
-}
-
-impl fmt::Display for Stack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "compose stack in {}", self.dir.display())
-    }
-}
-
-/// What a failed `reconfigure` leads to; also the answer to a mount gone stale.
-pub(super) fn restart_hint(dir: &std::path::Path, compose: &ComposeCommand) -> String {
-    format!(
-        "only a new gateway container helps: cd {} && {} up -d --force-recreate --no-deps gateway",
-        dir.display(),
-        compose.command_line()
-    )
-}
-
-/// A stale mount, as an error.
-pub(super) fn stale_error(files: &[String], dir: &std::path::Path, compose: &ComposeCommand) -> Error {
-    Error::new(
-        Class::Step,
-        format!("the gateway still sees an old copy of {}: the file was replaced behind its mount", files.join(", ")),
-    )
-    .hint(restart_hint(dir, compose))
 }

@@ -1,15 +1,17 @@
 //! The live tunnel: whether the gateway's peers are the ones in vpn-public.conf. Applied without a restart (C2).
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::stack::stale_error;
-use super::{State, mismatch};
+use super::stack::logs;
+use super::{Liveness, Resource, ResourceKind, Source, State, Verb};
 use crate::compose::{self, ComposeCommand};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::host::Host;
+use crate::message;
+use crate::message::Message;
+use crate::product::InstanceLayout;
 use crate::tunnel;
 use crate::wireguard::PeerList;
 
@@ -24,52 +26,78 @@ pub struct Tunnel {
     pub compose: ComposeCommand,
 }
 
-impl Tunnel {
+impl Resource for Tunnel {
+    type State = Liveness;
+    const KIND: ResourceKind = ResourceKind::Tunnel;
+
+    fn noun(&self) -> Message {
+        message!("live tunnel")
+    }
+
+    fn verb(&self, before: &Liveness, _after: &Liveness) -> Verb {
+        if before.is_absence() { Verb::Start } else { Verb::Reconfigure }
+    }
+
     /// `Running` when the live peers are those of the file, `Outdated` when they aren't, `Stopped` without a gateway.
-    pub fn observe(&self, host: &Host) -> Result<State> {
-        let (Some(gateway), _) = compose::containers(host, &self.dir) else { return Ok(State::Stopped) };
-        let Some(live) = tunnel::observe(host, gateway.pid)? else { return Ok(State::Stopped) };
-        let list = PeerList::read(host, &self.public_conf)?;
-        let Some(list) = list else { return Ok(State::Outdated) };
-        Ok(if tunnel::difference(&live, &list).is_empty() && gateway.stale.is_empty() {
-            State::Running
-        } else {
-            State::Outdated
-        })
+    fn observe(&self, host: &Host) -> Result<Liveness> {
+        let (Some(gateway), _) = compose::containers(host, &self.dir) else { return Ok(Liveness::Stopped) };
+        let Some(live) = tunnel::observe(host, gateway.pid)? else { return Ok(Liveness::Stopped) };
+        let Some(list) = PeerList::read(host, &self.public_conf)? else { return Ok(Liveness::Outdated) };
+        let is_current = tunnel::difference(&live, &list).is_empty() && gateway.stale.is_empty();
+        Ok(if is_current { Liveness::Running } else { Liveness::Outdated })
     }
 
     /// `reconfigure`, after a look at whether the container sees the file at all (FN-40).
-    pub fn set(&self, host: &mut Host, state: &State) -> Result<()> {
+    fn set(&self, host: &mut Host, state: &Liveness) -> Result<()> {
         match state {
-            State::Running | State::Outdated => {}
+            Liveness::Running | Liveness::Outdated => {}
             // The stack takes the tunnel down with it.
-            State::Stopped => return Ok(()),
-            other => return Err(mismatch(self, other)),
+            Liveness::Stopped => return Ok(()),
         }
         let (gateway, _) = compose::containers(host, &self.dir);
         let gateway = gateway.ok_or_else(|| {
-            Error::unexpected("the gateway doesn't run").hint(format!(
-                "see why: cd {} && {} logs gateway",
-                self.dir.display(),
-                self.compose.command_line()
-            ))
+            Error::unexpected(message!("the gateway doesn't run"))
+                .hint(message!("see why: {command}", command = logs(&self.dir, &self.compose)))
         })?;
         if !gateway.stale.is_empty() {
-            return Err(stale_error(&gateway.stale, &self.dir, &self.compose));
+            return Err(self.sees_old_copies(&gateway.stale));
         }
         let cmd = self.compose.exec_gateway(&self.dir, ["reconfigure"]);
         host.run(&cmd)?.success(format!("'{cmd}'"))?;
         Ok(())
     }
 
-    /// The instance's directory, for messages.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    fn is_made_from(&self, source: Source<'_>) -> bool {
+        match source {
+            Source::File(path) => path == self.public_conf || path == InstanceLayout::new(&self.dir).private_conf(),
+            Source::Image => false,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    /// A stack that starts brings its tunnel up from the files.
+    fn comes_with(&self) -> Option<ResourceKind> {
+        Some(ResourceKind::Stack)
+    }
+
+    /// Where its packets go can't be compared, for peers roam.
+    fn is_observed_whole(&self) -> bool {
+        false
     }
 }
 
-impl fmt::Display for Tunnel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("live tunnel")
+impl Tunnel {
+    fn sees_old_copies(&self, files: &[String]) -> Error {
+        let files = files.join(", ");
+        let error = Error::new(
+            Class::Step,
+            message!("the gateway still sees an old copy of {files}: the file was replaced behind its mount", files),
+        );
+        let anew = self.compose.recreate_gateway(&self.dir);
+        let command = format!("cd {} && {anew}", self.dir.display());
+        error.hint(message!("only a new gateway container helps: {command}", command))
     }
 }

@@ -15,27 +15,28 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::guard::Guard;
-use self::look::{look, of_instance, plan_files};
-use super::protocol::{AgentError, Hello, Look, PROTOCOL, Reply, Request, Survey};
+use self::look::look;
+use super::protocol::{self, AgentError, Hello, Look, PROTOCOL, Reply, Request};
 use crate::compose::{self, GatewayContainer};
 use crate::converge::apply;
-use crate::converge::impact::{Containers, Impact, impact};
+use crate::converge::impact::{Impact, impact};
 use crate::converge::journal::Receipt;
-use crate::converge::plan::{Plan, Step};
-use crate::converge::undo::{self, Fate};
-use crate::desired::{self, Supplies};
+use crate::converge::plan::Plan;
+use crate::converge::recover;
+use crate::converge::survey::{FileSurvey, Survey};
+use crate::converge::undo::{self, Fate, Undone};
 use crate::error::{Class, Context, Error, Result};
-use crate::facts::{Facts, PrivateConfFile};
-use crate::gateway::image;
+use crate::facts::PrivateConfFile;
 use crate::host::{Host, Lock};
+use crate::lang;
+use crate::message;
 use crate::message::Message;
-use crate::preflight::{self, Finding, Severity};
-use crate::product::PRODUCT;
+use crate::preflight::{Finding, Severity};
 use crate::progress::Progress;
-use crate::resource::{Resource, State, Tunnel as LiveTunnel};
-use crate::settings::{Restart, Settings, StackKind};
+use crate::resource::{Liveness, Step, Transition, Tunnel};
+use crate::settings::{Restart, Settings};
 use crate::tunnel::{self, Baseline, ProbedPeer, mtu};
-use crate::wireguard::{ListDigest, PeerList, PrivateKey, PublicKey};
+use crate::wireguard::{ListDigest, PeerList, PrivateConf, PublicKey};
 
 /// How long another run on the host is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -61,8 +62,8 @@ pub fn run(host: &mut Host, way_in: &str, input: impl BufRead, mut output: impl 
     let way_in = way_in.split(' ').filter_map(|word| word.parse().ok()).collect();
     let mut session = Session { host, baseline: None, first_step: None, way_in, guard: None };
     for line in input.lines() {
-        let line = line.context("standard input")?;
-        let request = serde_json::from_str(&line).context("a request");
+        let line = line.context(message!("standard input"))?;
+        let request = serde_json::from_str(&line).context(message!("a request"));
         let reply = request.and_then(|request| session.answer(request));
         let reply = reply.unwrap_or_else(|error| Reply::Failed(AgentError::from(&error)));
         let said = say(&mut output, &reply);
@@ -74,8 +75,8 @@ pub fn run(host: &mut Host, way_in: &str, input: impl BufRead, mut output: impl 
 }
 
 fn say(output: &mut impl Write, words: &impl serde::Serialize) -> Result<()> {
-    let line = serde_json::to_string(words).context("a reply")? + "\n";
-    output.write_all(line.as_bytes()).and_then(|()| output.flush()).context("standard output")
+    let line = serde_json::to_string(words).context(message!("a reply"))? + "\n";
+    output.write_all(line.as_bytes()).and_then(|()| output.flush()).context(message!("standard output"))
 }
 
 impl Session<'_> {
@@ -104,19 +105,17 @@ impl Session<'_> {
         let _lock = lock(self.host)?;
         let private = settings.layout().private_conf();
         self.host.recover(&private)?;
-        let (facts, mut plan) = plan_files(self.host, settings)?;
-        if let PrivateConfFile::Present { public, .. } = facts.instance.private_conf {
+        let mut files = FileSurvey::take(self.host, settings)?;
+        if let PrivateConfFile::Present { public, .. } = files.facts.instance.private_conf {
             return Ok(public);
         }
-        plan.steps.retain(|step| match &step.resource {
-            Resource::Directory(directory) => settings.dir.starts_with(&directory.path),
-            resource => resource.path() == Some(&private),
+        files.plan.steps.retain(|step| match step {
+            Step::Directory(step) => settings.dir.starts_with(&step.resource.path),
+            step => step.path() == Some(&private),
         });
-        self.carry_out(&plan, settings)?;
-        match Facts::of_files(self.host, settings).instance.private_conf {
-            PrivateConfFile::Present { public, .. } => Ok(public),
-            _ => Err(Error::unexpected(format!("{} isn't there", self.host.display(&private)))),
-        }
+        self.carry_out(&files.plan, settings)?;
+        let made = PrivateConf::read(self.host, &private)?.map(|conf| conf.key.public());
+        made.ok_or_else(|| Error::unexpected(message!("{file} isn't there", file = self.host.display(&private))))
     }
 
     /// Compare and swap: the list that was seen must still be here, under the host's lock (FN-52).
@@ -125,23 +124,29 @@ impl Session<'_> {
         if let Some(conflict) = self.conflict(&settings, seen)? {
             return Ok(conflict);
         }
-        let (_, files) = plan_files(self.host, &settings)?;
+        let files = FileSurvey::take(self.host, &settings)?;
         let (gateway, running) = compose::containers(self.host, &settings.dir);
-        let containers = Containers::of(gateway.as_ref(), running);
-        let judged = impact(&of_instance(&files, &settings), containers, true, &settings);
-        let plan = if let Impact::Install { .. } = judged {
-            let (survey, plan) = plan_whole(self.host, settings.clone())?;
-            match plan {
-                Some(plan) => plan,
-                None => return Ok(Reply::Refused(survey.findings)),
+        let stack = Liveness::of_containers(gateway.as_ref(), running);
+        match impact(&files.of_instance(&settings), stack, true, &settings) {
+            Impact::Install { .. } => {
+                let mut survey = Survey::take(self.host, settings.into());
+                if survey.is_refused() {
+                    return Ok(Reply::Refused(remarkable(survey.findings)));
+                }
+                let plan = survey.plan(self.host)?;
+                self.prepare(&plan, &survey.settings, gateway, guard)?;
+                // The operator has agreed to an install, whatever packages it takes.
+                let agree = |_: &Survey, _: &Plan| Ok(());
+                let applied = apply::run_surveyed(self.host, &mut survey, plan, &Progress::Silent, agree)?;
+                Ok(self.applied(&applied))
             }
-        } else {
-            let mut plan = files;
-            plan.steps.retain(|step| step.resource.path() == Some(&settings.layout().public_conf()));
-            plan.steps.extend(reconfigure(self.host, &settings, gateway.as_ref())?);
-            plan
-        };
-        self.change(&plan, &settings, gateway, guard)
+            Impact::Nothing | Impact::List => {
+                let mut plan = files.plan;
+                plan.steps.retain(|step| step.path() == Some(&settings.layout().public_conf()));
+                plan.steps.extend(reconfigure(self.host, &settings, gateway.as_ref())?);
+                self.change(&plan, &settings, gateway, guard)
+            }
+        }
     }
 
     /// The new key and the list that has it, in one go: between the two nobody could answer this host.
@@ -159,13 +164,8 @@ impl Session<'_> {
     /// The reply to somebody who has seen another list than the one that is here. What an earlier run was killed in is
     /// completed first.
     fn conflict(&mut self, settings: &Settings, seen: Option<ListDigest>) -> Result<Option<Reply>> {
-        let path = settings.layout().public_conf();
-        let ours = [path.clone(), settings.layout().private_conf()];
-        let receipt = Receipt::load(self.host)?;
-        for path in ours.iter().map(|path| path.as_path()).chain(receipt.paths()) {
-            self.host.recover(path)?;
-        }
-        let here = PeerList::read(self.host, &path)?;
+        recover::complete_writes(self.host, settings.layout())?;
+        let here = PeerList::read(self.host, &settings.layout().public_conf())?;
         let same = here.as_ref().map(PeerList::digest) == seen;
         Ok((!same).then_some(Reply::Conflict))
     }
@@ -177,15 +177,34 @@ impl Session<'_> {
         gateway: Option<GatewayContainer>,
         patience: Duration,
     ) -> Result<Reply> {
+        self.prepare(plan, settings, gateway, patience)?;
+        self.carry_out(plan, settings)?;
+        Ok(self.applied(plan))
+    }
+
+    /// Notes how the tunnel and the journal stand before a change, and posts a guard if the change could cut off the way in.
+    fn prepare(
+        &mut self,
+        plan: &Plan,
+        settings: &Settings,
+        gateway: Option<GatewayContainer>,
+        patience: Duration,
+    ) -> Result<()> {
         let device = gateway.map(|gateway| tunnel::observe(self.host, gateway.pid)).transpose()?.flatten();
         self.baseline = Some(Baseline::of(device.as_ref()));
         if guard::is_needed(plan, settings, &self.way_in) {
             self.guard = Some(Guard::post(self.host, patience)?);
         }
-        self.carry_out(plan, settings)?;
+        self.note_first_step()
+    }
+
+    fn applied(&self, plan: &Plan) -> Reply {
         let guarded = self.guard.as_ref().map(|guard| guard.name.clone());
-        let steps = plan.steps.iter().map(Message::foreign).collect();
-        Ok(Reply::Applied { steps, guarded, sets_vpn_address: sets_vpn_address(plan) })
+        Reply::Applied {
+            steps: plan.steps.iter().map(Step::message).collect(),
+            guarded,
+            sets_vpn_address: plan.steps.iter().any(Step::sets_vpn_address),
+        }
     }
 
     /// Waits for somebody to come in anew after a change that could have cut the way off; takes it back if nobody does.
@@ -194,14 +213,19 @@ impl Session<'_> {
         if guard.is_confirmed(self.host)? {
             return Ok(());
         }
-        tracing::warn!("nobody has confirmed the change over a new connection: it is taken back");
+        lang::warn(&message!("nobody has confirmed the change over a new connection: it is taken back"));
         self.take_back().map(drop)
     }
 
     fn carry_out(&mut self, plan: &Plan, settings: &Settings) -> Result<()> {
+        self.note_first_step()?;
+        apply::run(self.host, plan, &settings.ignore, &Progress::Silent)
+    }
+
+    fn note_first_step(&mut self) -> Result<()> {
         let next = Receipt::load(self.host)?.next_step();
         self.first_step.get_or_insert(next);
-        apply::run(self.host, plan, &settings.ignore, &Progress::Silent)
+        Ok(())
     }
 
     /// Which members answer, since this session last changed the tunnel if it has.
@@ -217,16 +241,16 @@ impl Session<'_> {
     fn take_back(&mut self) -> Result<Reply> {
         let Some(step) = self.first_step.take() else { return Ok(Reply::Done) };
         let _lock = lock(self.host)?;
-        for (resource, fate) in undo::since(self.host, step, &Progress::Silent)? {
+        for Undone { resource, fate } in undo::since(self.host, step, &Progress::Silent)? {
             match fate {
                 Fate::TakenBack => {}
                 Fate::Kept(now) => {
-                    return Err(Error::new(
-                        Class::Step,
-                        format!("{resource} stays: somebody has changed it since: {now}"),
-                    ));
+                    let stays = message!("{resource} stays: somebody has changed it since: {now}", resource, now);
+                    return Err(Error::new(Class::Step, stays));
                 }
-                Fate::Failed(reason) => return Err(Error::new(Class::Step, format!("{resource}: {reason}"))),
+                Fate::Failed(reason) => {
+                    return Err(Error::new(Class::Step, message!("{resource}: {reason}", resource, reason)));
+                }
             }
         }
         Ok(Reply::Done)
@@ -246,49 +270,34 @@ fn lock(host: &Host) -> Result<Lock> {
     }
 }
 
-fn survey(host: &Host, settings: Settings) -> Result<Survey> {
-    plan_whole(host, settings).map(|(survey, _)| survey)
-}
-
 /// What a whole install would do, unless a check forbids it.
-fn plan_whole(host: &Host, mut settings: Settings) -> Result<(Survey, Option<Plan>)> {
-    let (facts, distro) = Facts::gather(host, &settings);
-    if facts.instance.default_stack {
-        settings.stack = StackKind::Default;
-    }
-    let distro = distro.as_ref();
-    let mut findings = preflight::run(&preflight::Inputs { facts: &facts, distro, settings: &settings });
-    findings.retain(|finding: &Finding| matches!(finding.outcome, Severity::Fail | Severity::Warn));
-    let refused = findings.iter().any(|finding| finding.outcome == Severity::Fail);
-    let mut survey = Survey { findings, refused, ..Survey::default() };
-    if refused {
-        return Ok((survey, None));
-    }
-    let executable = match settings.stack {
-        StackKind::Default => image::digest(host, &image::executable()?)?,
-        StackKind::Vendor => String::new(),
-    };
-    let supplies = Supplies { key: PrivateKey::generate(), executable };
-    let plan = Plan::diff(host, desired::resources(&facts, distro.ok(), &settings, &supplies)?)?;
-    survey.steps = plan.steps.iter().map(Message::foreign).collect();
-    let containers = Containers::of(facts.stack.gateway.as_ref(), facts.stack.running);
-    survey.impact = impact(&plan, containers, true, &settings);
-    Ok((survey, Some(plan)))
+fn survey(host: &Host, settings: Settings) -> Result<protocol::Survey> {
+    let survey = Survey::take(host, settings.into());
+    let plan = if survey.is_refused() { Plan::default() } else { survey.plan(host)? };
+    Ok(protocol::Survey {
+        refused: survey.is_refused(),
+        steps: plan.steps.iter().map(Step::message).collect(),
+        impact: if survey.is_refused() { Impact::Nothing } else { survey.impact(&plan) },
+        findings: remarkable(survey.findings),
+    })
 }
 
-/// Whether the instance gets its VPN address in this run.
-fn sets_vpn_address(plan: &Plan) -> bool {
-    plan.steps.iter().any(|step| matches!(&step.resource, Resource::EnvKey(env) if env.key == PRODUCT.env.vpn_address))
+/// The findings that forbid an install or warn.
+fn remarkable(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.retain(|finding| matches!(finding.outcome, Severity::Fail | Severity::Warn));
+    findings
 }
 
 /// The step that brings a changed file to the tunnel, without a restart (C2).
 fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&GatewayContainer>) -> Result<Option<Step>> {
     let Some(gateway) = gateway.filter(|_| settings.restart != Restart::None) else { return Ok(None) };
-    let compose = compose::command_for(host, gateway)
-        .ok_or_else(|| Error::new(Class::Step, "there is no compose command").hint("mitigator-vpn explain compose"))?;
+    let compose = compose::command_for(host, gateway).ok_or_else(|| {
+        let hint = Message::command("mitigator-vpn explain compose");
+        Error::new(Class::Step, message!("there is no compose command")).hint(hint)
+    })?;
     let public_conf = settings.layout().public_conf();
-    let resource = Resource::Tunnel(LiveTunnel { dir: settings.dir.clone(), public_conf, compose });
-    Ok(Some(Step { resource, before: State::Outdated, after: State::Running }))
+    let resource = Tunnel { dir: settings.dir.clone(), public_conf, compose };
+    Ok(Some(Transition { resource, before: Liveness::Outdated, after: Liveness::Running }.into()))
 }
 
 #[cfg(test)]

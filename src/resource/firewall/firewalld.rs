@@ -18,7 +18,7 @@ pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
 
 /// Adding it twice is only warned about.
 pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
-    super::add(rule, host)
+    super::run_additions(rule, host)
 }
 
 pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {

@@ -1,10 +1,12 @@
 //! A rule in the INPUT chain of one of iptables' variants. It goes first, before whatever drops.
 
 use super::FirewallRule;
+use super::unit::Restorer;
 use crate::error::{Error, Result};
 use crate::facts::firewall::iptables::{INPUT, SavedRule, rules};
 use crate::facts::firewall::{TAG, save};
 use crate::host::Host;
+use crate::message;
 
 /// Our rules, as saved; none where the program is gone, and its rules with it.
 pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
@@ -17,7 +19,7 @@ pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
 /// Leaves exactly one.
 pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     if ours(rule, host)?.is_empty() {
-        return super::add(rule, host);
+        return super::run_additions(rule, host);
     }
     leave(1, rule, host)
 }
@@ -41,19 +43,21 @@ fn leave(wanted: usize, rule: &FirewallRule, host: &mut Host) -> Result<()> {
         let before = left.len();
         left = ours(rule, host)?;
         if left.len() >= before {
-            return Err(Error::unexpected(format!("{rule}: a rule of ours doesn't go away"))
-                .hint(format!("look for '{TAG}' in: {} --line-numbers -nvL {INPUT}", rule.iptables_program())));
+            let command = format!("{} --line-numbers -nvL {INPUT}", rule.iptables_program());
+            return Err(Error::unexpected(message!("{rule}: a rule of ours doesn't go away", rule = rule.name()))
+                .hint(message!("look for '{tag}' in: {command}", tag = TAG, command)));
         }
     }
     Ok(())
 }
 
-/// A shell line that adds the rule unless it is there.
-pub fn ensure(rule: &FirewallRule) -> String {
-    format!(
+/// What puts the rule back when the packet filter has been loaded without it.
+pub fn restorer(rule: &FirewallRule) -> Restorer {
+    let ensure = format!(
         "{}-save | grep -q \"^-A {INPUT} .*--dport {} .*{TAG}\" || {}",
         rule.iptables_program(),
         rule.port,
         super::script(rule)
-    )
+    );
+    Restorer { loader: "netfilter-persistent.service", ensure }
 }

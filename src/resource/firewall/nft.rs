@@ -2,6 +2,7 @@
 //! keep a later one from dropping (FN-58).
 
 use super::FirewallRule;
+use super::unit::Restorer;
 use crate::error::Result;
 use crate::facts::firewall::{self, TAG};
 use crate::host::{Cmd, Host};
@@ -14,7 +15,7 @@ pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<u64>> {
 /// Leaves exactly one.
 pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     match &ours(rule, host)?[..] {
-        [] => super::add(rule, host),
+        [] => super::run_additions(rule, host),
         [_, surplus @ ..] => delete(rule, host, surplus),
     }
 }
@@ -32,8 +33,9 @@ fn delete(rule: &FirewallRule, host: &mut Host, handles: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// A shell line that adds the rule unless it is there.
-pub fn ensure(rule: &FirewallRule) -> String {
+/// What puts the rule back when the packet filter has been loaded without it.
+pub fn restorer(rule: &FirewallRule) -> Restorer {
     let list = Cmd::new("nft").args(["list", "chain"]).args(rule.place.split(' '));
-    format!("{list} | grep -q \"udp dport {} .*{TAG}\" || {}", rule.port, super::script(rule))
+    let ensure = format!("{list} | grep -q \"udp dport {} .*{TAG}\" || {}", rule.port, super::script(rule));
+    Restorer { loader: "nftables.service", ensure }
 }

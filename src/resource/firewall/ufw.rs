@@ -4,6 +4,7 @@ use super::FirewallRule;
 use crate::error::{Error, Result};
 use crate::facts::firewall::ufw;
 use crate::host::{Cmd, Host};
+use crate::message;
 
 fn delete(rule: &FirewallRule) -> Cmd {
     Cmd::new("ufw").args(["delete", "allow", &format!("{}/udp", rule.port)])
@@ -17,14 +18,15 @@ pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
 pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     let rules = host.read_text(ufw::rules_file(false))?.unwrap_or_default();
     if ufw::has_twin(&rules, rule.port) {
-        return Err(Error::unexpected(format!("ufw lets UDP {} in already, by a rule that isn't ours", rule.port))
-            .hint("see: ufw status numbered"));
+        let port = rule.port.to_string();
+        return Err(Error::unexpected(message!("ufw lets UDP {port} in already, by a rule that isn't ours", port))
+            .hint(message!("see: {command}", command = "ufw status numbered")));
     }
     // A run cut off between file and kernel: ufw would call the rule existing and leave the kernel as it is.
     if is_kept(rule, host)? && is_live(rule, host)? == Some(false) {
         remove(rule, host)?;
     }
-    super::add(rule, host)
+    super::run_additions(rule, host)
 }
 
 pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {

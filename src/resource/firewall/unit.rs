@@ -2,27 +2,35 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FirewallRule, iptables, nft};
+use super::FirewallRule;
 use crate::error::Result;
-use crate::facts::Backend;
 use crate::host::{Cmd, Host, Mode};
+use crate::resource::Resource;
+
+/// What puts a rule back.
+pub struct Restorer {
+    /// The service that loads the packet filter without it.
+    pub loader: &'static str,
+    /// A shell line that adds the rule unless it is there.
+    pub ensure: String,
+}
 
 const DIR: &str = "/etc/systemd/system";
 
 /// Whether it is written and switched on; where there is no systemd, there is nothing to write.
-pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
+pub fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result<bool> {
     if !has_systemd(host) {
         return Ok(true);
     }
-    let written = host.read_text(&path(rule))?.is_some_and(|text| text == content(rule));
+    let written = host.read_text(&path(rule))?.is_some_and(|text| text == content(rule, restorer));
     Ok(written && is_enabled(rule, host)?)
 }
 
-pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> Result<()> {
     if !has_systemd(host) {
         return Ok(());
     }
-    host.write(&path(rule), content(rule).as_bytes(), Mode::PUBLIC)?;
+    host.write(&path(rule), content(rule, restorer).as_bytes(), Mode::PUBLIC)?;
     reload(host)?;
     systemctl(host, &["enable", &name(rule)])?;
     if is_running(host) {
@@ -53,11 +61,9 @@ fn path(rule: &FirewallRule) -> PathBuf {
     Path::new(DIR).join(name(rule))
 }
 
-fn content(rule: &FirewallRule) -> String {
-    let (loader, ensure) = match rule.backend {
-        Backend::Nftables => ("nftables.service", nft::ensure(rule)),
-        _ => ("netfilter-persistent.service", iptables::ensure(rule)),
-    };
+fn content(rule: &FirewallRule, restorer: &Restorer) -> String {
+    let Restorer { loader, ensure } = restorer;
+    let rule = rule.noun();
     format!(
         "\
 # Written by mitigator-vpn; 'mitigator-vpn undo' takes it away.

@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::facts::packages::dpkg::DpkgRecord;
 use crate::facts::packages::{ASKING, cacheless, lock_holder};
 use crate::host::{Advance, Cmd, Host, Output};
+use crate::lang;
+use crate::message;
+use crate::message::Message;
 use crate::resource::dkms::{self, MakeLog};
 
 /// How long to wait for somebody else's installation to end.
@@ -48,8 +51,10 @@ fn simulate(host: &Host, verb: &[&str], names: &[&str]) -> Result<Transaction> {
         return Ok(transaction(&said.stdout));
     }
     let failure = failure(&said, None);
-    Err(Error::unexpected(format!("apt can't {} {}: {}", verb[verb.len() - 1], names.join(", "), failure.cause))
-        .hint(failure.hint.unwrap_or_else(|| format!("apt-get -s {} {}", verb[verb.len() - 1], names.join(" ")))))
+    let verb = verb[verb.len() - 1];
+    let command = failure.command.unwrap_or_else(|| format!("apt-get -s {verb} {}", names.join(" ")));
+    let error = message!("apt can't {verb} {names}: {words}", verb, names = names.join(", "), words = failure.cause);
+    Err(Error::unexpected(error).hint(Message::command(command)))
 }
 
 fn transaction(simulation: &str) -> Transaction {
@@ -80,15 +85,18 @@ pub fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
     let mut said = None;
     while let Some(holder) = lock_holder(host) {
         if said.as_ref() != Some(&holder) {
-            tracing::info!("waiting for {holder}, which is installing packages");
+            lang::info(&message!("waiting for {holder}, which is installing packages", holder = &holder));
             said = Some(holder.clone());
         }
         if start.elapsed() >= patience {
-            return Err(Error::unexpected(format!(
-                "{holder} has been installing packages for {} s and holds dpkg's lock",
-                patience.as_secs()
-            ))
-            .hint("wait for it to end, then run it again; see: ps -ef"));
+            let seconds = patience.as_secs();
+            let error = message!(
+                "{holder} has been installing packages for {seconds} s and holds dpkg's lock",
+                holder,
+                seconds
+            );
+            let hint = message!("wait for it to end, then run it again; see: {command}", command = "ps -ef");
+            return Err(Error::unexpected(error).hint(hint));
         }
         sleep(Duration::from_millis(250));
     }
@@ -110,7 +118,7 @@ pub fn update_from(host: &mut Host, list: &Path) -> Result<Vec<String>> {
 
 fn fetch_lists(host: &mut Host, options: &[&str]) -> Result<Vec<String>> {
     wait_for_turn(host, PATIENCE)?;
-    tracing::info!("fetching package lists");
+    lang::info(&message!("fetching package lists"));
     let limits = ["Acquire::Retries=1", "Acquire::http::Timeout=20", "Acquire::https::Timeout=20"];
     let options = limits.iter().chain(options).flat_map(|option| ["-o", option]);
     let said = host.run(&apt_get().args(options).arg("update").deadline(DEADLINE))?;
@@ -130,15 +138,37 @@ fn complaints(stderr: &str) -> Vec<String> {
     found
 }
 
+/// A change of packages that failed.
+pub enum Failed {
+    /// apt's lists name files that the mirror has replaced since: new lists mend that.
+    ByStaleLists(Error),
+    /// For any other reason.
+    Otherwise(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Otherwise(error)
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::ByStaleLists(error) | Failed::Otherwise(error) => error,
+        }
+    }
+}
+
 /// Installs exactly these, all of which are new. `apt-get` is told to remove nothing.
-pub fn install(host: &mut Host, names: &[&str]) -> Result<()> {
+pub fn install(host: &mut Host, names: &[&str]) -> Result<(), Failed> {
     change(host, &["-y", "--no-install-recommends", "--no-remove", "install"], names)
 }
 
 /// Removes these, with their configuration if `purge`.
 pub fn remove(host: &mut Host, names: &[&str], purge: bool) -> Result<()> {
     let verb = if purge { "purge" } else { "remove" };
-    change(host, &["-y", "-o", "APT::Get::AutomaticRemove=false", verb], names)
+    Ok(change(host, &["-y", "-o", "APT::Get::AutomaticRemove=false", verb], names)?)
 }
 
 /// Marks packages as brought along by others, so that the host's own `apt autoremove` treats them as it should.
@@ -146,16 +176,16 @@ pub fn mark_auto(host: &mut Host, names: &[&str]) -> Result<()> {
     host.run(&Cmd::new("apt-mark").arg("auto").args(names.iter().copied()))?.success("apt-mark auto").map(drop)
 }
 
-fn change(host: &mut Host, verb: &[&str], names: &[&str]) -> Result<()> {
+fn change(host: &mut Host, verb: &[&str], names: &[&str]) -> Result<(), Failed> {
     wait_for_turn(host, PATIENCE)?;
     if DpkgRecord::read(host)?.interrupted {
-        tracing::info!("finishing what dpkg was cut off from");
+        lang::info(&message!("finishing what dpkg was cut off from"));
         let said =
             host.run(&quiet(Cmd::new("dpkg")).args(["--force-confold", "--configure", "-a"]).deadline(DEADLINE))?;
         judge(host, &said, "dpkg --configure -a", names)?;
     }
     let what = format!("apt-get {} {}", verb[verb.len() - 1], names.join(" "));
-    tracing::info!("{what}");
+    lang::info(&Message::command(&what));
     let cmd = apt_get().args(verb.iter().copied()).args(names.iter().copied());
     let said = host.run(&cmd.deadline(DEADLINE))?;
     judge(host, &said, &what, names)
@@ -188,73 +218,72 @@ fn quiet(cmd: Cmd) -> Cmd {
 }
 
 /// A failed run as one cause and a way out.
-fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<()> {
+fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<(), Failed> {
     if said.ok() {
         return Ok(());
     }
-    let failure = failure(said, MakeLog::of(host, said).as_ref());
-    let mut message = format!("{what}: {}", failure.cause);
-    let status = DpkgRecord::read(host).unwrap_or_default();
-    let half: Vec<String> = status
+    let Failure { cause, command, by_stale_lists } = failure(said, MakeLog::of(host, said).as_ref());
+    let record = DpkgRecord::read(host).unwrap_or_default();
+    let half: Vec<String> = record
         .broken()
         .filter(|entry| names.contains(&entry.name.as_str()))
         .map(|entry| format!("{} ({})", entry.name, entry.letters))
         .collect();
-    if !half.is_empty() {
-        message.push_str(&format!("; half done: {}", half.join(", ")));
-    }
-    let hint = failure.hint.unwrap_or_else(|| format!("{what} (to see it all); dpkg --audit"));
-    Err(Error::unexpected(message).hint(hint))
+    let message = if half.is_empty() {
+        message!("{command}: {cause}", command = what, cause)
+    } else {
+        message!("{command}: {cause}; half done: {names}", command = what, cause, names = half.join(", "))
+    };
+    let error = Error::unexpected(message).hint(match command {
+        Some(command) => Message::command(command),
+        None => message!("{command} (to see it all); dpkg --audit", command = what),
+    });
+    Err(if by_stale_lists { Failed::ByStaleLists(error) } else { Failed::Otherwise(error) })
 }
 
 /// Why it failed, and what to type where that is known.
 #[derive(Debug, PartialEq, Eq)]
 struct Failure {
-    cause: String,
-    hint: Option<String>,
+    cause: Message,
+    command: Option<String>,
+    by_stale_lists: bool,
 }
 
 fn failure(said: &Output, make_log: Option<&MakeLog>) -> Failure {
     let lines = || said.stderr.lines().chain(said.stdout.lines()).map(str::trim);
     let mentions = |words: &str| lines().find(|line| line.contains(words));
-    let known = |cause: String, hint: &str| Failure { cause, hint: Some(hint.to_owned()) };
+    let known = |cause, command: String| Failure { cause, command: Some(command), by_stale_lists: false };
     if mentions("No space left on device").is_some() {
-        return known("there is no space left".to_owned(), "df -h /var /usr /boot");
+        return known(message!("there is no space left"), "df -h /var /usr /boot".to_owned());
     }
-    if let Some((cause, hint)) = dkms::failure(said, make_log) {
-        return known(cause, &hint);
+    if let Some(dkms::Failure { cause, command }) = dkms::failure(said, make_log) {
+        return known(cause, command);
     }
-    if let Some(line) = mentions("dpkg: error processing package") {
-        let package = word_after(line, "processing package ").unwrap_or("a package");
+    if let Some(package) = lines().find_map(|line| word_after(line, "dpkg: error processing package ")) {
         let script = lines().find(|line| line.contains("script subprocess") || line.contains("script returned"));
         let cause = match script {
-            Some(script) => script.to_owned(),
-            None => format!("{package} can't be configured"),
+            Some(script) => Message::foreign(script),
+            None => message!("{package} can't be configured", package),
         };
-        return known(cause, &format!("dpkg --configure {package}"));
+        return known(cause, format!("dpkg --configure {package}"));
     }
     if mentions("dpkg was interrupted").is_some() {
-        return known("dpkg was cut off in the middle of its work".to_owned(), "dpkg --configure -a");
+        return known(message!("dpkg was cut off in the middle of its work"), "dpkg --configure -a".to_owned());
     }
     let complaint = complaints(&said.stderr);
     let fetch = complaint.iter().find(|words| words.starts_with("Failed to fetch"));
-    match fetch.or(complaint.first()) {
-        Some(words) => Failure { cause: words.clone(), hint: None },
-        None => {
-            let last = lines().rfind(|line| !line.is_empty()).unwrap_or("it gave no reason");
-            Failure { cause: last.to_owned(), hint: None }
-        }
+    let last = lines().rfind(|line| !line.is_empty());
+    let words = fetch.or(complaint.first()).map(String::as_str).or(last);
+    let is_of_fetching = |words: &str| words.contains("Failed to fetch") || words.contains("Unable to fetch");
+    Failure {
+        cause: words.map_or_else(|| message!("it gave no reason"), Message::foreign),
+        command: None,
+        by_stale_lists: words.is_some_and(is_of_fetching),
     }
 }
 
 fn word_after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
     line.split_once(words)?.1.split_whitespace().next()
-}
-
-/// Whether apt failed because its lists name files the mirror has replaced since: new lists mend that.
-pub fn lists_are_stale(error: &Error) -> bool {
-    let words = error.to_string();
-    words.contains("Failed to fetch") || words.contains("Unable to fetch")
 }
 
 #[cfg(test)]
@@ -317,16 +346,24 @@ mod tests {
                        /lib/modules/4.19.0-21-amd64/build or /lib/modules/4.19.0-21-amd64/source.\n\
                        dpkg: error processing package wireguard-dkms (--configure):\n";
         let found = failure(&output(headers, "E: Sub-process /usr/bin/dpkg returned an error code (1)"), None);
-        assert_eq!(found.cause, "dkms can't build the module: the headers of kernel 4.19.0-21-amd64 are missing");
+        assert_eq!(
+            found.cause.to_string(),
+            "dkms can't build the module: the headers of kernel 4.19.0-21-amd64 are missing"
+        );
         let script = "dpkg: error processing package mysql-server (--configure):\n \
                       installed mysql-server package post-installation script subprocess returned error exit status 1\n";
         let found = failure(&output("", script), None);
-        assert!(found.cause.starts_with("installed mysql-server package post-installation script"), "{found:?}");
-        assert_eq!(found.hint.as_deref(), Some("dpkg --configure mysql-server"));
+        assert!(
+            found.cause.to_string().starts_with("installed mysql-server package post-installation script"),
+            "{found:?}"
+        );
+        assert_eq!(found.command.as_deref(), Some("dpkg --configure mysql-server"));
 
         let gone = "E: Failed to fetch http://mirror.example/debian/x.deb  404  Not Found\n\
                     E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?\n";
-        assert!(failure(&output("", gone), None).cause.contains("x.deb  404"));
-        assert_eq!(failure(&output("last words\n", ""), None).cause, "last words");
+        let found = failure(&output("", gone), None);
+        assert!(found.cause.to_string().contains("x.deb  404") && found.by_stale_lists, "{found:?}");
+        let found = failure(&output("last words\n", ""), None);
+        assert!(found.cause == Message::foreign("last words") && !found.by_stale_lists, "{found:?}");
     }
 }

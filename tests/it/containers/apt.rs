@@ -15,13 +15,12 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use mitigator_vpn::converge::plan::Plan;
-use mitigator_vpn::desired::Wanted;
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
 use mitigator_vpn::facts::packages::dpkg::DpkgRecord;
 use mitigator_vpn::facts::{self, packages::lock_holder};
 use mitigator_vpn::host::{Advance, Host};
-use mitigator_vpn::resource::{AptSource, Packages, Resource, State};
+use mitigator_vpn::resource::{AptSource, Goal, Packages, Resource, SourceFile, State, Versions};
 
 use crate::support::{itself, skip, test_name};
 
@@ -114,8 +113,8 @@ fn packages(names: &[&str]) -> Packages {
 }
 
 /// As a run does: what comes along is known before anything changes.
-fn install(host: &mut Host, names: &[&str]) -> Result<(Packages, State)> {
-    let expanded = packages(names).expand(host)?;
+fn install(host: &mut Host, names: &[&str]) -> Result<(Packages, Versions)> {
+    let expanded = packages(names).with_dependencies(host)?;
     let before = expanded.observe(host)?;
     expanded.set(host, &expanded.wanted())?;
     Ok((expanded, before))
@@ -187,7 +186,7 @@ fn packages_come_with_what_they_need_and_go_without_a_trace() {
         assert_eq!(answers, "frontend=noninteractive needrestart=1\nnobody answers\n");
         assert!(automatic().difference(&automatic_before).eq(["libtoy"]));
 
-        let again = packages(&["wireguard-tools", "inquisitive"]).expand(host).unwrap();
+        let again = packages(&["wireguard-tools", "inquisitive"]).with_dependencies(host).unwrap();
         assert!(again.brings.is_empty() && again.wanted().is_met_by(&again.observe(host).unwrap()));
 
         tools.set(host, &before).unwrap();
@@ -220,7 +219,7 @@ fn a_plan_names_what_comes_along() {
         apt_get("update");
         let tools = packages(&["wireguard-tools"]);
         let state = tools.wanted();
-        let wanted = vec![Wanted { resource: Resource::Packages(tools), state }];
+        let wanted = vec![Goal { resource: tools, state }.into()];
         let plan = Plan::diff(host, wanted.clone()).unwrap();
         assert_eq!(plan.steps[0].to_string(), "install package wireguard-tools (with libtoy)");
         install(host, &["wireguard-tools"]).unwrap();
@@ -259,7 +258,7 @@ fn configuration_left_from_an_earlier_installation_is_left_again() {
 #[test]
 fn a_held_lock_is_waited_for_and_its_holder_named() {
     in_root(|host| {
-        let tools = packages(&["wireguard-tools"]).expand(host).unwrap();
+        let tools = packages(&["wireguard-tools"]).with_dependencies(host).unwrap();
         for path in ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"] {
             let mut child = holder(path);
             assert_eq!(lock_holder(host), Some(format!("test (pid {})", child.id())));
@@ -276,7 +275,7 @@ fn a_held_lock_is_waited_for_and_its_holder_named() {
             waits.join().unwrap().unwrap();
             assert_eq!(lock_holder(host), None);
             let gone = tools.names.iter().chain(&tools.brings).map(|name| (name.clone(), None)).collect();
-            tools.set(host, &State::Packages(gone)).unwrap();
+            tools.set(host, &Versions { packages: gone }).unwrap();
         }
     });
 }
@@ -286,7 +285,7 @@ fn a_dead_mirror_is_noticed_although_apt_says_0() {
     in_root(|host| {
         fs::write("/etc/apt/sources.list", "deb http://127.0.0.1:9/debian stable main\n").unwrap();
         apt_get("update");
-        let error = packages(&["wireguard-tools"]).expand(host).unwrap_err();
+        let error = packages(&["wireguard-tools"]).with_dependencies(host).unwrap_err();
         assert!(
             error.to_string().contains("no package wireguard-tools: Failed to fetch http://127.0.0.1:9"),
             "{error}"
@@ -312,7 +311,7 @@ fn a_tampered_archive_is_not_installed_from() {
     in_root(|host| {
         let release = "/srv/archive/dists/stable/InRelease";
         fs::write(release, fs::read_to_string(release).unwrap().replace("Origin: Toys", "Origin: Toxic")).unwrap();
-        let error = packages(&["wireguard-tools"]).expand(host).unwrap_err().to_string();
+        let error = packages(&["wireguard-tools"]).with_dependencies(host).unwrap_err().to_string();
         assert!(error.contains("no package wireguard-tools") && error.contains("BADSIG"), "{error}");
     });
 }
@@ -327,7 +326,7 @@ fn a_replaced_package_file_is_found_with_new_lists() {
             sed -i s/libtoy.deb/libtoy-2.deb/ dists/stable/main/binary-all/Packages
             rm dists/stable/*Release");
         fs::write("/etc/apt/sources.list", "deb [trusted=yes] file:/srv/archive stable main\n").unwrap();
-        let tools = packages(&["wireguard-tools"]).expand(host).unwrap();
+        let tools = packages(&["wireguard-tools"]).with_dependencies(host).unwrap();
         tools.set(host, &tools.wanted()).unwrap();
         assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
     });
@@ -359,7 +358,7 @@ fn a_half_configured_package_can_be_taken_back() {
         fs::write("/etc/dkms-fails", "").unwrap();
         install(host, &["wireguard-dkms"]).unwrap_err();
         let dkms = packages(&["wireguard-dkms"]);
-        dkms.set(host, &State::Packages([("wireguard-dkms".to_owned(), None)].into())).unwrap();
+        dkms.set(host, &Versions { packages: [("wireguard-dkms".to_owned(), None)].into() }).unwrap();
         assert!(DpkgRecord::read(host).unwrap().entry("wireguard-dkms").is_none());
     });
 }
@@ -367,10 +366,10 @@ fn a_half_configured_package_can_be_taken_back() {
 #[test]
 fn no_package_is_installed_or_removed_unasked() {
     in_root(|host| {
-        let error = packages(&["wireguard-kernel"]).expand(host).unwrap_err().to_string();
+        let error = packages(&["wireguard-kernel"]).with_dependencies(host).unwrap_err().to_string();
         assert!(error.contains("another kernel, linux-image-9.9-toy"), "{error}");
         install(host, &["wireguard-tools"]).unwrap();
-        let error = packages(&["wireguard-rival"]).expand(host).unwrap_err().to_string();
+        let error = packages(&["wireguard-rival"]).with_dependencies(host).unwrap_err().to_string();
         assert!(error.contains("would remove wireguard-tools"), "{error}");
     });
 }
@@ -399,7 +398,7 @@ fn an_installation_that_was_cut_off_is_finished_by_the_next_run() {
         apt.wait().unwrap();
         let facts = facts::packages::gather(host, None, "");
         assert!(facts.interrupted || facts.broken.contains_key("slow"), "{facts:?}");
-        let slow = slow.expand(host).unwrap();
+        let slow = slow.with_dependencies(host).unwrap();
         slow.set(host, &slow.wanted()).unwrap();
         assert!(slow.wanted().is_met_by(&slow.observe(host).unwrap()));
         let facts = facts::packages::gather(host, None, "");
@@ -444,7 +443,7 @@ fn a_malformed_source_is_reported_in_apts_words() {
         let distro = Distro::detect(&facts::os::gather(host).unwrap()).ok();
         let facts = facts::packages::gather(host, distro.as_ref(), "");
         assert!(facts.sources.unwrap_err().to_string().contains("/etc/apt/sources.list.d/broken.list"));
-        let error = packages(&["wireguard-tools"]).expand(host).unwrap_err().to_string();
+        let error = packages(&["wireguard-tools"]).with_dependencies(host).unwrap_err().to_string();
         assert!(error.contains("apt can't read its sources: Malformed entry 1"), "{error}");
     });
 }
@@ -466,17 +465,17 @@ fn dropped(mirror: Option<&str>, archive: Option<&str>) -> AptSource {
 #[test]
 fn a_suite_that_the_mirror_has_dropped_comes_from_the_archive() {
     in_root(|host| {
-        assert!(packages(&["dropped-toy"]).expand(host).is_err(), "known before its suite was added");
+        assert!(packages(&["dropped-toy"]).with_dependencies(host).is_err(), "known before its suite was added");
         for mirror in ["file:/srv/nowhere", "file:/srv/archive"] {
             // Gone from the one, past its date at the other.
             let source = dropped(Some(mirror), Some("file:/srv/archive"));
-            source.set(host, &State::Present).unwrap();
-            assert_eq!(source.observe(host).unwrap(), State::Present);
+            source.set(host, &SourceFile::Present).unwrap();
+            assert_eq!(source.observe(host).unwrap(), SourceFile::Present);
             let text = fs::read_to_string(LIST).unwrap();
             assert!(text.contains("deb [check-valid-until=no] file:/srv/archive dropped main"), "{text}");
             install(host, &["dropped-toy"]).unwrap();
             apt_get("remove dropped-toy");
-            source.set(host, &State::Absent).unwrap();
+            source.set(host, &SourceFile::Absent).unwrap();
             assert!(!Path::new(LIST).exists());
         }
     });
@@ -489,13 +488,13 @@ fn a_source_that_does_not_work_is_removed_and_harms_no_other() {
         let lists = || fs::read_dir("/var/lib/apt/lists").unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
         let before = lists().len();
         for source in [dropped(None, None), dropped(Some("file:/srv/archive"), None)] {
-            let error = source.set(host, &State::Present).unwrap_err();
+            let error = source.set(host, &SourceFile::Present).unwrap_err();
             assert!(error.to_string().contains("nobody has the suite dropped"), "{error}");
             assert!(error.way_out().unwrap().contains("--apt-mirror"), "{error}");
             assert!(!Path::new(LIST).exists());
         }
         assert!(lists().len() >= before, "somebody else's lists went");
-        packages(&["wireguard-tools"]).expand(host).unwrap();
+        packages(&["wireguard-tools"]).with_dependencies(host).unwrap();
     });
 }
 
@@ -503,7 +502,7 @@ fn a_source_that_does_not_work_is_removed_and_harms_no_other() {
 fn a_bad_signature_is_refused_from_the_archive_too() {
     in_root(|host| {
         sh("sed -i 's/^Codename: dropped/Codename: tampered/' /srv/archive/dists/dropped/InRelease");
-        let error = dropped(None, Some("file:/srv/archive")).set(host, &State::Present).unwrap_err();
+        let error = dropped(None, Some("file:/srv/archive")).set(host, &SourceFile::Present).unwrap_err();
         assert!(error.to_string().contains("nobody has the suite dropped"), "{error}");
         assert!(!Path::new(LIST).exists());
     });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mitigator_vpn::facts::{Backend, Firewall, FirewallNote, firewall};
 use mitigator_vpn::host::Host;
-use mitigator_vpn::resource::{FirewallRule, State};
+use mitigator_vpn::resource::{FirewallRule, Presence, Resource};
 use mitigator_vpn::settings::Settings;
 
 use crate::support::{itself, skip, test_name};
@@ -133,8 +133,8 @@ fn a_port_that_the_operator_has_opened_needs_nothing_of_ours() {
         assert!(gets_in());
         // Asked all the same, ufw's rule isn't taken over: undo would remove it.
         let rule = FirewallRule { backend: Backend::Ufw, place: String::new(), port: PORT };
-        rule.set(&mut Host::live(), &State::Present).unwrap_err();
-        rule.set(&mut Host::live(), &State::Absent).unwrap();
+        rule.set(&mut Host::live(), &Presence::Present).unwrap_err();
+        rule.set(&mut Host::live(), &Presence::Absent).unwrap();
         assert!(gets_in());
     });
 }
@@ -151,7 +151,7 @@ fn where_two_filters_drop_a_packet_passes_when_both_have_a_rule() {
         assert_eq!(rules.len(), 3, "{rules:?}");
         for rule in &rules {
             assert!(!gets_in(), "before {rule}");
-            rule.set(&mut Host::live(), &State::Present).unwrap();
+            rule.set(&mut Host::live(), &Presence::Present).unwrap();
         }
         assert!(gets_in());
     });
@@ -196,13 +196,13 @@ fn a_rule_that_is_there_twice_is_made_one_again() {
         pipe("nft -f -", NFTABLES);
         pipe("iptables-legacy-restore", IPTABLES);
         for rule in dropping(&facts()) {
-            rule.set(&mut Host::live(), &State::Present).unwrap();
+            rule.set(&mut Host::live(), &Presence::Present).unwrap();
             sh(&rule.commands()[0].to_string());
             assert_eq!(count(&rule), 2, "{rule}");
-            assert_eq!(rule.observe(&Host::live()).unwrap(), State::Absent, "{rule}");
-            rule.set(&mut Host::live(), &State::Present).unwrap();
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Absent, "{rule}");
+            rule.set(&mut Host::live(), &Presence::Present).unwrap();
             assert_eq!(count(&rule), 1, "{rule}");
-            assert_eq!(rule.observe(&Host::live()).unwrap(), State::Present, "{rule}");
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Present, "{rule}");
         }
     });
 }
@@ -214,7 +214,7 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
         pipe("iptables-nft-restore", IPTABLES);
         let rules = dropping(&facts());
         for rule in &rules {
-            rule.set(&mut Host::live(), &State::Present).unwrap();
+            rule.set(&mut Host::live(), &Presence::Present).unwrap();
         }
         let units = sh("ls -d /etc/systemd/system/mitigator-vpn-firewall-*.service");
         assert_eq!(units.lines().count(), rules.len());
@@ -223,7 +223,7 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
         pipe("nft -f -", NFTABLES);
         pipe("iptables-nft-restore", IPTABLES);
         for rule in &rules {
-            assert_eq!(rule.observe(&Host::live()).unwrap(), State::Absent, "{rule}");
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Absent, "{rule}");
         }
         assert!(!gets_in());
         for _ in 0..3 {
@@ -235,8 +235,8 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
         }
         assert!(gets_in());
         for rule in &rules {
-            assert_eq!(rule.observe(&Host::live()).unwrap(), State::Present, "{rule}");
-            rule.set(&mut Host::live(), &State::Absent).unwrap();
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Present, "{rule}");
+            rule.set(&mut Host::live(), &Presence::Absent).unwrap();
         }
         assert_eq!(sh("ls /etc/systemd/system /etc/systemd/system/*.wants | grep mitigator || true"), "");
     });
@@ -246,21 +246,21 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
 fn opens_and_closes(rule: &FirewallRule, saved: impl Fn() -> String) {
     let mut host = Host::live();
     let before = saved();
-    assert_eq!(rule.observe(&host).unwrap(), State::Absent);
+    assert_eq!(rule.observe(&host).unwrap(), Presence::Absent);
     let gets_in = || if rule.place.starts_with("ip6") { gets_in_to("2001:db8::1") } else { gets_in() };
     assert!(!gets_in(), "the port was open before");
     for _ in 0..3 {
-        rule.set(&mut host, &State::Present).unwrap();
+        rule.set(&mut host, &Presence::Present).unwrap();
     }
-    assert_eq!(rule.observe(&host).unwrap(), State::Present);
+    assert_eq!(rule.observe(&host).unwrap(), Presence::Present);
     assert_eq!(count(rule), 1);
     assert!(gets_in(), "{rule} doesn't let a packet in:\n{}", saved());
     let added: Vec<String> = difference(&before, &saved());
     assert!(added.iter().all(|line| line.starts_with('+') && line.contains("4567")), "{added:#?}");
     for _ in 0..2 {
-        rule.set(&mut host, &State::Absent).unwrap();
+        rule.set(&mut host, &Presence::Absent).unwrap();
     }
-    assert_eq!(rule.observe(&host).unwrap(), State::Absent);
+    assert_eq!(rule.observe(&host).unwrap(), Presence::Absent);
     assert_eq!(saved(), before);
     assert!(!gets_in(), "the port is open still");
 }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mitigator_vpn::desired::{self, Supplies};
+use mitigator_vpn::desired::{self, Generated};
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::facts::{Facts, os};
 use mitigator_vpn::message::Message;
@@ -71,13 +71,13 @@ impl Recorded {
         if !failed.is_empty() {
             return format!("refused: {}\n", failed.join(", "));
         }
-        let supplies = Supplies { key: PrivateKey::from_bytes([7; 32]), executable: "0123456789ab".to_owned() };
-        let wanted = desired::resources(&self.facts, self.distro().as_ref().ok(), &self.settings, &supplies);
+        let generated = Generated { key: PrivateKey::from_bytes([7; 32]), executable: "0123456789ab".to_owned() };
+        let wanted = desired::resources(&self.facts, self.distro().as_ref().ok(), &self.settings, &generated);
         let wanted = wanted.unwrap_or_else(|e| panic!("{}: {e}", self.name));
         let mut plan = String::new();
         for (number, wanted) in wanted.iter().enumerate() {
-            writeln!(plan, "{:>2}. {}", number + 1, wanted.resource).expect("a string takes all");
-            wanted.state.text().lines().for_each(|line| writeln!(plan, "    {line}").expect("a string takes all"));
+            writeln!(plan, "{:>2}. {}", number + 1, wanted.noun()).expect("a string takes all");
+            wanted.text().lines().for_each(|line| writeln!(plan, "    {line}").expect("a string takes all"));
         }
         plan
     }

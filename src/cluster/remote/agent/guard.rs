@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::converge::plan::Plan;
 use crate::error::{Class, Error, Result};
 use crate::host::{Host, Mode};
-use crate::resource::Resource;
+use crate::resource::Step;
 use crate::settings::Settings;
 use crate::wireguard::{Network, PrivateKey};
 
@@ -28,8 +28,7 @@ pub(super) struct Guard {
 
 /// Whether a change could cut off the way in: it goes through the VPN itself, or the packet filter changes.
 pub(super) fn is_needed(plan: &Plan, settings: &Settings, way_in: &[IpAddr]) -> bool {
-    let filter = plan.steps.iter().any(|step| matches!(step.resource, Resource::FirewallRule(_)));
-    filter || !plan.is_empty() && is_through_vpn(settings, way_in)
+    plan.steps.iter().any(Step::may_cut_connections) || !plan.is_empty() && is_through_vpn(settings, way_in)
 }
 
 /// Whether one of the connection's ends is inside the VPN.
@@ -85,8 +84,7 @@ fn path(name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::converge::plan::Step;
-    use crate::resource::{File, State};
+    use crate::resource::{Content, File, Transition};
 
     fn host() -> (tempfile::TempDir, Host) {
         let dir = tempfile::tempdir().unwrap();
@@ -109,8 +107,8 @@ mod tests {
     #[test]
     fn a_guard_is_posted_where_the_way_in_goes_through_the_vpn() {
         let settings = Settings { vpn_address: Some([10, 8, 3, 1].into()), ..Settings::default() };
-        let resource = Resource::File(File { path: "/f".into() });
-        let plan = Plan { steps: vec![Step { resource, before: State::Absent, after: State::Text("x".into()) }] };
+        let (resource, after) = (File { path: "/f".into() }, Content::Text("x".into()));
+        let plan = Plan { steps: vec![Transition { resource, before: Content::Absent, after }.into()] };
         let needed = |plan: &Plan, way: &str| is_needed(plan, &settings, &[way.parse().unwrap()]);
         assert!(needed(&plan, "10.8.3.9") && needed(&plan, "::ffff:10.8.3.9"));
         assert!(!needed(&plan, "192.0.2.9") && !needed(&plan, "2001:db8::1"));

@@ -3,11 +3,14 @@
 //! Both are files beside vpn-private.conf, as secret as that. Whatever instant a rotation is cut off in, one of the two
 //! is the key that others know this host by, so it can go on, or be taken back.
 
-use crate::converge::journal::{Change, Journal, Receipt};
-use crate::converge::plan::{Plan, Step};
+use crate::converge::journal::{Journal, JournaledChange, Receipt};
+use crate::converge::plan::Plan;
+use crate::desired::public_file;
 use crate::error::{Class, Error, Result};
 use crate::host::{Host, Mode};
-use crate::resource::{File, PrivateFile, Resource, State};
+use crate::message;
+use crate::message::Message;
+use crate::resource::{Content, Goal, PrivateContent, PrivateFile, Resource, Step, Transition};
 use crate::settings::Settings;
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey, PublicKey};
 
@@ -42,51 +45,50 @@ pub(super) fn switch(host: &mut Host, settings: &Settings) -> Result<Plan> {
     let text = settings.peers.as_deref().unwrap_or_default();
     let listed = settings.vpn_address.and_then(|own| PeerList::parse(text).ok()?.by_address(own).cloned());
     let next = staged(host, settings).filter(|key| listed.is_some_and(|own| own.public_key == *key));
-    let next = next.ok_or_else(|| Error::new(Class::Step, "the list doesn't have the key that is staged here"))?;
+    let next =
+        next.ok_or_else(|| Error::new(Class::Step, message!("the list doesn't have the key that is staged here")))?;
     host.write(&file.previous(), now.template_with(&now.key).as_bytes(), Mode::SECRET)?;
-    let list = Resource::File(File { path: settings.layout().public_conf() });
-    let steps = [
-        (list, State::Text(text.to_owned())),
-        (Resource::PrivateFile(file), State::Private { template: now.template, public: next }),
-    ];
-    let steps =
-        steps.into_iter().map(|(resource, after)| Ok(Step { before: resource.observe(host)?, resource, after }));
-    Ok(Plan { steps: steps.collect::<Result<_>>()? })
+    let list = Goal { resource: public_file(settings), state: Content::Text(text.to_owned()) };
+    let key = Goal { resource: file, state: PrivateContent::Private { template: now.template, public: next } };
+    Ok(Plan { steps: vec![list.transition(host)?.into(), key.transition(host)?.into()] })
 }
 
 /// The key before is gone for good, and the journal knows only the new one: an undo must not look for the other.
 pub(super) fn drop_old(host: &mut Host, settings: &Settings) -> Result<()> {
     let _lock = super::lock(host)?;
     let file = private_file(settings);
-    let now = file.observe(host)?;
     let receipt = Receipt::load(host)?;
-    let of_key: Vec<&Change> =
-        receipt.changes.iter().filter(|change| change.resource.path() == Some(&file.path)).collect();
-    if let (Some(first), State::Private { public, .. }) = (of_key.first(), &now) {
+    let of_key: Vec<(u64, &Transition<PrivateFile>)> = receipt.changes.iter().filter_map(of_private_file).collect();
+    if let (Some((_, first)), PrivateContent::Private { template, public }) = (of_key.first(), file.observe(host)?) {
         let mut journal = Journal::open(host, None)?;
         let before = match &first.before {
-            State::Private { template, .. } => State::Private { template: template.clone(), public: *public },
-            before => before.clone(),
+            PrivateContent::Private { template, .. } => PrivateContent::Private { template: template.clone(), public },
+            PrivateContent::Absent => PrivateContent::Absent,
         };
-        let step = journal.begin(&first.resource, &before, &now)?;
+        let after = PrivateContent::Private { template, public };
+        let step = journal.begin(&Transition { resource: first.resource.clone(), before, after }.into())?;
         journal.done(step)?;
-        for change in of_key {
-            journal.close(change.step)?;
+        for (number, _) in of_key {
+            journal.close(number)?;
         }
     }
     host.remove(&file.previous())?;
     host.remove(&file.next())
 }
 
+fn of_private_file(change: &JournaledChange) -> Option<(u64, &Transition<PrivateFile>)> {
+    if let Step::PrivateFile(step) = &change.step { Some((change.number, step)) } else { None }
+}
+
 fn no_key() -> Error {
-    Error::input("there is no private key to replace").hint("mitigator-vpn cluster apply")
+    Error::input(message!("there is no private key to replace")).hint(Message::command("mitigator-vpn cluster apply"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::converge::apply;
-    use crate::converge::undo::{self, Fate};
+    use crate::converge::undo::{self, Fate, Undone};
     use crate::progress::Progress;
     use crate::wireguard::Peer;
 
@@ -103,10 +105,10 @@ mod tests {
             let settings = Settings { vpn_address: Some([10, 8, 3, 1].into()), ..Settings::default() };
             let member = Member { dir, settings };
             let key = PrivateKey::generate();
-            let after = State::Private { template: PrivateConf::fresh_template(4567), public: key.public() };
+            let after = PrivateContent::Private { template: PrivateConf::fresh_template(4567), public: key.public() };
             let file = PrivateFile { fresh: Some(key), ..private_file(&member.settings) };
-            let step = Step { resource: Resource::PrivateFile(file), before: State::Absent, after };
-            apply::run(&mut member.host(), &Plan { steps: vec![step] }, &[], &Progress::Silent).unwrap();
+            let step = Transition { resource: file, before: PrivateContent::Absent, after };
+            apply::run(&mut member.host(), &Plan { steps: vec![step.into()] }, &[], &Progress::Silent).unwrap();
             member
         }
 
@@ -146,7 +148,7 @@ mod tests {
         let (next, step) = member.rotate();
         assert_eq!(member.key(), next);
         let fates = undo::since(&mut member.host(), step, &Progress::Silent).unwrap();
-        assert!(fates.iter().all(|(_, fate)| *fate == Fate::TakenBack), "{fates:?}");
+        assert!(fates.iter().all(|Undone { fate, .. }| *fate == Fate::TakenBack), "{fates:?}");
         assert_eq!(member.key(), before);
     }
 
@@ -159,7 +161,7 @@ mod tests {
         let mut host = member.host();
         let receipt = Receipt::load(&host).unwrap();
         let fates = undo::run(&mut host, &receipt, &Progress::Silent).unwrap();
-        assert!(fates.iter().all(|(_, fate)| *fate == Fate::TakenBack), "{fates:?}");
+        assert!(fates.iter().all(|Undone { fate, .. }| *fate == Fate::TakenBack), "{fates:?}");
         assert!(member.names().is_empty(), "{:?}", member.names());
     }
 

@@ -9,16 +9,16 @@ use std::path::Path;
 
 use mitigator_vpn::converge::apply;
 use mitigator_vpn::converge::journal::Receipt;
-use mitigator_vpn::converge::plan::{Plan, Step};
+use mitigator_vpn::converge::plan::Plan;
 use mitigator_vpn::converge::undo::{self, Fate};
-use mitigator_vpn::desired::{self, Supplies};
+use mitigator_vpn::desired::{self, Generated};
 use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
 use mitigator_vpn::facts::{self, Facts, Kernel, NextKernel};
 use mitigator_vpn::host::Host;
 use mitigator_vpn::preflight;
 use mitigator_vpn::progress::Progress;
-use mitigator_vpn::resource::Resource;
+use mitigator_vpn::resource::{Step, Wanted};
 use mitigator_vpn::settings::Settings;
 use mitigator_vpn::wireguard::PrivateKey;
 
@@ -94,9 +94,9 @@ impl Release {
     /// What an install would do about packages, and their sources.
     fn plan(&self, host: &Host) -> Result<Plan> {
         let (facts, distro) = self.facts(host);
-        let supplies = Supplies { key: PrivateKey::generate(), executable: String::new() };
-        let mut wanted = desired::resources(&facts, Some(&distro), &self.settings, &supplies)?;
-        wanted.retain(|w| matches!(w.resource, Resource::AptSource(_) | Resource::Packages(_)));
+        let generated = Generated { key: PrivateKey::generate(), executable: String::new() };
+        let mut wanted = desired::resources(&facts, Some(&distro), &self.settings, &generated)?;
+        wanted.retain(|w| matches!(w, Wanted::AptSource(_) | Wanted::Packages(_)));
         Plan::diff(host, wanted)
     }
 
@@ -124,7 +124,7 @@ fn a_debian_10_whose_suites_are_gone_gets_its_module_from_the_archive() {
             assert_eq!(fs::read_to_string("/etc/apt/sources.list").unwrap(), BUSTER_SOURCES, "somebody else's list");
             let receipt = Receipt::load(host).unwrap();
             let fates = undo::run(host, &receipt, &Progress::Silent).unwrap();
-            assert!(fates.len() == 2 && fates.iter().all(|(_, fate)| matches!(fate, Fate::TakenBack)), "{from}");
+            assert!(fates.len() == 2 && fates.iter().all(|undone| undone.fate == Fate::TakenBack), "{from}");
             assert!(!Path::new(BACKPORTS).exists());
         }
     });

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mitigator_vpn::gateway::image::{self, Image, Ingredients};
 use mitigator_vpn::gateway::stack;
 use mitigator_vpn::host::Host;
-use mitigator_vpn::resource::{GatewayImage, State};
+use mitigator_vpn::resource::{GatewayImage, Presence, Resource};
 use mitigator_vpn::wireguard::PrivateKey;
 use serde_json::Value;
 
@@ -222,12 +222,12 @@ fn the_image_stands_as_it_was_set() {
     // The running executable: here it is the test.
     let digest = image::digest(&host, &image::executable().unwrap()).unwrap();
     let resource = GatewayImage::of_executable(&digest, true);
-    for state in [State::Present, State::Present, State::Absent, State::Absent] {
+    for state in [Presence::Present, Presence::Present, Presence::Absent, Presence::Absent] {
         resource.set(&mut host, &state).unwrap();
         assert_eq!(resource.observe(&host).unwrap(), state);
     }
     let other = GatewayImage::of_executable(&"0".repeat(64), true);
-    let error = other.set(&mut host, &State::Present).unwrap_err();
+    let error = other.set(&mut host, &Presence::Present).unwrap_err();
     assert!(error.to_string().contains("replaced since the plan was made"), "{error}");
 }
 

@@ -1,0 +1,28 @@
+//! Writes that an earlier run was killed in.
+
+use std::path::Path;
+
+use super::journal::Receipt;
+use crate::error::Result;
+use crate::host::Host;
+use crate::lang;
+use crate::message;
+use crate::product::InstanceLayout;
+
+/// Completes those of the instance's two lists and of every file that the journal knows, and clears away what they left
+/// beside them.
+pub(crate) fn complete_writes(host: &mut Host, layout: InstanceLayout) -> Result<()> {
+    let receipt = Receipt::load(host)?;
+    let own = [layout.private_conf(), layout.public_conf()];
+    complete_writes_to(host, own.iter().map(|path| path.as_path()).chain(receipt.paths()))
+}
+
+/// Completes those to these files.
+pub(crate) fn complete_writes_to<'p>(host: &mut Host, paths: impl IntoIterator<Item = &'p Path>) -> Result<()> {
+    for path in paths {
+        if host.recover(path)? {
+            lang::warn(&message!("completed an interrupted write to {file}", file = host.display(path)));
+        }
+    }
+    Ok(())
+}

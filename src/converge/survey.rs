@@ -1,0 +1,237 @@
+//! What is known and judged of a host before anything is planned, and the plan that follows from it.
+
+use crate::converge::impact::{Impact, impact};
+use crate::converge::plan::Plan;
+use crate::desired::{self, Generated};
+use crate::distro::Distro;
+use crate::error::Result;
+use crate::facts::{Facts, InstanceFacts, PrivateConfFile, TextFile};
+use crate::gateway::image;
+use crate::host::Host;
+use crate::message;
+use crate::message::Message;
+use crate::policy::FirewallRule;
+use crate::preflight::{self, Finding, Inputs, Severity};
+use crate::product::{InstanceLayout, PRODUCT};
+use crate::resource::{Liveness, Step};
+use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
+use crate::wireguard::{PeerList, PrivateConf, PrivateKey};
+
+/// Settings in which something may have been left open, for the instance's files to say.
+#[derive(Clone, Debug)]
+pub(crate) struct PartialSettings {
+    /// With a default for what was left open.
+    pub settings: Settings,
+    /// Whether the UDP port was left open.
+    pub port_is_open: bool,
+    /// Whether the endpoint was given as an address alone.
+    pub endpoint_port_is_open: bool,
+    /// Whether the prefix length was left open.
+    pub prefix_is_open: bool,
+}
+
+impl From<Settings> for PartialSettings {
+    /// Nothing is left open.
+    fn from(settings: Settings) -> Self {
+        PartialSettings { settings, port_is_open: false, endpoint_port_is_open: false, prefix_is_open: false }
+    }
+}
+
+impl PartialSettings {
+    /// What was left open is taken from the instance: a second run needs no options.
+    pub(crate) fn complete(&self, instance: &InstanceFacts) -> Settings {
+        let mut settings = self.settings.clone();
+        let value = |key: &str| instance.env.values.get(key);
+        if instance.default_stack {
+            settings.stack = StackKind::Default;
+        }
+        let key = match &instance.private_conf {
+            PrivateConfFile::Present { public, port, .. } => Some((*public, *port)),
+            PrivateConfFile::Absent | PrivateConfFile::Unusable { .. } => None,
+        };
+        if let (true, Some((_, Some(port)))) = (self.port_is_open, key) {
+            settings.port = port;
+            if let Some(endpoint) = settings.endpoint.as_mut().filter(|_| self.endpoint_port_is_open) {
+                endpoint.set_port(port);
+            }
+        }
+        let prefix = value(PRODUCT.env.vpn_prefix).and_then(|value| value.parse().ok());
+        if let (true, Some(prefix)) = (self.prefix_is_open, prefix) {
+            settings.prefix = prefix;
+        }
+        let list = match &instance.public_conf {
+            TextFile::Text(text) => PeerList::parse(text).ok(),
+            TextFile::Absent | TextFile::Unusable { .. } => None,
+        };
+        // The vendor's update downloads `.env` anew and loses our keys (FN-9); the key says which section is ours.
+        let own = list.as_ref().and_then(|list| {
+            let (public, _) = key?;
+            list.peers().find(|peer| peer.public_key == public)
+        });
+        let address = value(PRODUCT.env.vpn_address).and_then(|value| value.parse().ok());
+        settings.vpn_address = settings.vpn_address.or(address).or(own.map(|peer| peer.address));
+        let listed = settings.vpn_address.and_then(|address| list.as_ref()?.by_address(address));
+        settings.endpoint = settings.endpoint.or(listed.map(|peer| peer.endpoint));
+        settings
+    }
+}
+
+/// A host as it was read, with every check's finding.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    pub facts: Facts,
+    /// The release's data, or why it isn't supported.
+    pub distro: Result<Distro, Message>,
+    pub settings: Settings,
+    pub findings: Vec<Finding>,
+    partial: PartialSettings,
+    key: PrivateKey,
+}
+
+impl Survey {
+    /// Reads the host and runs every check.
+    pub(crate) fn take(host: &Host, partial: PartialSettings) -> Survey {
+        Survey::with_key(host, partial, PrivateKey::generate())
+    }
+
+    /// The same anew, after something has changed. The key of a new instance stays the one that was announced.
+    pub(crate) fn again(&self, host: &Host) -> Survey {
+        Survey::with_key(host, self.partial.clone(), self.key.clone())
+    }
+
+    fn with_key(host: &Host, partial: PartialSettings, key: PrivateKey) -> Survey {
+        let (facts, distro) = Facts::gather(host, &partial.settings);
+        let settings = partial.complete(&facts.instance);
+        let inputs = Inputs { facts: &facts, distro: distro.as_ref(), settings: &settings };
+        let findings = preflight::run(&inputs);
+        Survey { facts, distro, settings, findings, partial, key }
+    }
+
+    /// The findings that forbid an install.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.outcome == Severity::Fail)
+    }
+
+    /// Whether a check forbids an install.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.failures().next().is_some()
+    }
+
+    /// What has to change, if no check forbids it.
+    pub(crate) fn plan(&self, host: &Host) -> Result<Plan> {
+        let executable = match self.settings.stack {
+            StackKind::Default => image::digest(&Host::live(), &image::executable()?)?,
+            StackKind::Vendor => String::new(),
+        };
+        let generated = Generated { key: self.key.clone(), executable };
+        Plan::diff(host, desired::resources(&self.facts, self.distro.as_ref().ok(), &self.settings, &generated)?)
+    }
+
+    /// What a plan of this survey means.
+    pub(crate) fn impact(&self, plan: &Plan) -> Impact {
+        let stack = Liveness::of_containers(self.facts.stack.gateway.as_ref(), self.facts.stack.running);
+        impact(plan, stack, true, &self.settings)
+    }
+
+    /// What a plan leaves out, and what a person has to do or know.
+    pub(crate) fn notes(&self, plan: &Plan) -> Vec<Message> {
+        let mut notes = Vec::new();
+        if !self.facts.live {
+            notes.push(message!("files only: packages, module, firewall and stack wait for a run on the live host"));
+        }
+        if self.facts.live && self.settings.firewall == FirewallPolicy::Report {
+            let rules = FirewallRule::wanted(&self.facts, &self.settings);
+            let commands = rules.iter().flat_map(|rule| rule.commands());
+            notes.extend(commands.map(|command| message!("the firewall is left to you: {command}", command)));
+        }
+        if self.settings.restart == Restart::None && !plan.is_empty() {
+            notes.push(message!("nothing is restarted: what changes in .env and compose files waits for you to do it"));
+        }
+        notes
+    }
+}
+
+/// What an instance's files alone tell: a hundredth of the time of a [`Survey`].
+pub(crate) struct FileSurvey {
+    pub facts: Facts,
+    /// What has to change among the files, whatever that means for the rest of the host.
+    pub plan: Plan,
+}
+
+impl FileSurvey {
+    pub(crate) fn take(host: &Host, settings: &Settings) -> Result<FileSurvey> {
+        let facts = Facts::of_files(host, settings);
+        let generated = Generated { key: PrivateKey::generate(), executable: "0".repeat(64) };
+        let plan = Plan::diff(host, desired::resources(&facts, None, settings, &generated)?)?;
+        Ok(FileSurvey { facts, plan })
+    }
+
+    /// The steps in the instance's directory. An older image of the default gateway serves as well: a newer one is worth
+    /// no restart.
+    pub(crate) fn of_instance(&self, settings: &Settings) -> Plan {
+        let base = settings.layout().base();
+        let is_inside = |step: &&Step| step.path().is_some_and(|path| path.starts_with(&settings.dir) && path != base);
+        Plan { steps: self.plan.steps.iter().filter(is_inside).cloned().collect() }
+    }
+}
+
+/// Reads the files of an instance that can only be understood whole: a damaged one is bad input, told line by line,
+/// whatever the checks say of it.
+pub(crate) fn refuse_unreadable(host: &Host, layout: InstanceLayout) -> Result<()> {
+    PeerList::read(host, &layout.public_conf())?;
+    PrivateConf::read(host, &layout.private_conf())?;
+    host.read(&layout.env()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wireguard::Peer;
+
+    /// An instance whose `.env` the vendor's update has downloaded anew.
+    fn after_an_update() -> (InstanceFacts, Peer) {
+        let key = PrivateKey::generate();
+        let own = Peer {
+            public_key: key.public(),
+            address: [10, 8, 3, 7].into(),
+            endpoint: "192.0.2.7:5000".parse().unwrap(),
+            keepalive: None,
+        };
+        let mut list = PeerList::default();
+        list.add(own.clone()).unwrap();
+        let conf = PrivateConf::fresh(key, 5000);
+        let private_conf =
+            PrivateConfFile::Present { public: own.public_key, port: conf.port, mode: 0o600, template: conf.template };
+        let public_conf = TextFile::Text(list.to_text());
+        (InstanceFacts { public_conf, private_conf, ..InstanceFacts::default() }, own)
+    }
+
+    fn open() -> PartialSettings {
+        PartialSettings { port_is_open: true, prefix_is_open: true, ..Settings::default().into() }
+    }
+
+    #[test]
+    fn a_lost_env_is_made_up_for_by_the_own_section() {
+        let (instance, own) = after_an_update();
+        let settings = open().complete(&instance);
+        assert_eq!((settings.vpn_address, settings.endpoint), (Some(own.address), Some(own.endpoint)));
+        assert_eq!(settings.port, 5000);
+    }
+
+    #[test]
+    fn what_was_given_wins_over_what_is_there() {
+        let (instance, _) = after_an_update();
+        let given = Settings { port: 4600, ..Settings::default() };
+        assert_eq!(PartialSettings::from(given).complete(&instance).port, 4600);
+    }
+
+    #[test]
+    fn an_endpoint_without_a_port_gets_the_instances() {
+        let (instance, _) = after_an_update();
+        let mut partial = open();
+        partial.settings.endpoint = Some("192.0.2.9:4567".parse().unwrap());
+        assert_eq!(partial.complete(&instance).endpoint, Some("192.0.2.9:4567".parse().unwrap()));
+        partial.endpoint_port_is_open = true;
+        assert_eq!(partial.complete(&instance).endpoint, Some("192.0.2.9:5000".parse().unwrap()));
+    }
+}
