@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# compose-v2.sh: the second generation of compose, from Debian trixie's package, unpacked beside and not installed:
-# hosts of older releases have the first one, and both are out there.
+# compose-v2.sh: the second generation of compose, from Debian trixie's package, unpacked and not installed: hosts of
+# older releases have the first generation, and both are in use.
 # usage: source scripts/lib/{say,packages,compose-v2}.sh
 #   compose_v2_ensure    prints a directory holding the executable `docker-compose`
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# docker.sh: a Docker daemon to run container hosts on. One that runs already is used as it is;
-# otherwise we start our own, with data of its own, on the default socket, and stop only that one.
+# docker.sh: a Docker daemon for container hosts. A running one is used. Otherwise one is started on the default socket,
+# with a data directory of its own, and only that one is stopped.
 # usage: source scripts/lib/say.sh scripts/lib/packages.sh scripts/lib/docker.sh
 #   docker_ensure WHO           a daemon that answers; WHO (demo, test.PID, …) is remembered if we start it
 #   docker_stop_started_by WHO  stops the daemon that WHO started, unless containers still run on it. One that a process
@@ -13,7 +13,7 @@ docker_ensure() {
   command -v dockerd >/dev/null || packages_ensure docker.io
   # newer Debian has the client in a package of its own
   command -v docker >/dev/null || packages_ensure docker-cli
-  # installing may have started it
+  # the package may have started it
   ! docker_answers || return 0
   locked dockerd docker_start "$1"
 }
@@ -35,8 +35,8 @@ docker_start() {
   die "dockerd did not answer after $try tries" -- "less $STATE/dockerd.log"
 }
 
-# A daemon that was killed leaves its pid behind, and the next one takes whatever has that pid now for a daemon that
-# runs: another process, or the dead one itself where nobody collects the dead.
+# A killed daemon leaves its pid file behind. The next one would take any process with that pid, or a zombie, for a
+# running daemon.
 docker_forget_the_dead() {
   docker_lives dockerd "$STATE/dockerd.pid" || rm -f "$STATE/dockerd.pid"
   docker_lives containerd "$STATE/docker/containerd/containerd.pid" || rm -f "$STATE/docker/containerd/containerd.pid"
@@ -49,13 +49,13 @@ docker_lives() {
   [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && ! grep -q '^State:.Z' "/proc/$pid/status"
 }
 
-# A configuration file of our own, for one in /etc/docker would clash with options on the command line.
+# All options are in a file of our own: a file in /etc/docker would conflict with options on the command line.
 docker_config() {
   printf '{"data-root": "%s", "exec-root": "%s", "pidfile": "%s", "mtu": %d}\n' \
     "$CACHE/docker" "$STATE/docker" "$STATE/dockerd.pid" "$(docker_mtu)"
 }
 
-# The MTU is the default route's: with Docker's 1500 over a smaller uplink, downloads hang.
+# The MTU of the default route: with 1500 over a smaller uplink, downloads hang.
 docker_mtu() {
   local device
   device=$(ip -o route show default | sed -nE '1s/.* dev ([^ ]+).*/\1/p')

@@ -66,7 +66,7 @@ host_image_make() {
   docker tag "$image" "$HOST_IMAGE:$suite"
   rm -f "$tar"
 
-  # An older recipe is of no use to anybody; one that still runs refuses to go, and goes the next time.
+  # Images of older recipes are removed. One in use can't be removed yet; the next run does it.
   for old in $(docker image ls --format '{{.Repository}}:{{.Tag}}' "$HOST_IMAGE" | grep ":$suite-"); do
     [ "$old" = "$image" ] || docker image rm "$old" >/dev/null 2>&1 || true
   done

@@ -43,7 +43,7 @@ hosts_network_create() {
       printf '%s\n' "$net"
       return
     fi
-    # anything but "pool overlaps" will not get better with another number
+    # only "pool overlaps" is worth a try with another number
     case $error in *overlap*) ;; *) break ;; esac
   done
   die "cannot create the network $1: $error" -- "scripts/hosts down $1"

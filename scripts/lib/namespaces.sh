@@ -17,9 +17,9 @@
 # n/disk/up with every file it has written, n/run, its /run, and n/pid, its first process.
 
 NAMESPACE_SCRIPTS=$REPO/scripts/lib/namespace
-# The only neighbour that a host has; the same for all of them.
+# The gateway of every host, its only neighbour.
 NAMESPACE_ROUTER=169.254.0.1
-# What a process of a host starts with.
+# The environment of a host's processes.
 NAMESPACE_ENV=(env -i container=namespace HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 
 namespaces_dir() { printf '%s/namespaces/%s\n' "$STATE" "$1"; }
@@ -52,8 +52,7 @@ namespaces_up() {
   for n in $(seq "$count"); do namespace_wait "$dir/$n"; done
 }
 
-# Each wireguard-go watches its socket by inotify, and the user of all hosts, this machine's root, has 128 instances as a
-# rule. What there was is given back with the last set.
+# Each wireguard-go needs an inotify instance, and root has 128 by default. The limit is restored with the last set.
 namespaces_watches() {
   local limit=/proc/sys/fs/inotify/max_user_instances was
   was=$(cat "$limit")
@@ -121,7 +120,7 @@ namespace_cut() { ip -n "$1" link set eth0 down; }
 
 # --- what is in a host -------------------------------------------------------------------------------------------
 
-# Between the Debian below and the disk of each host: what only we know, made anew each time.
+# The layer between the Debian root and each host's disk: keys and configuration, made for each set.
 namespaces_layer() {
   local dir=$1 root=$2 layer=$1/layer key home
   key=$(host_key)
@@ -133,7 +132,7 @@ namespaces_layer() {
   printf '%s\n' 'PermitRootLogin prohibit-password' 'UsePAM no' 'UseDNS no' 'MaxStartups 200:30:400' \
     'PasswordAuthentication no' 'Subsystem sftp internal-sftp' >"$layer/etc/ssh/sshd_config"
 
-  # An operator who is not root, with sudo. A password that is none lets in by key; a locked account wouldn't.
+  # An operator who is not root, with sudo. The password `*` allows a login by key; a locked account wouldn't.
   cp -p "$root"/etc/{passwd,shadow,group} "$layer/etc/"
   printf 'operator:x:1000:1000::/home/operator:/bin/sh\n' >>"$layer/etc/passwd"
   printf 'operator:*:19000:0:99999:7:::\n' >>"$layer/etc/shadow"
@@ -149,7 +148,7 @@ namespaces_layer() {
   install -m 755 "$NAMESPACE_SCRIPTS/docker" "$layer/usr/bin/docker"
   ln "$layer/usr/bin/docker" "$layer/usr/bin/docker-compose"
   cat >"$layer/srv/mitigator/docker-compose.yml" <<'END'
-# Stands in for the vendor's.
+# In place of the vendor's.
 version: "2.2"
 services:
   gateway:
@@ -173,7 +172,7 @@ END
   ln -s /proc/self/fd "$layer/dev/fd"
 }
 
-# namespace_disk DIR HOST: a disk for itself, so that it can be full; it stays when the host is down.
+# namespace_disk DIR HOST: a disk of its own, so that it can be filled. It stays when the host is down.
 namespace_disk() {
   mkdir -p "$1"/{disk,run,root}
   mount -t tmpfs -o mode=755,size=96m disk "$1/disk"

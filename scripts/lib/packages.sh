@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # packages.sh: Debian packages, and where this machine takes them from.
 # usage: source scripts/lib/say.sh scripts/lib/packages.sh
-#   packages_ensure NAME…      installs what is missing, says what, touches nothing else
-#   packages_ensure_alike NAME…  installs packages of one source, all in the version that apt would take of the first. One
-#                              that is installed in a newer version goes back to that one: of two versions, one breaks the other
+#   packages_ensure NAME…      installs missing packages
+#   packages_ensure_alike NAME…  installs packages of one source in the version that apt would take of the first. A newer
+#                              one that is already installed is downgraded, because the versions conflict
 #   packages_mirror            prints the Debian mirror of this machine's own apt configuration
 #   packages_security_mirror   prints the security mirror beside it, or nothing
 #   packages_proxy             prints apt's http proxy, or nothing
@@ -34,7 +34,7 @@ packages_ensure_alike() {
 
 packages_install_alike() {
   local version name found
-  # A version is asked for by its number, so the lists have to be those of the mirror as it is now.
+  # The exact version is requested, so the lists must be current.
   packages_apt update >/dev/null 2>&1 || say "some apt sources of this machine fail, going on with the others"
   version=$(packages_candidate "$1")
   say "installing packages in version $version: $*"
@@ -54,15 +54,15 @@ packages_candidate() {
 }
 
 packages_install() {
-  # Where no systemd runs, a postinst would start its daemon from an init script, with options that aren't ours.
+  # Without systemd, a postinst would start its daemon from an init script, with other options than ours.
   local policy=/usr/sbin/policy-rc.d status=0
   if [ ! -d /run/systemd/system ] && [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"
   else
     policy=
   fi
-  # Install first, refresh only when that fails: usually the lists are there, and a broken third-party source,
-  # which makes `update` fail, must not be in the way of a Debian package.
+  # Installs first and updates only when that fails: usually the lists are there, and a broken third-party source makes
+  # `update` fail.
   if ! packages_apt install --no-install-recommends "$@" >/dev/null 2>&1; then
     packages_apt update >/dev/null 2>&1 || say "some apt sources of this machine fail, going on with the others"
     quietly packages_apt install --no-install-recommends "$@" || status=$?

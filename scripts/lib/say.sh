@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# say.sh: how every script talks, and where it may keep things.
+# say.sh: messages, usage, and the directories that all scripts use.
 # usage: source scripts/lib/say.sh
-#   say TEXT…        one progress line on stderr, with the seconds since the start (stdout carries results)
-#   die TEXT… [-- HINT]   the last line of a failed script, with a command to run, then exit 1
+#   say TEXT…        prints a progress line on stderr, with the seconds since the start (results go to stdout)
+#   die TEXT… [-- HINT]   prints an error, and a command to run, then exits with 1
 #   help_if_asked "$@"   prints the usage of a script whose first argument is --help or -h, and ends it
-#   refuse TEXT…     an argument that the script doesn't know: says so, and how it is used, then exit 2
+#   refuse TEXT…     prints an error about an argument, and the usage, then exits with 2
 #   takes N "$@"     refuses a subcommand with another number of words: N is 2, or 3-4, or 2- for any number from 2 on
-#   need_root        stop early, before anything is half done
-# CACHE survives (images' recipes, keys, downloads); STATE is gone after a reboot, like the processes it names.
+#   need_root        exits unless run by root, before anything is changed
+# CACHE persists (images, keys, downloads). STATE is gone after a reboot, like the processes it names.
 
-# A failure inside $( ) is a failure, too.
+# A failure inside $( ) fails the script, too.
 shopt -s inherit_errexit
 
 CACHE=${MITIGATOR_VPN_TEST_CACHE:-/var/cache/mitigator-vpn-testbed}
@@ -30,7 +30,7 @@ die() {
   exit 1
 }
 
-# What a script says of itself: the comment it begins with.
+# The usage of a script is the comment it begins with.
 usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \?//;p}' "$0"; }
 
 help_if_asked() { case ${1:-} in --help | -h) usage; exit 0 ;; esac; }
@@ -51,7 +51,7 @@ need_root() {
   mkdir -p "$CACHE" "$STATE"
 }
 
-# Runs a command quietly; its output is shown only when it fails, because then it is all there is to go by.
+# Runs a command quietly. Its output is shown only when it fails.
 quietly() {
   local log status=0
   log=$(mktemp)
@@ -61,9 +61,9 @@ quietly() {
   return "$status"
 }
 
-# Runs a command under a lock by that name, so that two scripts never make the same thing at once.
+# Runs a command under a named lock, so that two scripts never make the same thing at once.
 locked() {
   local lock=$STATE/$1.lock; shift
-  # The lock's descriptor is closed for the command itself: a daemon it starts must not hold it for ever.
+  # The command doesn't inherit the lock's descriptor: a daemon that it starts must not hold the lock.
   ( flock 9; "$@" 9>&- ) 9>"$lock"
 }

@@ -40,7 +40,7 @@ vm_image_make() {
   [ ! -d "$image" ] || return 0
   packages_ensure mmdebstrap debian-archive-keyring e2fsprogs
   new=$CACHE/vm-new-$suite
-  # what is half done must not stay, nor run on; whatever has been killed before it could see to that goes now
+  # a failed attempt leaves nothing behind; the remains of a killed one are removed now
   # shellcheck disable=SC2064 # as it is now
   trap "vm_image_clear $suite" EXIT
   trap 'exit 143' INT TERM
@@ -51,7 +51,7 @@ vm_image_make() {
   say "booting it, to save the state of a machine that is up (two minutes, once)"
   vm_image_boot "$suite" "$new"
   vms_down "vm-image-$suite"
-  # A machine may still run on an older one; that goes the next time.
+  # An older image is kept while a machine runs on it; the next run removes it.
   for old in "$CACHE/vm-$suite"-*; do
     [ ! -d "$old" ] || readlink -f "$STATE"/vms/*/image | grep -qx "$old" || rm -rf "$old"
   done
@@ -101,7 +101,7 @@ vm_image_boot() {
   locked vms vms_lan_take "$home"
   vm_boot "$vm"
   quietly vm_image_settle "$vm" || die "the virtual machine does not become what it should"
-  # It goes on in whoever resumes it.
+  # The saved state is what tests resume.
   vm_monitor "$vm" 'migrate_set_parameter max-bandwidth 10G'
   vm_monitor "$vm" "migrate -d \"exec:cat >'$new/state'\""
   for try in $(seq 300); do

@@ -1,24 +1,24 @@
 # shellcheck shell=bash
-# vm.sh: one virtual machine: a process on this one, an address for ssh, its end. It is emulated (qemu without KVM), so
-# that it runs anywhere and its saved state goes on under any processor; the kernel in it is Debian's own.
+# vm.sh: one virtual machine. It is emulated (qemu without KVM), so that it runs anywhere and its saved state can be
+# resumed on any processor. Its kernel is Debian's own.
 # usage: source scripts/lib/{say,packages,host-image,vm}.sh
 #   vm_ensure                installs what is needed to run them
-#   vm_start VM [OPTION…]    switches VM = NAME-n on, with these options of qemu's on top
-#   vm_resume VM             goes on from the saved state of its image
+#   vm_start VM [OPTION…]    starts VM = NAME-n, with more options for qemu
+#   vm_resume VM             resumes the saved state of its image
 #   vm_connect VM            waits until its sshd answers
 #   vm_settle VM             waits until everything in it has started
-#   vm_ssh VM COMMAND…       runs a command there, as root, over the one connection there is; stdin goes with it
-#   vm_monitor VM COMMAND    asks qemu itself
+#   vm_ssh VM COMMAND…       runs a command there, as root, over the shared connection; stdin is passed on
+#   vm_monitor VM COMMAND    runs a command in qemu's monitor
 #   vm_reboot VM             reboots it into its newest kernel, and waits until it is up again
-#   vm_cut VM                a power cut: what it has not flushed is not on its disk
-#   vm_boot VM [KERNEL]      switches it on again after that, and waits until it is up
+#   vm_cut VM                cuts its power: data that was not flushed is lost
+#   vm_boot VM [KERNEL]      boots it after that, and waits until it is up
 # Its files are in $STATE/vms/NAME: `image`, `lan` and `n.disk` must be there before it starts (vm-image.sh, vms.sh);
-# n.console, n.pcap (what it heard and said on eth1) and the like are there afterwards.
+# n.console, n.pcap (the traffic on eth1) and others are there afterwards.
 
 # shellcheck disable=SC2153 # STATE is say.sh's
 vm_home() { printf '%s/vms/%s\n' "$STATE" "${1%-*}"; }
 vm_number() { printf '%s\n' "${1##*-}"; }
-# The beginning of the names of its files.
+# The common prefix of its files.
 vm_file() { printf '%s/%s\n' "$(vm_home "$1")" "$(vm_number "$1")"; }
 vm_is_there() { [ -e "$(vm_file "$1").disk" ] || die "there is no virtual machine $1" -- "scripts/vms up ${1%-*} 1"; }
 
@@ -58,7 +58,7 @@ vm_monitor() {
     sed -E '1,/^.*\(qemu\)/d; /^\(qemu\)/d'
 }
 
-# The process, while there is one. The pid in the file may have been given to another since.
+# The pid of its process, if it runs. The pid in the file may belong to another process by now.
 vm_pid() {
   local file pid
   file=$(vm_file "$1").pid
@@ -66,7 +66,7 @@ vm_pid() {
   grep -qzxF -- "$file" "/proc/$pid/cmdline" 2>/dev/null && printf '%s\n' "$pid"
 }
 
-# One connection for all there is to do: a handshake costs an emulated processor two seconds.
+# One shared connection: an ssh handshake takes an emulated processor two seconds.
 vm_connect() {
   local vm=$1 file port try
   file=$(vm_file "$vm")
@@ -106,7 +106,7 @@ vm_reboot() {
   file=$(vm_file "$vm")
   # as a boot loader would take it
   vm_ssh "$vm" ls /boot | vm_newest_kernel >"$file.kernel"
-  # sshd may be gone before it has said that it did it
+  # sshd may end before it has answered
   vm_ssh "$vm" systemctl reboot || true
   for try in $(seq 600); do
     vm_pid "$vm" >/dev/null || break

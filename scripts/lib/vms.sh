@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# vms.sh: virtual machines in sets, on a network of their own: NAME-1 at 10.97.0.1, NAME-2 at 10.97.0.2, and so on. Each
-# goes on from the saved state of vm-image.sh, up and running, with an identity of its own. Unlike a container host it
-# has a kernel: modules, boots, and a disk that a power cut leaves with what was flushed to it.
+# vms.sh: sets of virtual machines on a network of their own: NAME-1 at 10.97.0.1, NAME-2 at 10.97.0.2, and so on. Each
+# resumes the saved state of vm-image.sh and gets an identity of its own. Unlike a container host it has a kernel:
+# modules, boots, and a disk that keeps only flushed data over a power cut.
 # usage: source scripts/lib/{say,packages,host-image,vm,vm-image,vms}.sh
 #   vms_up NAME N [SUITE]     makes them and waits until each answers; bookworm by default
 #   vms_down NAME             removes them with their disks; quiet if there are none
@@ -30,7 +30,7 @@ vms_up() {
   [ -z "$failed" ] || die "not all of the machines answer" -- "scripts/vms down $name"
 }
 
-# The first free port: what is sent there reaches every machine of the set, and no other.
+# The first free multicast port: packets to it reach the machines of this set alone.
 vms_lan_take() {
   local port=23450 taken
   taken=$(cat "$STATE"/vms/*/lan 2>/dev/null) || true
@@ -38,7 +38,7 @@ vms_lan_take() {
   printf '%s\n' "$port" >"$1/lan"
 }
 
-# Resumed machines are twins: here each gets its name, its address, the time, and random numbers of its own.
+# Resumed machines are identical: here each gets its own name, address, time and random seed.
 vms_make_one() {
   vm_connect "$1"
   vm_ssh "$1" sh -eu -s -- "$1" "$(vm_number "$1")" "$(date +%s)" "$(head -c 32 /dev/urandom | base64 -w 0)" \
