@@ -4,7 +4,7 @@
 //! and `status` are processes of their own beside it (`docker-compose exec`), and share nothing with it but the kernel,
 //! the two files and a note of what was applied last.
 //!
-//! Without both files and an address clustering is off: then it runs, and makes no VPN.
+//! Without both files and an address clustering is off: the gateway runs, and makes no VPN.
 
 mod applied;
 pub mod image;
@@ -31,7 +31,7 @@ use crate::wireguard::device::{Address, Device, InterfaceName, WantedDevice, dif
 use crate::wireguard::{PeerList, PrivateConf};
 use crate::{lang, message};
 
-/// The interface that carries the VPN, unless it is told another.
+/// The default name of the interface that carries the VPN.
 pub const INTERFACE: &str = "wg0";
 
 /// The interface and its two files. The defaults are the contract's; the variables are the container's.
@@ -39,13 +39,13 @@ pub const INTERFACE: &str = "wg0";
 pub struct InterfaceFiles {
     /// The interface that carries the VPN.
     #[arg(long, env = "GATEWAY_INTERFACE", default_value = INTERFACE, value_name = "NAME")]
-    pub interface: InterfaceName,
+    pub(crate) interface: InterfaceName,
     /// The list of all instances.
     #[arg(long, env = "GATEWAY_PUBLIC_CONF", default_value = PRODUCT.mounts.public_conf, value_name = "FILE")]
-    pub public: PathBuf,
+    pub(crate) public: PathBuf,
     /// The file with this instance's key and port.
     #[arg(long, env = "GATEWAY_PRIVATE_CONF", default_value = PRODUCT.mounts.private_conf, value_name = "FILE")]
-    pub private: PathBuf,
+    pub(crate) private: PathBuf,
 }
 
 /// What `run` needs.
@@ -55,14 +55,14 @@ pub struct GatewaySettings {
     pub(crate) files: InterfaceFiles,
     /// This instance's address in the VPN, with the prefix length of its network; without it there is no VPN.
     #[arg(long, env = PRODUCT.address_variable, value_name = "ADDRESS/PREFIX")]
-    pub address: Option<String>,
+    pub(crate) address: Option<String>,
     /// The interface's MTU; WireGuard's own is too big on some clouds.
     #[arg(long, env = "GATEWAY_MTU", default_value_t = 1420, value_parser = clap::value_parser!(u32).range(576..=65535))]
-    pub mtu: u32,
+    pub(crate) mtu: u32,
 }
 
-/// The command that a program name stands for: the image has links called `reconfigure`, which the contract asks for,
-/// and `gateway`.
+/// The command that a program name stands for. The image has links called `gateway` and `reconfigure`; the contract asks
+/// for the second.
 pub fn multicall(name: &OsStr) -> &'static [&'static str] {
     match Path::new(name).file_name().and_then(OsStr::to_str) {
         Some("reconfigure") => &["gateway", "reconfigure"],
@@ -110,8 +110,8 @@ impl Configuration {
         self.private.port.unwrap_or(PRODUCT.gateway.port)
     }
 
-    /// Compares the live interface with the files once more, after it was told. Where its peers have roamed to in
-    /// between is no difference.
+    /// Compares the live interface with the files once more after a change. A peer that has roamed meanwhile is no
+    /// difference.
     fn prove(&self, live: &Device) -> Result<()> {
         let left = difference(live, &self.wanted(), &self.list);
         if left.is_empty() {
@@ -156,7 +156,7 @@ impl Configuration {
 
 /// The error for an interface that somebody has removed meanwhile.
 fn gone(name: &InterfaceName) -> Error {
-    Error::unexpected(message!("the interface {name} has gone", name))
+    Error::unexpected(message!("the interface {name} is gone", name))
 }
 
 /// Sends an empty datagram to each peer without a session, so that WireGuard makes one. Without traffic there would be no

@@ -71,5 +71,5 @@ pub mod progress;
 pub mod report;
 pub mod resource;
 pub mod settings;
-pub mod tunnel;
+pub(crate) mod tunnel;
 pub mod wireguard;

@@ -8,14 +8,13 @@
 //! - [`timings`] has every duration of this module, with its reason.
 
 mod echo;
-pub mod mtu;
+pub(crate) mod mtu;
 mod observe;
 mod probe;
 pub(crate) mod timings;
 
 pub(crate) use observe::{difference, observe};
-pub(crate) use probe::{Baseline, probe, probe_list};
-pub use probe::{ProbedPeer, Reachability};
+pub(crate) use probe::{Baseline, ProbedPeer, Reachability, probe, probe_list};
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};

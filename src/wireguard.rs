@@ -1,7 +1,7 @@
 //! WireGuard's own nouns: keys, the two files of an instance, the live device.
 
 mod conf;
-pub mod device;
+pub(crate) mod device;
 mod digest;
 mod key;
 mod network;
@@ -11,6 +11,7 @@ mod private;
 pub(crate) use conf::LineProblem;
 pub use digest::{ListDigest, MembersDigest};
 pub use key::{PrivateKey, PublicKey};
-pub use network::Network;
+pub(crate) use network::Network;
 pub use peers::{ListChange, Peer, PeerList};
-pub use private::{PLACEHOLDER, PrivateConf};
+pub(crate) use private::PLACEHOLDER;
+pub use private::PrivateConf;

@@ -59,7 +59,7 @@ fn check(source: &Source, prefix: u8, output: &Output) -> Result<ExitCode> {
     let text = source.text()?;
     let (mut members, mut class) = (0, Class::Input);
     let problems = match PeerList::check(&source.name, &text) {
-        // A person is told of bad input as everywhere else.
+        // People get the error that every other command prints.
         Err(problems) if !output.is_json() => return Err(LineProblem::error(&source.name, &problems)),
         Err(problems) => problems,
         Ok(list) => {
@@ -85,7 +85,7 @@ fn diff(host: &Host, dir: &Path, mut files: Vec<PathBuf>, output: &Output) -> Re
     Ok(if document.outcome == Outcome::Pass { ExitCode::SUCCESS } else { Class::Unproven.into() })
 }
 
-/// Reads, changes and writes a list under a lock. `change` may leave it as it is, and says what it did to it.
+/// Reads, changes and writes a list under a lock. `change` returns what it changed, if anything.
 fn edit(
     host: &mut Host,
     dir: &Path,
@@ -123,7 +123,7 @@ fn edit(
     output.document(&PeersChangeDocument::new(name, &list, done)).map(|()| ExitCode::SUCCESS)
 }
 
-/// The directory's lock against other edits; in the instance's own directory also the lock of `install` and `undo`.
+/// The directory's lock against other edits. In the instance's own directory the lock of `install` and `undo` as well.
 fn lock(host: &Host, path: &Path, dir: &Path) -> Result<(Lock, Option<Lock>)> {
     let edits = host.lock_beside(path)?;
     // The root directory's lock is the host's own already.
@@ -141,7 +141,7 @@ fn add(list: &mut PeerList, peer: Peer, prefix: u8) -> Result<Option<ListChange>
     }
     let fitted = list.check_network(prefix).is_empty();
     list.add(peer.clone())?;
-    // A list that didn't fit before is for `check` to complain about.
+    // A list that didn't fit before is reported by `check`.
     if let (true, Some(problem)) = (fitted, list.check_network(prefix).first()) {
         return Err(Error::input(problem.reason.clone()).hint(problem.hint.clone()));
     }
@@ -159,7 +159,7 @@ impl Member {
         text.parse().map(Member::Address).or_else(|_| text.parse().map(Member::Key)).ok()
     }
 
-    /// The two operands; which is which can be seen in them.
+    /// The two operands, in either order.
     fn and_file(member: String, file: Option<PathBuf>) -> Result<(Member, Option<PathBuf>)> {
         if let Some(member) = Member::parse(&member) {
             return Ok((member, file));
@@ -197,7 +197,7 @@ impl Member {
     }
 }
 
-/// Where a list is read from. A file named on the command line is one of the machine we run on, also with `--root`.
+/// Where a list is read from. A file named on the command line is on this machine, also with `--root`.
 struct Source<'h> {
     host: Option<&'h Host>,
     dir: &'h Path,
@@ -234,7 +234,7 @@ impl<'h> Source<'h> {
         Ok((self.name.clone(), PeerList::parse_named(&self.name, &self.text()?)?))
     }
 
-    /// The prefix of the network its members should be in. An instance's own list goes by that instance's `.env`.
+    /// The prefix of the network that its members should be in: for an instance's own list, from that instance's `.env`.
     fn prefix(&self) -> u8 {
         let env = self.host.and_then(|host| host.read(&InstanceLayout::new(self.dir).env()).ok().flatten());
         let value = env.and_then(|bytes| Dotenv::parse(&bytes).get(PRODUCT.env.vpn_prefix));
@@ -244,7 +244,7 @@ impl<'h> Source<'h> {
 
 fn no_such_file() -> Error {
     Error::input(message!("no such file"))
-        .hint(message!("mitigator-vpn peers add makes one; another one is named behind the command: FILE"))
+        .hint(message!("create it with mitigator-vpn peers add, or name another file after the command"))
 }
 
 fn standard_input() -> Result<String> {

@@ -1,4 +1,4 @@
-//! What was applied last: a copy of the public list beside the interface, gone with the container.
+//! What was applied last: a copy of the public list, kept as long as the container lives.
 //!
 //! Two things need it. A peer that roams has another endpoint than the list gives it, and only comparing list with
 //! list tells that from a changed line. And `status` can say that the list has changed since (FN-50).

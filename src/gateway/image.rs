@@ -1,8 +1,8 @@
-//! The default gateway's image, made on the host from the running executable itself: no registry, no Dockerfile, no
-//! build. It is what `docker load` takes: a tar of one layer, its configuration, and a table of contents.
+//! The default gateway's image, made on the host from the running executable: no registry, no Dockerfile, no build. It is
+//! what `docker load` takes: a tar of one layer, its configuration, and a manifest.
 //!
-//! The same ingredients give the same bytes, and the tag names the executable: a changed one is another image, compose
-//! sees another configuration (FN-57), and the gateway is made anew.
+//! The same ingredients give the same bytes. The tag names the executable, so a changed one is another image: compose
+//! sees another configuration (FN-57), and makes the gateway anew.
 
 mod elf;
 mod layer;
@@ -59,14 +59,14 @@ pub fn digest(host: &Host, executable: &Path) -> Result<String> {
     Ok(hex(&Sha256::digest(read(host, executable)?)))
 }
 
-/// Name and tag of the image: `mitigator-vpn-gateway:0.1.0-3f1c0a9be2d4`, the end of it from the executable. A plan names
-/// it before wireguard-go is installed, so that one goes into the tag by name alone.
+/// Name and tag of the image: `mitigator-vpn-gateway:0.1.0-3f1c0a9be2d4`, with the beginning of the executable's digest. A
+/// plan names the image before wireguard-go is installed, so the tag only says whether that is in it.
 pub fn reference(digest: &str, userspace: bool) -> String {
     let suffix = if userspace { "-userspace" } else { "" };
     format!("{NAME}:{}-{}{suffix}", env!("CARGO_PKG_VERSION"), &digest[..12])
 }
 
-/// An image, complete but for its bytes: the layer is made again each time it is needed, it can be large.
+/// An image without its bytes: the layer can be large, so it is written anew each time.
 #[derive(Debug)]
 pub struct Image {
     reference: String,
@@ -76,10 +76,10 @@ pub struct Image {
 }
 
 impl Image {
-    /// Puts the ingredients together. Reads only.
+    /// Reads the ingredients.
     pub fn new(host: &Host, ingredients: &Ingredients) -> Result<Self> {
         let mut layer = Layer::default();
-        // Mount points, and the directories that wireguard-go and our own notes need.
+        // A mount point, and a directory that wireguard-go needs.
         for directory in ["/srv", "/run/wireguard"] {
             layer.directory(directory);
         }
@@ -120,7 +120,7 @@ impl Image {
         &self.reference
     }
 
-    /// Writes what `docker load` reads, and names the image so.
+    /// Writes what `docker load` reads, with this name for the image.
     pub fn write(&self, out: &mut dyn Write, name: &str) -> Result<()> {
         let config = format!("{}.json", self.id());
         let blob = format!("{}.tar", self.diff_id);
@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// An image made of stand-ins for the programs.
+    /// An image of minimal ELF programs.
     fn image(executable: &[u8]) -> Image {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("me"), elf::tests::program(1, executable)).unwrap();

@@ -14,7 +14,7 @@ use crate::{lang, message};
 
 /// Brings the VPN up, waits until told to stop, takes it down. Without a full configuration it only waits.
 pub(crate) fn run(host: &mut Host, settings: &GatewaySettings) -> Result<()> {
-    // Before anything is made: a signal that comes early waits for us.
+    // Before anything is made, so that no signal is lost.
     let signals = Signals::block()?;
     let (address, configuration) = match configuration(host, settings)? {
         Ok(complete) => complete,

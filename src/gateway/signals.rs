@@ -13,7 +13,7 @@ use crate::{lang, message};
 /// How long a child may take to end by itself: wireguard-go ends at once when its interface is gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The signals a gateway waits for. From the moment this exists none of them is lost or kills.
+/// The signals a gateway waits for. While this exists, none of them is lost or ends the process.
 pub(super) struct Signals(SigSet);
 
 impl Signals {
@@ -53,8 +53,8 @@ pub(super) fn reap(which: Pid) -> Option<Pid> {
     }
 }
 
-/// Waits for a child that is about to end, and ends it when that takes too long. It gets no SIGTERM: a child has
-/// inherited our blocked signals.
+/// Waits for a child that is about to end, and kills it when that takes too long. SIGTERM would not do: a child inherits
+/// the blocked signals.
 pub(super) fn await_end(child: Pid) {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {

@@ -2,11 +2,11 @@
 
 use crate::product::PRODUCT;
 
-/// How the file begins, and how one of ours is told from the vendor's.
+/// How the file begins. It tells the file from the vendor's.
 pub const FIRST_LINE: &str = "# The default gateway of mitigator-vpn (install --stack default).";
 
-/// The docker-compose.yml with this image. It is without a VPN until docker-compose.vpn.yml joins it. A userspace
-/// implementation needs the host's device for tunnels.
+/// The docker-compose.yml with this image. The VPN comes with docker-compose.vpn.yml. A userspace
+/// implementation needs the host's tun device.
 pub fn compose_file(image: &str, userspace: bool) -> String {
     let (service, mtu) = (PRODUCT.gateway.name, PRODUCT.env.vpn_mtu);
     let device = if userspace { "    devices:\n    - /dev/net/tun\n" } else { "" };

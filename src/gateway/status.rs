@@ -1,4 +1,4 @@
-//! What the VPN does now, for people and for the host's own status.
+//! What the VPN does now.
 
 use super::{InterfaceFiles, applied};
 use crate::error::Result;
@@ -12,7 +12,6 @@ pub(crate) struct GatewayStatus {
     pub interface: InterfaceName,
     /// `None` where the gateway makes none: there is no full configuration.
     pub device: Option<Device>,
-    /// The interface's addresses.
     pub addresses: Vec<Address>,
     /// The public list as the gateway sees it; `None` when it sees none.
     pub seen: Option<ListDigest>,

@@ -15,7 +15,7 @@ use crate::wireguard::device::{Device, InterfaceName};
 /// The program, and the name of Debian's package of it.
 pub const PROGRAM: &str = "wireguard-go";
 
-/// What it makes its interface with.
+/// The device that it makes its interface with.
 const TUN: &str = "/dev/net/tun";
 
 /// How long it may take until it answers. A machine under load needs several seconds.
@@ -45,7 +45,7 @@ pub(super) fn start(host: &mut Host, name: &InterfaceName) -> Result<Pid> {
         }
         if reap(child).is_some() {
             return Err(Error::unexpected(message!("{program} has ended at once", program = PROGRAM))
-                .hint(message!("its own words are above; a container also needs 'cap_add: [NET_ADMIN]'")));
+                .hint(message!("its own output is above; a container also needs 'cap_add: [NET_ADMIN]'")));
         }
         if Instant::now() > deadline {
             let _ = kill(child, Signal::SIGKILL);

@@ -1,7 +1,7 @@
-//! ICMP echo requests of any size, and who answers them.
+//! ICMP echo requests of any size, and their replies.
 //!
-//! A member's kernel answers these as often as it is asked. What tells of a closed port it sends no more than once a
-//! second, and all of its namespaces together no more than a thousand times: too few for a cluster that asks all at once.
+//! Linux doesn't limit the rate of echo replies. "Port unreachable" it sends no more than once a second to one address and
+//! a thousand times a second in all, which is too few when a whole cluster probes at once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -11,43 +11,43 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
 
-/// The IPv4 header and that of the echo request: the smallest size.
-pub const HEADERS: u16 = 20 + 8;
+/// Bytes of the IPv4 header and that of the echo request: the smallest size.
+pub(crate) const HEADERS: u16 = 20 + 8;
 
 /// A packet to send: to whom, and its size in bytes, IP header included.
-pub type Packet = (Ipv4Addr, u16);
+pub(crate) type Packet = (Ipv4Addr, u16);
 
 /// A raw ICMP socket, and what it has sent.
-pub struct Echo {
-    /// sendto(2) and recvfrom(2) are the same for all sockets.
+pub(crate) struct Echo {
+    /// A raw socket. sendto(2) and recvfrom(2) are the same for all kinds.
     socket: UdpSocket,
     identifier: u16,
     sequence: u16,
-    /// What hasn't come back yet, by sequence number.
+    /// Packets that haven't come back yet, by sequence number.
     away: HashMap<u16, Packet>,
 }
 
 impl Echo {
-    /// For the network namespace of this thread.
-    pub fn open() -> io::Result<Echo> {
+    /// In the network namespace of this thread.
+    pub(crate) fn open() -> io::Result<Echo> {
         let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp)?;
-        // The answers of hundreds come at once; a smaller buffer makes some of them late.
+        // Hundreds of replies come at once; a smaller buffer would drop some.
         let _ = setsockopt(&raw, sockopt::RcvBufForce, &(4 << 20));
-        // Such a socket hears the answers to everybody's requests.
+        // A raw socket receives the replies to every process's requests.
         let identifier = RandomState::new().build_hasher().finish() as u16;
         Ok(Echo { socket: raw.into(), identifier, sequence: 0, away: HashMap::new() })
     }
 
-    /// Sends one. Up to the interface's MTU the kernel sends it whole, and forbids others to fragment it; one that can't
-    /// be sent is one that doesn't come back.
-    pub fn send(&mut self, packet: Packet) {
+    /// Sends one. Up to the interface's MTU the kernel sends it whole, with the don't-fragment bit. One that can't be sent
+    /// counts as one that doesn't come back.
+    pub(crate) fn send(&mut self, packet: Packet) {
         self.sequence = self.sequence.wrapping_add(1);
         self.away.insert(self.sequence, packet);
         let _ = self.socket.send_to(&request(self.identifier, self.sequence, packet.1), (packet.0, 0));
     }
 
     /// The next packet that comes back, whenever it was sent; `None` when none does in that time.
-    pub fn hear(&mut self, patience: Duration) -> io::Result<Option<Packet>> {
+    pub(crate) fn hear(&mut self, patience: Duration) -> io::Result<Option<Packet>> {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

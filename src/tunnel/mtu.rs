@@ -42,7 +42,7 @@ pub(crate) fn measure(host: &Host, gateway: u32, peers: &mut [ProbedPeer]) {
     peers.iter_mut().for_each(|peer| peer.path_mtu = narrow.get(&peer.address).copied());
 }
 
-/// What to say of a path that carries no more than this many bytes.
+/// The finding for a path that carries no packet larger than this many bytes.
 pub(crate) fn too_narrow(size: u16) -> Message {
     message!(
         "packets of more than {size} bytes get lost on the way (path MTU); mend it: set the tunnel's MTU to {size} on all \
@@ -52,7 +52,7 @@ pub(crate) fn too_narrow(size: u16) -> Message {
     )
 }
 
-/// The same for each peer that it is true of.
+/// The same for each peer that it applies to.
 pub(crate) fn narrow_peers(peers: &[ProbedPeer]) -> Vec<Message> {
     let narrow = peers.iter().filter_map(|peer| Some((peer.address, peer.path_mtu?)));
     narrow.map(|(member, size)| message!("{member}: {reason}", member, reason = too_narrow(size))).collect()

@@ -29,7 +29,7 @@ const INITIATION: u64 = 148;
 /// Whether a peer is reached, and if not, how far it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reachability {
+pub(crate) enum Reachability {
     /// Authenticated bytes came from it: it is reached.
     Answers,
     /// There is a session that isn't dead yet, and nothing comes.
@@ -42,7 +42,7 @@ pub enum Reachability {
 
 /// What a probe found of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbedPeer {
+pub(crate) struct ProbedPeer {
     /// Its address in the VPN.
     pub address: Ipv4Addr,
     /// The key that the device has for it.

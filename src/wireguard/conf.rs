@@ -30,7 +30,6 @@ impl fmt::Display for LineProblem {
 }
 
 impl LineProblem {
-    /// With the file's name before it.
     pub(crate) fn in_file(&self, file: &str) -> Message {
         message!("{file}: line {line}: {reason}", file, line = self.line, reason = &self.reason)
     }
@@ -110,7 +109,7 @@ pub(super) struct Line<'t> {
     pub number: usize,
     /// The whole line, end included.
     pub span: Range<usize>,
-    /// What is left.
+    /// Without line end, comment and surrounding space.
     pub content: &'t str,
     /// Where `content` begins.
     at: usize,
@@ -134,7 +133,7 @@ impl Line<'_> {
 
 const SPACE: [char; 2] = [' ', '\t'];
 
-/// The lines of a text, and what is wrong with it as a text.
+/// The lines of a text. Problems of the text as such, its encoding for example, are added.
 pub(super) fn lines<'t>(text: &'t str, problems: &mut Problems<'_>) -> Vec<Line<'t>> {
     let file = problems.quoted_file();
     if let Some(at) = text.find('\0') {

@@ -1,11 +1,11 @@
-//! The live device: what WireGuard is doing now, and how it is told something else.
+//! The live device: how it is observed, and how it is changed.
 //!
 //! A device is read whole ([`Device::observe`]), compared with what is wanted ([`difference`], pure), and sent the
 //! difference alone ([`apply`]): replacing a peer that is already right would cut its session for some twenty seconds.
 //!
-//! A kernel that has WireGuard is spoken to over netlink, through `wireguard-control`; a userspace implementation over
-//! its socket, with a client of our own, because that crate's prints to stdout, starts programs and folds all errors
-//! into one. Neither lets a private key out: of the device's own key only the public half is ever kept.
+//! The kernel's WireGuard is driven over netlink, through `wireguard-control`; a userspace implementation over its socket,
+//! by a client of our own, because that crate's prints to stdout, starts programs and folds all errors into one. No private
+//! key leaves this module: of the device's own key only the public half is kept.
 
 mod difference;
 mod kernel;
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant, SystemTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use difference::{DeviceChanges, PeerChange, WantedDevice, difference};
-pub use link::{Address, addresses, bring_up, exists, set_address};
+pub(crate) use difference::{DeviceChanges, WantedDevice, difference};
+pub(crate) use link::{Address, addresses, bring_up, exists, set_address};
 
 use super::PublicKey;
 use crate::error::{Context, Error, Result};
@@ -30,13 +30,12 @@ use crate::host::Host;
 use crate::message;
 use crate::message::{Argument, Message};
 
-/// The name of a network interface, one that the kernel takes.
+/// The name of a network interface, valid for the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InterfaceName(String);
+pub(crate) struct InterfaceName(String);
 
 impl InterfaceName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -92,8 +91,7 @@ impl From<Implementation> for Argument {
 
 /// A device as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its interface.
+pub(crate) struct Device {
     pub name: InterfaceName,
     /// Who does the encryption.
     pub implementation: Implementation,
@@ -107,18 +105,17 @@ pub struct Device {
 
 /// One peer of a device as it was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObservedPeer {
-    /// Its key.
+pub(crate) struct ObservedPeer {
     pub public_key: PublicKey,
     /// What it may send from.
     pub allowed: Vec<AllowedIp>,
-    /// Where its packets go now: a peer that roams has another one than it was given.
+    /// Where its packets go now. A peer that has roamed has another endpoint than the list says.
     pub endpoint: Option<SocketAddr>,
     /// Seconds between keepalives; `None` when they are off.
     pub keepalive: Option<u16>,
     /// Whether a preshared key is set.
     pub preshared: bool,
-    /// When the current session was agreed on; `None` without one.
+    /// The time of the last completed handshake; `None` before the first.
     pub last_handshake: Option<SystemTime>,
     /// Bytes that came from it.
     pub rx_bytes: u64,
@@ -128,7 +125,7 @@ pub struct ObservedPeer {
 
 impl ObservedPeer {
     /// Nothing known but its key.
-    pub fn new(public_key: PublicKey) -> Self {
+    pub(crate) fn new(public_key: PublicKey) -> Self {
         ObservedPeer {
             public_key,
             allowed: Vec::new(),
@@ -141,8 +138,8 @@ impl ObservedPeer {
         }
     }
 
-    /// Its address in the VPN: the first one it may send from.
-    pub fn address(&self) -> Option<Ipv4Addr> {
+    /// Its address in the VPN: the first single IPv4 address that it may send from.
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
         self.allowed.iter().find_map(|a| match a.address {
             IpAddr::V4(address) if a.prefix == 32 => Some(address),
             _ => None,
@@ -150,17 +147,15 @@ impl ObservedPeer {
     }
 
     /// Seconds since the last handshake. A clock that was set back since (FN-30) makes it 0.
-    pub fn handshake_age(&self, now: SystemTime) -> Option<u64> {
+    pub(crate) fn handshake_age(&self, now: SystemTime) -> Option<u64> {
         self.last_handshake.map(|at| now.duration_since(at).unwrap_or_default().as_secs())
     }
 }
 
 /// A network that a peer may send from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AllowedIp {
-    /// The address.
+pub(crate) struct AllowedIp {
     pub address: IpAddr,
-    /// Its prefix length.
     pub prefix: u8,
 }
 
@@ -177,19 +172,18 @@ impl From<Ipv4Addr> for AllowedIp {
 }
 
 impl Device {
-    /// The peer with this key.
-    pub fn peer(&self, key: PublicKey) -> Option<&ObservedPeer> {
+    pub(crate) fn peer(&self, key: PublicKey) -> Option<&ObservedPeer> {
         self.peers.iter().find(|peer| peer.public_key == key)
     }
 
     /// The peer with this address in the VPN.
-    pub fn peer_at(&self, address: Ipv4Addr) -> Option<&ObservedPeer> {
+    pub(crate) fn peer_at(&self, address: Ipv4Addr) -> Option<&ObservedPeer> {
         self.peers.iter().find(|peer| peer.address() == Some(address))
     }
 
-    /// The device of this name, in this network namespace; `None` when there is none, or it is no WireGuard.
-    pub fn observe(host: &Host, name: &InterfaceName) -> Result<Option<Device>> {
-        // The sockets of userspace implementations are seen from other network namespaces as well, and outlive a crash.
+    /// The device of this name in this network namespace; `None` where there is no WireGuard interface of that name.
+    pub(crate) fn observe(host: &Host, name: &InterfaceName) -> Result<Option<Device>> {
+        // Sockets of userspace implementations are visible in other network namespaces as well, and outlive a crash.
         if !host.is_live() || !exists(name) {
             return Ok(None);
         }
@@ -202,20 +196,20 @@ impl Device {
     }
 
     /// The WireGuard interfaces of this network namespace.
-    pub fn names(host: &Host) -> Vec<InterfaceName> {
+    pub(crate) fn names(host: &Host) -> Vec<InterfaceName> {
         let mut names = kernel::names();
         names.extend(uapi::names(host).into_iter().filter(exists));
         names
     }
 }
 
-/// Makes a device of this name that the kernel drives. Says whether the kernel can.
-pub fn create_in_kernel(_host: &mut Host, name: &InterfaceName) -> Result<bool> {
+/// Makes a device of this name in the kernel; `false` where the kernel has no WireGuard.
+pub(crate) fn create_in_kernel(_host: &mut Host, name: &InterfaceName) -> Result<bool> {
     kernel::create(name).map_err(explain).with_context(|| message!("creating the WireGuard interface {name}", name))
 }
 
-/// Tells the device what changes; what it doesn't name stays as it is, sessions included.
-pub fn apply(_host: &mut Host, live: &Device, changes: &DeviceChanges) -> Result<()> {
+/// Applies the changes to the device. Everything else about it stays, sessions included.
+pub(crate) fn apply(_host: &mut Host, live: &Device, changes: &DeviceChanges) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -227,7 +221,7 @@ pub fn apply(_host: &mut Host, live: &Device, changes: &DeviceChanges) -> Result
         Implementation::Userspace => uapi::set(&live.name, changes),
     };
     let outcome = set(changes);
-    // A port that turns out to be taken leaves the device with none, and so without any of its sessions.
+    // After a port that is taken the device has none, so it would lose all its sessions.
     if let (Err(_), Some(_), Some(old)) = (&outcome, changes.port, live.listen_port) {
         let _ = set(&DeviceChanges { port: Some(old), ..DeviceChanges::default() });
     }
@@ -241,9 +235,9 @@ pub fn apply(_host: &mut Host, live: &Device, changes: &DeviceChanges) -> Result
     }
 }
 
-/// Removes the device, and waits until its implementation has put its socket away: the next one of the same name would
-/// lose its own otherwise.
-pub fn remove(host: &mut Host, name: &InterfaceName) -> Result<()> {
+/// Removes the device, and waits until its implementation has removed its socket. Otherwise it would remove that of the
+/// next device of this name.
+pub(crate) fn remove(host: &mut Host, name: &InterfaceName) -> Result<()> {
     let live = Device::observe(host, name)?;
     link::remove(name)?;
     if live.is_some_and(|live| live.implementation == Implementation::Userspace) {
@@ -255,8 +249,8 @@ pub fn remove(host: &mut Host, name: &InterfaceName) -> Result<()> {
     Ok(())
 }
 
-/// Whether a device could listen on this UDP port: the devices themselves say it late or not at all (FN-26).
-pub fn port_is_free(port: u16) -> Result<()> {
+/// An error if a device couldn't listen on this UDP port. The devices themselves report it late or not at all (FN-26).
+pub(crate) fn port_is_free(port: u16) -> Result<()> {
     let taken =
         |address: IpAddr| UdpSocket::bind((address, port)).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
     if taken(IpAddr::from([0; 4])) || taken(IpAddr::from([0; 16])) {
@@ -270,7 +264,7 @@ fn port_in_use(port: u16) -> Error {
         .hint(message!("see who has it: {command}", command = format!("ss -ulnp sport = :{port}")))
 }
 
-/// The system's own words for an error number. Other texts are dropped: those of the netlink crates quote the whole
+/// The system's text for an error number. Other texts are dropped: those of the netlink crates quote the whole netlink
 /// message, private key included.
 fn explain(error: io::Error) -> Error {
     let known = match error.raw_os_error() {

@@ -1,4 +1,4 @@
-//! Keys. A private key can be used but not printed: it has no `Display`, its `Debug` says nothing, it is wiped when
+//! Keys. A private key can be used but not printed: it has no `Display`, its `Debug` is redacted, and it is wiped when
 //! dropped. `wireguard_control::Key` does the curve arithmetic; it never leaves this file, because its own `Debug`
 //! prints private keys.
 

@@ -8,45 +8,44 @@ use crate::message::{Argument, Message};
 
 /// A network; its address has no host bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Network {
+pub(crate) struct Network {
     address: Ipv4Addr,
     prefix: u8,
 }
 
 impl Network {
     /// The network of `prefix` bits that `address` lies in. A prefix over 32 counts as 32.
-    pub fn of(address: Ipv4Addr, prefix: u8) -> Self {
+    pub(crate) fn of(address: Ipv4Addr, prefix: u8) -> Self {
         let prefix = prefix.min(32);
         Network { address: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix }
     }
 
     /// Its first address, which no host may have.
-    pub fn address(self) -> Ipv4Addr {
+    pub(crate) fn address(self) -> Ipv4Addr {
         self.address
     }
 
-    /// Its prefix length.
-    pub fn prefix(self) -> u8 {
+    pub(crate) fn prefix(self) -> u8 {
         self.prefix
     }
 
     /// Its last address, which no host may have either.
-    pub fn broadcast(self) -> Ipv4Addr {
+    pub(crate) fn broadcast(self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.address.to_bits() | !mask(self.prefix))
     }
 
     /// Whether `address` lies in it.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
+    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
         Network::of(address, self.prefix) == self
     }
 
     /// Whether the two have an address in common.
-    pub fn overlaps(self, other: Network) -> bool {
+    pub(crate) fn overlaps(self, other: Network) -> bool {
         let prefix = self.prefix.min(other.prefix);
         Network::of(self.address, prefix) == Network::of(other.address, prefix)
     }
 
-    /// Why an address can't be a member's in this network, to which the others belong.
+    /// Why an address can't be a member's, if the others are in this network.
     pub(crate) fn objection(self, address: Ipv4Addr) -> Option<Message> {
         if !self.contains(address) {
             return Some(message!(
@@ -77,7 +76,7 @@ pub(crate) enum ReservedAddress {
 }
 
 impl ReservedAddress {
-    /// Says so of this address of that network.
+    /// The reason why `address` can't be a host's.
     pub(crate) fn message(self, address: Ipv4Addr, network: Network) -> Message {
         match self {
             ReservedAddress::Network => {

@@ -1,6 +1,6 @@
 //! vpn-public.conf: the list of all instances, the same bytes on each of them (P7, FN-41).
 //!
-//! A list is a text that has been found flawless; an edit changes that text in one place and leaves every other byte
+//! A list is a text that has parsed without a problem; an edit changes that text in one place and leaves every other byte
 //! alone: comments, order, blank lines. What an edit would break is refused, and the list stays as it was.
 
 mod parse;
@@ -93,7 +93,7 @@ impl From<&ListChange> for Message {
     }
 }
 
-/// The list of instances. The empty list is the one no file has been written for yet.
+/// The list of instances. The empty list stands for a file that doesn't exist yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerList {
     text: String,
@@ -128,7 +128,7 @@ impl PeerList {
     }
 
     /// Reads a list; `None` when there is no such file.
-    pub fn read(host: &Host, path: &Path) -> Result<Option<Self>> {
+    pub(crate) fn read(host: &Host, path: &Path) -> Result<Option<Self>> {
         let Some(text) = host.read_text(path)? else { return Ok(None) };
         Self::parse_named(&host.display(path), &text).map(Some)
     }
@@ -142,34 +142,27 @@ impl PeerList {
         self.sections.iter().map(|s| &s.peer)
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sections.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.sections.is_empty()
     }
 
     /// The exact text.
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         self.text.clone()
     }
 
     /// Of the exact text.
-    pub fn digest(&self) -> ListDigest {
+    pub(crate) fn digest(&self) -> ListDigest {
         ListDigest::of(&self.text)
     }
 
     /// The instance with this VPN address.
-    pub fn by_address(&self, address: Ipv4Addr) -> Option<&Peer> {
+    pub(crate) fn by_address(&self, address: Ipv4Addr) -> Option<&Peer> {
         self.section(address).map(|s| &s.peer)
-    }
-
-    /// The line its `[Peer]` stands on.
-    pub fn line_of(&self, address: Ipv4Addr) -> Option<usize> {
-        self.section(address).map(|s| s.line)
     }
 
     fn section(&self, address: Ipv4Addr) -> Option<&PeerSection> {
@@ -180,15 +173,15 @@ impl PeerList {
         self.section(address).ok_or_else(|| Error::input(message!("no member has the VPN address {address}", address)))
     }
 
-    /// Appends an instance whose address, key and endpoint no other has.
-    pub fn add(&mut self, peer: Peer) -> Result<()> {
+    /// Appends an instance. Its address, key and endpoint must be its own.
+    pub(crate) fn add(&mut self, peer: Peer) -> Result<()> {
         self.refuse_taken(&peer, |_| true)?;
         self.append(&section_text(&peer))
     }
 
     /// Makes the instance with this VPN address what `peer` says: in place where it is listed (FN-53), else at the
     /// end. Its comments stay, and a keepalive stays as it is where it is listed.
-    pub fn put(&mut self, peer: Peer) -> Result<()> {
+    pub(crate) fn put(&mut self, peer: Peer) -> Result<()> {
         let Some(section) = self.section(peer.address) else { return self.add(peer) };
         self.refuse_taken(&peer, |other| other.address != peer.address)?;
         // Back to front, so that the first replacement doesn't move the second.
@@ -208,20 +201,14 @@ impl PeerList {
     }
 
     /// Gives the instance a new key, in place.
-    pub fn set_key(&mut self, address: Ipv4Addr, key: PublicKey) -> Result<()> {
+    pub(crate) fn set_key(&mut self, address: Ipv4Addr, key: PublicKey) -> Result<()> {
         let peer = Peer { public_key: key, ..self.member(address)?.peer.clone() };
         self.put(peer)
     }
 
-    /// Gives the instance a new endpoint, in place.
-    pub fn set_endpoint(&mut self, address: Ipv4Addr, endpoint: SocketAddr) -> Result<()> {
-        let peer = Peer { endpoint, ..self.member(address)?.peer.clone() };
-        self.put(peer)
-    }
-
     /// Takes an instance out, with the comments directly above and below it and one blank line; what [`PeerList::add`]
-    /// had put in is gone without a trace.
-    pub fn remove(&mut self, address: Ipv4Addr) -> Result<()> {
+    /// had inserted is gone without a trace.
+    pub(crate) fn remove(&mut self, address: Ipv4Addr) -> Result<()> {
         let Range { mut start, mut end } = self.member(address)?.span;
         let blank = |line: &str| line.trim().is_empty();
         if let Some(above) = self.text[..start].split_inclusive('\n').next_back() {
@@ -244,7 +231,7 @@ impl PeerList {
         for peer in self.peers() {
             *sizes.entry(Network::of(peer.address, prefix)).or_default() += 1;
         }
-        // The one most are in: then a single slip is one problem and not as many as there are others.
+        // The network that most are in, so that one wrong address is one problem.
         let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return Vec::new() };
         let mut problems = Vec::new();
         for PeerSection { peer: Peer { address, .. }, address_line: line, .. } in &self.sections {
@@ -261,7 +248,7 @@ impl PeerList {
     /// The instances of both lists, by VPN address. Nobody is dropped (FN-49, FN-52): an address that both lists have
     /// with different keys or endpoints is a conflict, at its line in `theirs`. Where one list holds all that the
     /// other says, it is returned byte for byte; otherwise it is `theirs`, with the instances only `ours` has behind.
-    pub fn merge(ours: &PeerList, theirs: &PeerList) -> Result<PeerList, Vec<LineProblem>> {
+    pub(crate) fn merge(ours: &PeerList, theirs: &PeerList) -> Result<PeerList, Vec<LineProblem>> {
         let mut problems = Vec::new();
         for PeerSection { peer, line, .. } in &theirs.sections {
             for reason in ours.peers().filter_map(|mine| conflict(mine, peer)) {
@@ -286,7 +273,7 @@ impl PeerList {
     }
 
     /// What would have to change here to say what `other` says. Comments, order and spelling don't count (FN-54).
-    pub fn diff(&self, other: &PeerList) -> Vec<ListChange> {
+    pub(crate) fn diff(&self, other: &PeerList) -> Vec<ListChange> {
         let ours: BTreeMap<Ipv4Addr, &Peer> = self.peers().map(|p| (p.address, p)).collect();
         let theirs: BTreeMap<Ipv4Addr, &Peer> = other.peers().map(|p| (p.address, p)).collect();
         let mut changes: BTreeMap<Ipv4Addr, ListChange> = BTreeMap::new();
@@ -330,7 +317,7 @@ impl PeerList {
         Ok(())
     }
 
-    /// Puts a section at the end, a blank line before it; a text that has no line end at its end keeps having none.
+    /// Appends a section, after a blank line. A text without a line end at its end stays without one.
     fn append(&mut self, section: &str) -> Result<()> {
         let text = if self.text.is_empty() {
             section.to_owned()
@@ -342,7 +329,7 @@ impl PeerList {
         self.replace(text)
     }
 
-    /// Takes the edited text if it is still flawless.
+    /// Takes the edited text if it still parses.
     fn replace(&mut self, text: String) -> Result<()> {
         *self = Self::parse_any(PRODUCT.files.public_conf, &text).map_err(|problems| {
             let hint = problems[0].hint.clone();
@@ -359,7 +346,7 @@ impl fmt::Display for PeerList {
     }
 }
 
-/// A member's section, as the vendor's page has it.
+/// A member's section, in the form of the vendor's documentation.
 fn section_text(peer: &Peer) -> String {
     let Peer { public_key, address, endpoint, keepalive } = peer;
     let mut text = format!("[Peer]\nPublicKey = {public_key}\nAllowedIPs = {address}/32\nEndpoint = {endpoint}\n");

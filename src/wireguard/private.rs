@@ -17,7 +17,7 @@ use crate::message;
 use crate::product::PRODUCT;
 
 /// Stands in a template where the file has the key.
-pub const PLACEHOLDER: &str = "{private-key}";
+pub(crate) const PLACEHOLDER: &str = "{private-key}";
 
 /// Settings of wg-quick, which `wg` refuses; the gateway is configured with `wg`'s files.
 const WG_QUICK: &[&str] = &["address", "dns", "mtu", "table", "preup", "postup", "predown", "postdown", "saveconfig"];
@@ -35,22 +35,22 @@ pub struct PrivateConf {
 
 impl PrivateConf {
     /// The file of a new instance.
-    pub fn fresh(key: PrivateKey, port: u16) -> Self {
+    pub(crate) fn fresh(key: PrivateKey, port: u16) -> Self {
         PrivateConf { key, port: Some(port), template: Self::fresh_template(port) }
     }
 
     /// The template of a new instance's file, for when there is no key yet.
-    pub fn fresh_template(port: u16) -> String {
+    pub(crate) fn fresh_template(port: u16) -> String {
         format!("[Interface]\nListenPort = {port}\nPrivateKey = {PLACEHOLDER}\n")
     }
 
-    /// Parses strictly; every problem is in the error, no word of the file that could be a secret.
+    /// Parses strictly. The error has every problem, and nothing from the file that could be a secret.
     pub fn parse(text: &str) -> Result<Self> {
         Self::parse_named(PRODUCT.files.private_conf, text)
     }
 
     /// As [`PrivateConf::parse`], with the file's name in the error.
-    pub fn parse_named(file: &str, text: &str) -> Result<Self> {
+    pub(crate) fn parse_named(file: &str, text: &str) -> Result<Self> {
         let mut problems = Problems::of(file);
         let found = Found::scan(text, &mut problems);
         let key = found.key.as_ref().and_then(|(line, span)| match text[span.clone()].parse::<PrivateKey>() {
@@ -73,18 +73,13 @@ impl PrivateConf {
     }
 
     /// Reads the file; `None` when there is none.
-    pub fn read(host: &Host, path: &Path) -> Result<Option<Self>> {
+    pub(crate) fn read(host: &Host, path: &Path) -> Result<Option<Self>> {
         let Some(text) = host.read_text(path)?.map(Zeroizing::new) else { return Ok(None) };
         Self::parse_named(&host.display(path), &text).map(Some)
     }
 
-    /// The same file with this port: one line is edited, or put in below `[Interface]`.
-    pub fn with_port(self, port: u16) -> Self {
-        PrivateConf { port: Some(port), template: Self::template_with_port(&self.template, port), key: self.key }
-    }
-
-    /// As [`PrivateConf::with_port`], for a template alone.
-    pub fn template_with_port(template: &str, port: u16) -> String {
+    /// The same template with this port: one line is edited, or inserted below `[Interface]`.
+    pub(crate) fn template_with_port(template: &str, port: u16) -> String {
         let found = Found::scan(template, &mut Problems::of(""));
         let mut text = template.to_owned();
         match (found.port, found.header_end) {
@@ -97,15 +92,15 @@ impl PrivateConf {
     }
 
     /// The file's text with `key` in it, wiped when dropped: for writing the file and for nothing else.
-    pub fn template_with(&self, key: &PrivateKey) -> Zeroizing<String> {
+    pub(crate) fn template_with(&self, key: &PrivateKey) -> Zeroizing<String> {
         Self::fill(&self.template, key)
     }
 
     /// As [`PrivateConf::template_with`], for a template alone.
-    pub fn fill(template: &str, key: &PrivateKey) -> Zeroizing<String> {
+    pub(crate) fn fill(template: &str, key: &PrivateKey) -> Zeroizing<String> {
         let key = key.expose();
         let (before, after) = template.split_once(PLACEHOLDER).unwrap_or((template, ""));
-        // At its full size from the start: a text that grows leaves copies behind that nobody wipes.
+        // With its full capacity from the start: a text that grows leaves copies behind that nobody wipes.
         let mut text = Zeroizing::new(String::with_capacity(before.len() + key.len() + after.len()));
         text.push_str(before);
         text.push_str(&key);
@@ -203,7 +198,7 @@ impl Found {
     }
 }
 
-/// Any other key in the file, in a comment, say, would go into plans and journals with the template.
+/// Refuses any other key in the file, in a comment for example: it would go into plans and journals with the template.
 fn refuse_other_keys(text: &str, own: &Range<usize>, key: &PrivateKey, problems: &mut Problems<'_>) {
     let public = key.public().to_string();
     let public = public.trim_end_matches('=');
@@ -221,7 +216,7 @@ fn refuse_other_keys(text: &str, own: &Range<usize>, key: &PrivateKey, problems:
 }
 
 fn listen_port(value: &str) -> Option<u16> {
-    // wg takes 0 for any free port, another one at every start.
+    // For wg, 0 is any free port, another one at every start.
     value.parse().ok().filter(|port| *port > 0 && value.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -239,6 +234,10 @@ mod tests {
     use super::*;
 
     const KEY: &str = "yDPg5doavYH7fdD86nt+cOzSBL4znVZcrcrJwjY/Xmw=";
+    fn with_port(conf: PrivateConf, port: u16) -> PrivateConf {
+        PrivateConf { port: Some(port), template: PrivateConf::template_with_port(&conf.template, port), ..conf }
+    }
+
     const SAMPLE: &str = "[Interface]\nListenPort = 4567\nPrivateKey = yDPg5doavYH7fdD86nt+cOzSBL4znVZcrcrJwjY/Xmw=\n";
 
     #[test]
@@ -256,9 +255,9 @@ mod tests {
         assert_eq!(*conf.template_with(&conf.key), text);
         assert_eq!(conf.port, None);
         assert!(!format!("{conf:?}").contains(&KEY[..8]));
-        let conf = conf.with_port(5000);
+        let conf = with_port(conf, 5000);
         assert_eq!(*conf.template_with(&conf.key), text.replace("[interface]\n", "[interface]\nListenPort = 5000\n"));
-        let conf = conf.with_port(4567);
+        let conf = with_port(conf, 4567);
         assert_eq!(*conf.template_with(&conf.key), text.replace("[interface]\n", "[interface]\nListenPort = 4567\n"));
     }
 
@@ -319,7 +318,7 @@ mod tests {
                 prop_assert_eq!(conf.port, port);
                 prop_assert!(!conf.template.contains(KEY));
                 prop_assert_eq!(&*conf.template_with(&conf.key), &text);
-                let moved = conf.with_port(1);
+                let moved = with_port(conf, 1);
                 let read = PrivateConf::parse(&moved.template_with(&moved.key)).unwrap();
                 prop_assert_eq!(read.port, Some(1));
             }

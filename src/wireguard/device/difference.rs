@@ -1,4 +1,4 @@
-//! From what a device does to what it should do: the smallest set of changes.
+//! The smallest set of changes from a device as it stands to what it should do.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,44 +8,38 @@ use crate::message::Message;
 use crate::wireguard::{Peer, PeerList, PrivateKey, PublicKey};
 use crate::{counted, message};
 
-/// What the two files of an instance ask of its device.
+/// What the two files of an instance say about its device.
 #[derive(Clone, Copy, Debug)]
-pub struct WantedDevice<'a> {
-    /// The instance's own key.
+pub(crate) struct WantedDevice<'a> {
     pub key: &'a PrivateKey,
-    /// The UDP port to listen on.
     pub port: u16,
     /// All members, the instance itself among them or not: a device is not its own peer (FN-41).
     pub members: &'a PeerList,
 }
 
-/// What a device is told. The empty value changes nothing.
+/// Changes to a device. The empty value changes nothing.
 #[derive(Clone, Debug, Default)]
-pub struct DeviceChanges {
-    /// A new own key.
+pub(crate) struct DeviceChanges {
     pub key: Option<PrivateKey>,
-    /// A new port.
     pub port: Option<u16>,
     /// Peers it doesn't have.
     pub add: Vec<Peer>,
-    /// Peers it has, otherwise.
+    /// Peers it has with other settings.
     pub change: Vec<PeerChange>,
-    /// Peers it has and shouldn't.
+    /// Peers it has and shouldn't have.
     pub remove: Vec<PublicKey>,
 }
 
 /// What changes for one peer; everything else about it, its session above all, stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerChange {
-    /// Which peer.
+pub(crate) struct PeerChange {
     pub public_key: PublicKey,
     /// The one address it may send from.
     pub address: Option<Ipv4Addr>,
-    /// Where its packets go.
     pub endpoint: Option<SocketAddr>,
     /// Seconds between keepalives; 0 turns them off.
     pub keepalive: Option<u16>,
-    /// Whether to take its preshared key away: the files know none.
+    /// Whether to drop its preshared key: the files have none.
     pub drop_preshared: bool,
 }
 
@@ -58,7 +52,7 @@ impl PeerChange {
 
 impl DeviceChanges {
     /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let DeviceChanges { key, port, add, change, remove } = self;
         key.is_none() && port.is_none() && add.is_empty() && change.is_empty() && remove.is_empty()
     }
@@ -81,9 +75,9 @@ impl From<&DeviceChanges> for Message {
     }
 }
 
-/// What to tell `live` so that it does what is `wanted`. `before` are the members as they were applied last time: a
+/// The changes that make `live` what is `wanted`. `before` are the members as they were applied last time: a
 /// peer may have roamed since, and only a changed line in the file sends its packets elsewhere.
-pub fn difference(live: &Device, wanted: &WantedDevice, before: &PeerList) -> DeviceChanges {
+pub(crate) fn difference(live: &Device, wanted: &WantedDevice, before: &PeerList) -> DeviceChanges {
     let own = wanted.key.public();
     let before: HashMap<PublicKey, SocketAddr> = before.peers().map(|p| (p.public_key, p.endpoint)).collect();
     let peers: HashMap<PublicKey, &ObservedPeer> = live.peers.iter().map(|p| (p.public_key, p)).collect();
@@ -114,7 +108,7 @@ fn peer_difference(live: &ObservedPeer, wanted: &Peer, before: Option<SocketAddr
         Some(endpoint) if endpoint == wanted.endpoint || before == Some(wanted.endpoint) => None,
         _ => Some(wanted.endpoint),
     };
-    // Both spellings of "off": the kernel reports 0, a userspace implementation may leave it out.
+    // Two forms of "off": the kernel reports 0, a userspace implementation may leave it out.
     let keepalive = |k: Option<u16>| k.unwrap_or(0);
     PeerChange {
         public_key: wanted.public_key,

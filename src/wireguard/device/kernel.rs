@@ -45,7 +45,7 @@ pub(super) fn create(name: &InterfaceName) -> io::Result<bool> {
     }
 }
 
-/// Tells the device what changes.
+/// Applies the changes to the device.
 pub(super) fn set(name: &InterfaceName, changes: &DeviceChanges) -> io::Result<()> {
     let mut update = DeviceUpdate::new();
     if let Some(key) = &changes.key {
@@ -98,7 +98,7 @@ fn merged(infos: Vec<PeerInfo>) -> Vec<ObservedPeer> {
         let index = *seen.entry(key).or_insert(peers.len());
         let allowed = config.allowed_ips.iter().map(|ip| AllowedIp { address: ip.address, prefix: ip.cidr });
         match peers.get_mut(index) {
-            // The parts that follow repeat the key and go on with the addresses.
+            // The following parts repeat the key and have more addresses.
             Some(peer) => peer.allowed.extend(allowed),
             None => peers.push(ObservedPeer {
                 public_key: key,

@@ -1,5 +1,5 @@
-//! The interface around the device: its state, its MTU, its address. No tool of WireGuard's moves the address (FN-44),
-//! and a gateway image has no `ip`, so this speaks rtnetlink.
+//! The interface around the device: its state, its MTU, its address. No tool of WireGuard's sets the address (FN-44),
+//! and a gateway image has no `ip`, so this uses rtnetlink.
 
 use std::fmt;
 use std::io;
@@ -25,10 +25,8 @@ use crate::wireguard::Network;
 
 /// An interface's own address and the size of the network it is in: `10.8.3.1/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// The address.
+pub(crate) struct Address {
     pub address: Ipv4Addr,
-    /// The prefix length of the network.
     pub prefix: u8,
 }
 
@@ -70,12 +68,12 @@ impl From<Address> for Argument {
 }
 
 /// Whether an interface of this name is in this network namespace.
-pub fn exists(name: &InterfaceName) -> bool {
+pub(crate) fn exists(name: &InterfaceName) -> bool {
     if_nametoindex(name.as_str()).is_ok()
 }
 
 /// Sets the MTU and brings the interface up.
-pub fn bring_up(_host: &mut Host, name: &InterfaceName, mtu: u32) -> Result<()> {
+pub(crate) fn bring_up(_host: &mut Host, name: &InterfaceName, mtu: u32) -> Result<()> {
     let mut message = LinkMessage::default();
     message.attributes = vec![LinkAttribute::Mtu(mtu)];
     message.header.flags = LinkFlags::Up;
@@ -88,7 +86,7 @@ pub fn bring_up(_host: &mut Host, name: &InterfaceName, mtu: u32) -> Result<()> 
 }
 
 /// The interface's IPv4 addresses; none when it has gone.
-pub fn addresses(name: &InterfaceName) -> Result<Vec<Address>> {
+pub(crate) fn addresses(name: &InterfaceName) -> Result<Vec<Address>> {
     let Ok(index) = index(name) else { return Ok(Vec::new()) };
     let messages =
         own_addresses(index).map_err(explain).with_context(|| message!("reading the addresses of {name}", name))?;
@@ -96,7 +94,7 @@ pub fn addresses(name: &InterfaceName) -> Result<Vec<Address>> {
 }
 
 /// Gives the interface this address and no other.
-pub fn set_address(_host: &mut Host, name: &InterfaceName, wanted: Address) -> Result<()> {
+pub(crate) fn set_address(_host: &mut Host, name: &InterfaceName, wanted: Address) -> Result<()> {
     if addresses(name)? == [wanted] {
         return Ok(());
     }
@@ -120,7 +118,7 @@ pub fn set_address(_host: &mut Host, name: &InterfaceName, wanted: Address) -> R
     set().map_err(explain).with_context(|| message!("giving {name} the address {address}", name, address = wanted))
 }
 
-/// Removes the interface; that there is none is fine. A userspace implementation ends when its interface is gone.
+/// Removes the interface, if there is one. A userspace implementation ends when its interface is gone.
 pub(super) fn remove(name: &InterfaceName) -> Result<()> {
     let Ok(index) = index(name) else { return Ok(()) };
     let mut message = LinkMessage::default();
@@ -143,7 +141,7 @@ fn own_addresses(index: u32) -> io::Result<Vec<AddressMessage>> {
     let mut request = AddressMessage::default();
     request.header.family = AddressFamily::Inet;
     let answers = netlink_request_rtnl(RouteNetlinkMessage::GetAddress(request), Some(NLM_F_REQUEST | NLM_F_DUMP))?;
-    // Before strict checking, which nobody here asks for, a dump lists the addresses of all interfaces.
+    // Without strict checking, which is not switched on here, a dump lists the addresses of all interfaces.
     let own = answers.into_iter().filter_map(|answer| match answer {
         NetlinkMessage { payload: NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)), .. } => {
             (message.header.index == index).then_some(message)

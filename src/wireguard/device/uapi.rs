@@ -1,7 +1,7 @@
 //! A userspace device, through its socket: the cross-platform protocol of WireGuard's own implementations.
 //!
-//! Of wireguard-control this backend alone is not used: it looks for sockets under another name than Linux has, prints
-//! to stdout, starts a program where it should only read, and leaves private keys in memory.
+//! wireguard-control has a backend for this, which is not used: it looks for sockets under another name than Linux has,
+//! prints to stdout, starts a program where it should only read, and leaves private keys in memory.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ use crate::wireguard::{PrivateKey, PublicKey};
 /// Where implementations put their sockets.
 const SOCKETS: &str = "/var/run/wireguard";
 
-/// An implementation that hangs must not hang us.
+/// An implementation that hangs must not block this program.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// No line of the protocol comes near this.
@@ -50,7 +50,7 @@ pub(super) fn get(name: &InterfaceName) -> io::Result<Option<Device>> {
     Ok(Some(device))
 }
 
-/// Tells the device what changes.
+/// Applies the changes to the device.
 pub(super) fn set(name: &InterfaceName, changes: &DeviceChanges) -> io::Result<()> {
     let mut socket = connect(name)?;
     socket.write_all(request(changes).as_bytes())?;
@@ -95,7 +95,7 @@ fn answer(mut from: impl Read, mut take: impl FnMut(&str, &str) -> Option<()>) -
     }
 }
 
-/// The protocol's error numbers are the system's, negative.
+/// The protocol's error numbers are the system's, negated.
 fn errno(number: &str) -> io::Error {
     match number.parse::<i32>() {
         Ok(number) => io::Error::from_raw_os_error(number.saturating_abs()),
@@ -104,13 +104,13 @@ fn errno(number: &str) -> io::Error {
 }
 
 impl Device {
-    /// Takes in one line of an answer; `None` when it makes no sense. Keys of later versions are passed over.
+    /// Takes in one line of an answer; `None` when it is malformed. Keys of later versions are ignored.
     fn learn(&mut self, key: &str, value: &str) -> Option<()> {
         match (key, self.peers.last_mut()) {
             ("public_key", _) => self.peers.push(ObservedPeer::new(PublicKey::from_bytes(*hex(value)?))),
             ("private_key", None) => {
                 let key = hex(value)?;
-                // All zeros is how a device without a key says so.
+                // All zeros stand for no key.
                 self.public_key = (*key != [0; 32]).then(|| PrivateKey::from_bytes(*key).public());
             }
             ("listen_port", None) => self.listen_port = Some(number(value)?).filter(|port| *port != 0),
@@ -211,7 +211,7 @@ fn push_key(text: &mut String, key: &str, bytes: &[u8; 32]) {
 mod tests {
     use super::*;
     use crate::wireguard::Peer;
-    use crate::wireguard::device::PeerChange;
+    use crate::wireguard::device::difference::PeerChange;
 
     /// What wireguard-go 0.0.20220316 answered; the private key is the vendor's published sample.
     const ANSWER: &str = "\

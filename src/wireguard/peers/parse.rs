@@ -1,4 +1,4 @@
-//! The strict reading of vpn-public.conf.
+//! The strict parser of vpn-public.conf.
 //!
 //! `wg` itself takes port 99999 for 34463, the last of two equal addresses, a whole network where one address was
 //! meant (FN-42, FN-43). Here everything that isn't exactly one member's section is a problem with its line, and all
@@ -215,7 +215,7 @@ impl<T> Field<T> {
     }
 }
 
-/// A section while it is being read.
+/// A section while it is being parsed.
 struct BegunSection {
     line: usize,
     span: Range<usize>,
@@ -272,7 +272,7 @@ impl BegunSection {
     }
 }
 
-/// Two members may not share a key, an address or an endpoint: the kernel takes the last without a word (FN-42).
+/// Two members may not share a key, an address or an endpoint: the kernel silently takes the last one (FN-42).
 fn unique(sections: &[PeerSection], problems: &mut Problems<'_>) {
     fn once<T: Eq + Hash>(seen: &mut HashMap<T, usize>, value: T, line: usize) -> Option<usize> {
         match seen.entry(value) {

@@ -118,7 +118,7 @@ fn link_local() -> Message {
 
 /// `PersistentKeepalive`.
 pub(super) fn keepalive(value: &str) -> Result<Option<u16>, Refused> {
-    // Off and 0 are the same; one of the two has to be the form that comparisons see (FN-54).
+    // `off` and 0 are the same, so they become the same value (FN-54).
     if value.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
