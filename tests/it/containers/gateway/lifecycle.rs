@@ -18,10 +18,10 @@ fn without_a_full_configuration_it_runs_and_makes_no_vpn() {
     let wire = Wire::new();
     let whole = Some("10.8.3.1/24");
     for (gone, address, words) in [
-        ("vpn-public.conf", whole, "no /srv/public.conf"),
-        ("vpn-private.conf", whole, "no /srv/private.conf"),
-        ("none of them", None, "no GATEWAY_ADDRESS"),
-        ("none of them", Some(""), "no GATEWAY_ADDRESS"),
+        ("vpn-public.conf", whole, "missing: /srv/public.conf"),
+        ("vpn-private.conf", whole, "missing: /srv/private.conf"),
+        ("none of them", None, "missing: GATEWAY_ADDRESS"),
+        ("none of them", Some(""), "missing: GATEWAY_ADDRESS"),
     ] {
         let mut instance = Instance::cluster(1).remove(0);
         let _ = fs::remove_file(instance.dir.path().join(gone));
