@@ -13,8 +13,8 @@ use super::place::Place;
 
 impl Host {
     /// Runs something inside the network and the mount namespace of a process, on a thread of its own: a namespace belongs
-    /// to a thread, and this one is given up afterwards.
-    pub fn inside<T: Send>(&self, pid: u32, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    /// to a thread, and this one is given up afterwards. Only the host that `work` is given sees the files there.
+    pub fn inside<T: Send>(&self, pid: u32, work: impl FnOnce(&Host) -> T + Send) -> std::io::Result<T> {
         let namespace = |kind: &str| fs::File::open(format!("/proc/{pid}/ns/{kind}"));
         let (network, mounts) = (namespace("net")?, namespace("mnt")?);
         std::thread::scope(|scope| {
@@ -23,7 +23,8 @@ impl Host {
                 unshare(CloneFlags::CLONE_FS)?;
                 setns(mounts, CloneFlags::CLONE_NEWNS)?;
                 setns(network, CloneFlags::CLONE_NEWNET)?;
-                Ok(work())
+                // Our own root directory was opened outside.
+                Ok(work(&Host::live()))
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })

@@ -34,7 +34,7 @@ const PAIRS: u32 = 6;
 /// the tunnel.
 pub(crate) fn measure(host: &Host, gateway: u32, peers: &mut [ProbedPeer]) {
     let answering: Vec<Ipv4Addr> = peers.iter().filter(|peer| peer.answers()).map(|peer| peer.address).collect();
-    let measured = host.inside(gateway, || narrow_paths(&answering)).and_then(|measured| measured);
+    let measured = host.inside(gateway, |_| narrow_paths(&answering)).and_then(|measured| measured);
     let narrow = measured.unwrap_or_else(|error| {
         lang::warn(&message!("the path MTU can't be measured: {error}", error));
         BTreeMap::new()

@@ -146,7 +146,7 @@ pub(crate) fn probe_list(
 
 /// The instance's own address in the VPN.
 fn own_address(host: &Host, gateway: u32, interface: &InterfaceName) -> Option<Ipv4Addr> {
-    let addresses = host.inside(gateway, || device::addresses(interface)).ok()?.ok()?;
+    let addresses = host.inside(gateway, |_| device::addresses(interface)).ok()?.ok()?;
     addresses.first().map(|address| address.address)
 }
 
@@ -155,7 +155,7 @@ fn speak(host: &Host, gateway: u32, to: &[Ipv4Addr]) -> Result<()> {
     if to.is_empty() {
         return Ok(());
     }
-    let send = || {
+    let send = |_: &Host| {
         let mut echo = Echo::open()?;
         to.iter().for_each(|address| echo.send((*address, echo::HEADERS)));
         Ok(())
