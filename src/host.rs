@@ -13,6 +13,8 @@ mod held;
 mod lock;
 mod network;
 mod place;
+mod process;
+mod writable;
 mod write;
 
 use std::fs::{self, File};
@@ -22,14 +24,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, SFlag};
-use nix::unistd::{AccessFlags, faccessat};
 
 pub use cmd::{Advance, Cmd, Listener, Output};
 pub use conversation::{Conversation, Heard};
 pub use lock::Lock;
+pub use process::{LockHolder, Process};
+pub use writable::{Obstacle, Unwritable};
 pub use write::{Appending, Mode};
 
 use place::{Last, Place};
@@ -121,19 +123,6 @@ impl Host {
     pub fn is_interrupted(&self, path: &Path) -> bool {
         let target = self.target(path).ok().flatten();
         target.is_some_and(|target| write::pending(&target).is_ok_and(|pending| pending.is_some()))
-    }
-
-    /// Why `path`, or the nearest existing directory above it, can't be written; `None` when it can.
-    pub fn why_unwritable(&self, path: &Path) -> Option<String> {
-        let (path, place) = path.ancestors().find_map(|path| Some((path, self.existing(path)?)))?;
-        let reason = match faccessat(place.dir(), place.name(), AccessFlags::W_OK, AtFlags::empty()) {
-            Ok(()) => return None,
-            Err(Errno::EROFS) => "read-only file system".into(),
-            Err(Errno::EACCES) => "permission denied".into(),
-            Err(Errno::EPERM) => "marked immutable".into(),
-            Err(error) => error.desc().to_lowercase(),
-        };
-        Some(format!("{}: {reason}", self.display(path)))
     }
 
     /// The content of a file that is nobody's input but a program's own database, and may be as large as `limit`.

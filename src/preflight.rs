@@ -128,7 +128,7 @@ fn finding(check: &Check, inputs: &Inputs) -> Finding {
     let judgement = if check.needs.are_met(inputs.facts) {
         (check.run)(inputs)
     } else {
-        Judgement::unknown(message!("only the running host can tell"))
+        Judgement::unknown(message!("only a running host shows this"))
     };
     let (severity, detail, hint) = match judgement {
         Judgement::Pass(detail) => (Severity::Pass, detail, None),
@@ -146,6 +146,11 @@ fn finding(check: &Check, inputs: &Inputs) -> Finding {
         note: check.note.map(str::to_owned),
         ignored,
     }
+}
+
+/// The hint that sends to a check's page.
+fn explained(id: &str) -> Message {
+    Message::command(format!("mitigator-vpn explain {id}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::compose::dotenv::{Dotenv, LineProblem};
 use crate::compose::split_compose_file;
 use crate::error::Error;
 use crate::gateway::stack as default_stack;
-use crate::host::{Host, Kind};
+use crate::host::{Host, Kind, Unwritable};
 use crate::message::Message;
 use crate::product::PRODUCT;
 use crate::settings::Settings;
@@ -39,7 +39,7 @@ pub struct InstanceFacts {
     /// Files whose last write was cut off and waits for completion.
     pub interrupted: Vec<String>,
     /// Why the directory can't be written (a read-only file system, say); `None` when it can.
-    pub unwritable: Option<String>,
+    pub unwritable: Option<Unwritable>,
 }
 
 /// A text file, or why it isn't one.
@@ -194,7 +194,7 @@ fn compose_files(host: &Host, dir: &Path, env: &EnvFile) -> BTreeSet<String> {
 }
 
 /// The first of the directory and our files in it that can't be written.
-fn unwritable(host: &Host, dir: &Path) -> Option<String> {
+fn unwritable(host: &Host, dir: &Path) -> Option<Unwritable> {
     let files = OURS.iter().map(|name| dir.join(name)).filter(|path| is(host, path, Kind::File));
     std::iter::once(dir.to_owned()).chain(files).find_map(|path| host.why_unwritable(&path))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::Host;
+use crate::host::{Host, Process};
 
 /// Addresses, routes, ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct UdpListener {
     /// The port.
     pub port: u16,
     /// The process, `galera (pid 812)`; `None` for the kernel's own sockets, such as WireGuard's.
-    pub process: Option<String>,
+    pub process: Option<Process>,
 }
 
 /// Reads this part of the facts.
@@ -80,7 +80,7 @@ fn udp(host: &Host, text: &dyn Fn(&str) -> String) -> Vec<UdpListener> {
         .map(|socket| UdpListener {
             address: socket.address,
             port: socket.port,
-            process: owners.get(&socket.inode).map(|(name, pid)| format!("{name} (pid {pid})")),
+            process: owners.get(&socket.inode).cloned(),
         })
         .collect()
 }
@@ -177,8 +177,7 @@ eth1\t0003080A\t00000000\t0000\t0\t0\t0\t00FFFFFF\t0\t0\t0
         let port = socket.local_addr().unwrap().port();
         let net = gather(&Host::live());
         let found = net.udp.iter().find(|l| l.port == port).unwrap();
-        let process = found.process.as_deref().unwrap();
-        assert!(process.ends_with(&format!("(pid {})", std::process::id())), "{process}");
+        assert_eq!(found.process.as_ref().unwrap().pid, std::process::id());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{kernel, machine};
 use crate::distro::Distro;
 use crate::error::Result;
-use crate::host::{Cmd, Host};
+use crate::host::{Cmd, Host, LockHolder};
 use crate::message::Message;
 use dpkg::DpkgRecord;
 use sources::LISTS;
@@ -31,8 +31,8 @@ pub struct PackageFacts {
     /// `linux-image-4.19.0-21-amd64`. Known where the running kernel's headers are gone.
     #[serde(default)]
     pub newest: BTreeMap<String, String>,
-    /// Who holds the dpkg or apt lock: `unattended-upgr (pid 812)`.
-    pub lock_holder: Option<String>,
+    /// Who holds the dpkg or apt lock.
+    pub lock_holder: Option<LockHolder>,
     /// Packages that are half-installed or half-configured, and their state: `wireguard-dkms`, `iF`.
     pub broken: BTreeMap<String, String>,
     /// Whether dpkg was cut off in the middle of a run; apt then refuses to work.
@@ -165,14 +165,9 @@ fn worth_asking<'a>(known: &'a BTreeMap<String, Package>, distro: Option<&Distro
     missing.filter(|(name, _)| !module || tool(name)).map(|(name, _)| name.as_str()).collect()
 }
 
-/// Who holds one of apt's locks: `unattended-upgr (pid 812)`.
-pub fn lock_holder(host: &Host) -> Option<String> {
-    let pid = LOCKS.iter().find_map(|path| host.locked_by(Path::new(path)))?;
-    let name = host.read_database(Path::new(&format!("/proc/{pid}/comm")), 4096).ok().flatten();
-    Some(match name {
-        Some(name) => format!("{} (pid {pid})", name.trim()),
-        None => "a process outside this system's view".to_owned(),
-    })
+/// Who holds one of apt's locks.
+pub fn lock_holder(host: &Host) -> Option<LockHolder> {
+    LOCKS.iter().find_map(|path| host.locked_by(Path::new(path)))
 }
 
 /// What apt would install under these names, or apt's words about why it can't say. Names apt has never heard of and

@@ -15,8 +15,8 @@ use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use super::Host;
 use super::place::{Last, Place};
+use super::{Host, LockHolder};
 use crate::error::{Class, Context, Error, Result};
 
 /// Where root's locks are.
@@ -31,9 +31,9 @@ pub struct Lock {
 }
 
 impl Host {
-    /// The process that has locked a file the POSIX way, as apt and dpkg do; 0 when it lives where we can't see it.
-    /// `None` when nobody has, there is no such file, or only root may ask.
-    pub fn locked_by(&self, path: &Path) -> Option<u32> {
+    /// Who has locked a file the POSIX way, as apt and dpkg do. `None` when nobody has, there is no such file, or only
+    /// root may ask.
+    pub(crate) fn locked_by(&self, path: &Path) -> Option<LockHolder> {
         let file = self.place(path, Last::Follow).ok()??.open(OFlag::O_RDONLY, 0).ok()?;
         let mut lock = libc::flock {
             l_type: libc::F_WRLCK as i16,
@@ -43,7 +43,7 @@ impl Host {
             l_pid: 0,
         };
         fcntl(&file, FcntlArg::F_GETLK(&mut lock)).ok()?;
-        (lock.l_type != libc::F_UNLCK as i16).then_some(u32::try_from(lock.l_pid).unwrap_or(0))
+        (lock.l_type != libc::F_UNLCK as i16).then(|| LockHolder::of(u32::try_from(lock.l_pid).unwrap_or(0)))
     }
 
     /// Takes the lock of the directory that a file is in, links to the file followed. An edit is short: another one is

@@ -1,13 +1,14 @@
 //! What only the kernel knows about this host's network: interface addresses, and which process owns a socket.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::net::IpAddr;
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
-use super::Host;
+use super::{Host, Process};
 
 impl Host {
     /// Interface, address and prefix length of every address; empty for a mounted tree.
@@ -27,9 +28,9 @@ impl Host {
             .collect()
     }
 
-    /// Who has these sockets open, by inode: name and pid of the process. Sockets of the kernel itself, and those of
-    /// processes that we may not look into, are missing from the answer.
-    pub fn socket_owners(&self, inodes: &[u64]) -> BTreeMap<u64, (String, u32)> {
+    /// Which process has each of these sockets open, by inode. Sockets of the kernel itself, and those of processes that
+    /// we may not look into, are missing from the answer.
+    pub(crate) fn socket_owners(&self, inodes: &[u64]) -> BTreeMap<u64, Process> {
         let mut owners = BTreeMap::new();
         let Some(processes) = self.is_live().then(|| fs::read_dir("/proc")).and_then(Result::ok) else { return owners };
         for process in processes.filter_map(|e| e.ok()) {
@@ -41,8 +42,9 @@ impl Host {
             for link in files.filter_map(|file| fs::read_link(file.ok()?.path()).ok()) {
                 let Some(inode) = link.to_str().and_then(socket_inode).filter(|i| inodes.contains(i)) else { continue };
                 // /proc lists by pid: the first is the one that opened it, later ones inherited it.
-                let name = || fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                owners.entry(inode).or_insert_with(|| (name().trim().to_owned(), pid));
+                if let Entry::Vacant(owner) = owners.entry(inode) {
+                    owner.insert(Process::of(pid).unwrap_or(Process { name: String::new(), pid }));
+                }
             }
         }
         owners
@@ -70,7 +72,7 @@ mod tests {
         let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
         let inode = socket_inode(link.to_str().unwrap()).unwrap();
         let owners = Host::live().socket_owners(&[inode]);
-        assert_eq!(owners[&inode].1, std::process::id());
+        assert_eq!(owners[&inode].pid, std::process::id());
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use super::{Check, Inputs, Judgement, Needs, id};
 use crate::compose::Generation;
+use crate::message::Message;
 use crate::product::PRODUCT;
 use crate::settings::StackKind;
+use crate::{counted, message};
 
 /// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
@@ -62,60 +64,70 @@ It is decided by what compose itself resolves GATEWAY_ADDRESS to, with a clean e
 
 fn compose(inputs: &Inputs) -> Judgement {
     let (stack, docker, settings) = (&inputs.facts.stack, &inputs.facts.docker, inputs.settings);
-    let dir = settings.dir.display();
+    let dir = &settings.dir.display().to_string();
     let Some(command) = stack.commands.first() else {
         let package = inputs.distro.map_or("docker-compose", |distro| &distro.packages.compose);
-        return Judgement::fail(
-            "neither 'docker-compose' nor 'docker compose' answers",
-            format!("apt-get install {package}"),
-        );
+        let detail = message!("neither 'docker-compose' nor 'docker compose' works");
+        return Judgement::fail(detail, Message::command(format!("apt-get install {package}")));
     };
-    let spelling = command.command_line();
-    let found = format!("{spelling} {}", command.version);
+    let (compose, version) = (command.command_line(), &command.version);
+    let config = || Message::command(format!("cd {dir} && {compose} config"));
     let engine = docker.daemon.as_ref().ok().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     match &stack.config {
         None if settings.stack == StackKind::Default => {
-            Judgement::pass(format!("{found}; the default stack will be brought"))
+            Judgement::pass(message!("{compose} {version}; install brings the default stack", compose, version))
         }
         None => Judgement::fail(
-            format!("there is no docker-compose.yml in {dir}"),
-            "install Mitigator first, or try a gateway of this project's own: mitigator-vpn install --stack default",
+            message!("there is no docker-compose.yml in {dir}", dir),
+            message!(
+                "install Mitigator first; or, to try a gateway of this project's own: {command}",
+                command = "mitigator-vpn install --stack default"
+            ),
         ),
-        Some(Err(words)) => Judgement::fail(words.clone(), format!("cd {dir} && {spelling} config")),
-        Some(Ok(config)) if config.gateway.is_none() => Judgement::fail(
-            format!("the stack in {dir} has no service 'gateway'"),
-            format!("cd {dir} && {spelling} config --services"),
+        Some(Err(words)) => Judgement::fail(Message::foreign(words), config()),
+        Some(Ok(resolved)) if resolved.gateway.is_none() => Judgement::fail(
+            message!("the stack in {dir} has no service 'gateway'", dir),
+            Message::command(format!("cd {dir} && {compose} config --services")),
         ),
         Some(Ok(_)) if command.generation == Generation::V1 && engine.is_some_and(|engine| engine >= 25) => {
             Judgement::warn(
-                format!("{found} fails to replace containers on a Docker Engine of version 25 or later"),
+                message!("{compose} {version} can't replace containers on Docker Engine 25 or later", compose, version),
                 second_generation(inputs),
             )
         }
-        Some(Ok(config)) => Judgement::pass(format!("{found}; {} services", config.services.len())),
+        Some(Ok(resolved)) => Judgement::pass(counted!(
+            "{compose} {version}; {count} service" | "{compose} {version}; {count} services",
+            count = resolved.services.len(),
+            compose,
+            version
+        )),
     }
 }
 
 /// How to get compose's second generation beside this Docker. Debian marks its own builds, Ubuntu doesn't.
-fn second_generation(inputs: &Inputs) -> String {
+fn second_generation(inputs: &Inputs) -> Message {
     let dockers = "apt-get install docker-compose-plugin";
     let package = inputs.distro.map_or("docker-compose", |distro| &distro.packages.compose);
+    let releases = Message::command(format!("apt-get install {package}"));
     match &inputs.facts.docker.daemon {
-        Ok(version) if version.contains("dfsg") => format!("apt-get install {package}"),
-        _ if package == "docker-compose" => dockers.to_owned(),
-        _ => format!("apt-get install {package}\nor, with Docker's own packages: {dockers}"),
+        Ok(version) if version.contains("dfsg") => releases,
+        _ if package == "docker-compose" => Message::command(dockers),
+        _ => {
+            let other = message!("or, with Docker's own packages: {command}", command = dockers);
+            Message::joined(vec![releases, other], "\n")
+        }
     }
 }
 
 fn mount_fresh(inputs: &Inputs) -> Judgement {
-    let Some(gateway) = &inputs.facts.stack.gateway else { return Judgement::pass("no gateway runs") };
+    let Some(gateway) = &inputs.facts.stack.gateway else { return Judgement::pass(message!("no gateway runs")) };
     if gateway.stale.is_empty() {
-        return Judgement::pass("the running gateway sees the current files");
+        return Judgement::pass(message!("the running gateway sees the current files"));
     }
-    let spelling = inputs.facts.stack.compose_command_line();
+    let (dir, compose) = (inputs.settings.dir.display(), inputs.facts.stack.compose_command_line());
     Judgement::warn(
-        format!("the running gateway sees an old copy of {}", gateway.stale.join(", ")),
-        format!("cd {} && {spelling} up -d --no-deps --force-recreate gateway", inputs.settings.dir.display()),
+        message!("the running gateway sees an old copy of {files}", files = gateway.stale.join(", ")),
+        Message::command(format!("cd {dir} && {compose} up -d --no-deps --force-recreate {}", PRODUCT.gateway.name)),
     )
 }
 
@@ -124,16 +136,17 @@ fn gateway_address(inputs: &Inputs) -> Judgement {
     let address = resolved.and_then(|config| config.gateway.as_ref()?.address.clone());
     let values = &inputs.facts.instance.env.values;
     let (Some(address), Some(set)) = (address, values.get(PRODUCT.env.vpn_address)) else {
-        return Judgement::pass("not set up yet");
+        return Judgement::pass(message!("not set up yet"));
     };
     let prefix = values.get(PRODUCT.env.vpn_prefix).map_or(PRODUCT.prefix.to_string(), String::clone);
-    if address == format!("{set}/{prefix}") {
-        return Judgement::pass(format!("{address}, as .env says"));
+    let set = format!("{set}/{prefix}");
+    if address == set {
+        return Judgement::pass(message!("{address}, as .env says", address));
     }
-    let spelling = inputs.facts.stack.compose_command_line();
+    let (dir, compose) = (inputs.settings.dir.display(), inputs.facts.stack.compose_command_line());
     Judgement::fail(
-        format!("compose gives the gateway {address}, .env says {set}/{prefix}"),
-        format!("cd {} && {spelling} config | grep GATEWAY_ADDRESS", inputs.settings.dir.display()),
+        message!("compose gives the gateway {address}, .env says {set}", address, set),
+        Message::command(format!("cd {dir} && {compose} config | grep {}", PRODUCT.address_variable)),
     )
 }
 
@@ -190,7 +203,7 @@ mod tests {
             f.stack.commands[0].generation = Generation::V1;
             f.docker.daemon = Ok("26.1.5".into());
         };
-        assert_words(judged("compose", old_on_new), Severity::Warn, "version 25");
+        assert_words(judged("compose", old_on_new), Severity::Warn, "Docker Engine 25");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Checks of: docker and compose.
 
-use super::{Check, Inputs, Judgement, Needs, id};
+use super::{Check, Inputs, Judgement, Needs, explained, id};
+use crate::message;
+use crate::message::Message;
 
 /// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
@@ -40,14 +42,15 @@ fn docker(inputs: &Inputs) -> Judgement {
     let docker = &inputs.facts.docker;
     if !docker.present {
         let packages = inputs.distro.map_or("docker.io".to_owned(), |distro| distro.packages.docker.join(" "));
-        return Judgement::fail("there is no docker program", format!("apt-get install {packages}"));
+        let hint = Message::command(format!("apt-get install {packages}"));
+        return Judgement::fail(message!("there is no docker program"), hint);
     }
     match &docker.daemon {
-        Ok(version) => Judgement::pass(format!("Docker {version}")),
-        Err(reason) if !inputs.facts.machine.is_root => Judgement::unknown(format!("needs root: {reason}")),
+        Ok(version) => Judgement::pass(message!("Docker {version}", version)),
+        Err(reason) if !inputs.facts.machine.is_root => Judgement::unknown(message!("needs root: {reason}", reason)),
         Err(reason) => {
             let start = if inputs.facts.machine.systemd { "systemctl start docker" } else { "service docker start" };
-            Judgement::fail(format!("the daemon doesn't answer: {reason}"), start)
+            Judgement::fail(message!("the Docker daemon doesn't answer: {reason}", reason), Message::command(start))
         }
     }
 }
@@ -55,12 +58,14 @@ fn docker(inputs: &Inputs) -> Judgement {
 fn docker_not_snap(inputs: &Inputs) -> Judgement {
     let docker = &inputs.facts.docker;
     if docker.snap {
-        return Judgement::fail(
-            "Docker comes from snap, whose containers can't mount files from /srv",
-            "mitigator-vpn explain docker-not-snap",
-        );
+        let detail = message!("Docker is the snap, whose containers can't mount files from /srv");
+        return Judgement::fail(detail, explained(id::DOCKER_NOT_SNAP));
     }
-    Judgement::pass(if docker.present { "Docker is not from snap" } else { "there is no Docker at all" })
+    Judgement::pass(if docker.present {
+        message!("Docker is not the snap")
+    } else {
+        message!("Docker is not installed")
+    })
 }
 
 #[cfg(test)]

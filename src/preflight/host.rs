@@ -1,7 +1,9 @@
 //! Checks of: the release, the machine, the clock.
 
-use super::{Check, Inputs, Judgement, Needs, id};
+use super::{Check, Inputs, Judgement, Needs, explained, id};
 use crate::facts::WireGuardSupport;
+use crate::message;
+use crate::message::Message;
 use crate::policy;
 
 /// The rows, in the order they are reported.
@@ -109,24 +111,26 @@ const MIB: u64 = 1 << 20;
 fn supported_release(inputs: &Inputs) -> Judgement {
     let distro = match inputs.distro {
         Ok(distro) => distro,
-        Err(reason) => return Judgement::fail(reason.clone(), "mitigator-vpn explain supported-release"),
+        Err(reason) => return Judgement::fail(reason.clone(), explained(id::SUPPORTED_RELEASE)),
     };
-    let as_base = |name: &String| format!("{name} as {}, which is best effort", distro.name);
-    let mut reservations: Vec<String> = distro.derivative.iter().map(as_base).collect();
+    let (base, date) = (&distro.name, &distro.support_ends);
+    let mut reservations: Vec<Message> = Vec::new();
+    reservations
+        .extend(distro.derivative.as_ref().map(|name| message!("{name} as {base}, which is best effort", name, base)));
     if distro.is_past_support(&inputs.facts.clock.today) {
-        reservations.push(format!("{} has had no security updates since {}", distro.name, distro.support_ends));
+        reservations.push(message!("{name} has had no security updates since {date}", name = base, date));
     }
     if reservations.is_empty() {
-        return Judgement::pass(format!("{}, supported until {}", distro.name, distro.support_ends));
+        return Judgement::pass(message!("{name}, supported until {date}", name = base, date));
     }
-    Judgement::warn(reservations.join("; "), "mitigator-vpn explain supported-release")
+    Judgement::warn(Message::joined(reservations, "; "), explained(id::SUPPORTED_RELEASE))
 }
 
 fn root(inputs: &Inputs) -> Judgement {
     if inputs.facts.machine.is_root {
-        Judgement::pass("running as root")
+        Judgement::pass(message!("running as root"))
     } else {
-        Judgement::fail("not running as root", "run the same command with sudo, or after: sudo -i")
+        Judgement::fail(message!("not running as root"), message!("run the same command with sudo"))
     }
 }
 
@@ -143,79 +147,94 @@ fn disk_space(inputs: &Inputs) -> Judgement {
     let known: Vec<_> = known.collect();
     if let Some((path, need, free)) = known.iter().find(|(_, need, free)| free < need) {
         return Judgement::fail(
-            format!("{} MiB free in {path}, {} MiB are needed", free / MIB, need / MIB),
-            format!("df -h {path}"),
+            message!(
+                "{free} MiB free in {path}, {need} MiB are needed",
+                free = free / MIB,
+                path = **path,
+                need = need / MIB
+            ),
+            Message::command(format!("df -h {path}")),
         );
     }
     match known.iter().map(|(_, _, free)| free).min() {
-        Some(least) => Judgement::pass(format!("{} MiB free", least / MIB)),
-        None => Judgement::unknown("free space can't be read here"),
+        Some(least) => Judgement::pass(message!("{free} MiB free", free = least / MIB)),
+        None => Judgement::unknown(message!("free space can't be read here")),
     }
 }
 
 fn memory(inputs: &Inputs) -> Judgement {
     let (Some(total), Some(available)) = (inputs.facts.machine.memory, inputs.facts.machine.memory_available) else {
-        return Judgement::unknown("there is no /proc to tell");
+        return Judgement::unknown(message!("memory can't be read here: there is no /proc"));
     };
     let builds =
         inputs.distro.is_ok_and(|d| policy::module_route(inputs.facts, d).is_some_and(|source| source.is_built()));
     let need = if builds { 512 * MIB } else { 64 * MIB };
-    let detail = format!("{} of {} MiB available", available / MIB, total / MIB);
-    if available < need {
-        return Judgement::warn(format!("{detail}, {} MiB are wanted", need / MIB), "free -m");
+    let (enough, available, total, need) = (available >= need, available / MIB, total / MIB, need / MIB);
+    if enough {
+        return Judgement::pass(message!("{available} of {total} MiB available", available, total));
     }
-    Judgement::pass(detail)
+    Judgement::warn(
+        message!("{available} of {total} MiB available, {need} MiB are needed", available, total, need),
+        Message::command("free -m"),
+    )
 }
 
 fn virtualization(inputs: &Inputs) -> Judgement {
-    let Some(kind) = &inputs.facts.machine.container else { return Judgement::pass("a kernel of its own") };
+    let Some(kind) = &inputs.facts.machine.container else {
+        return Judgement::pass(message!("this system has its own kernel"));
+    };
     match &inputs.facts.kernel.wireguard {
         WireGuardSupport::BuiltIn | WireGuardSupport::Loaded => {
-            Judgement::pass(format!("a container ({kind}); its host's kernel has WireGuard"))
+            Judgement::pass(message!("a container ({kind}); its host's kernel has WireGuard", kind))
         }
-        WireGuardSupport::Loadable => Judgement::pass(format!("a container ({kind}) that may load modules")),
+        WireGuardSupport::Loadable => Judgement::pass(message!("a container ({kind}) that may load modules", kind)),
         WireGuardSupport::Missing | WireGuardSupport::Refused(_) => Judgement::warn(
-            format!("a container ({kind}); its host's kernel has no WireGuard loaded"),
+            message!("a container ({kind}); its host's kernel has no WireGuard loaded", kind),
             on_the_containers_host(kind),
         ),
     }
 }
 
 /// What somebody has to type where the container's kernel is.
-pub(super) fn on_the_containers_host(kind: &str) -> &'static str {
+pub(super) fn on_the_containers_host(kind: &str) -> Message {
     match kind {
-        "wsl" => "in Windows: wsl --update",
-        "openvz" => "move this instance to a machine with a kernel of its own: OpenVZ's has no WireGuard",
-        _ => "on the container's host: modprobe wireguard",
+        "wsl" => message!("in Windows: {command}", command = "wsl --update"),
+        "openvz" => message!("move this instance to a machine with its own kernel: OpenVZ's has no WireGuard"),
+        _ => message!("on the container's host: {command}", command = "modprobe wireguard"),
     }
 }
 
 fn reboot_required(inputs: &Inputs) -> Judgement {
     if inputs.facts.machine.reboot_required {
-        return Judgement::warn("a package has asked for a reboot", "cat /run/reboot-required*");
+        return Judgement::warn(message!("a package requires a reboot"), Message::command("cat /run/reboot-required*"));
     }
-    Judgement::pass("no package asks for one")
+    Judgement::pass(message!("no package requires a reboot"))
 }
 
 fn clock(inputs: &Inputs) -> Judgement {
+    let in_container = inputs.facts.machine.container.is_some();
     match inputs.facts.clock.synchronised {
-        Some(true) => Judgement::pass("synchronised"),
-        Some(false) if inputs.facts.machine.container.is_some() => {
-            Judgement::warn("nothing keeps this clock right", "on the container's host: timedatectl set-ntp true")
+        Some(true) => Judgement::pass(message!("the clock is synchronised")),
+        Some(false) if in_container => Judgement::warn(
+            message!("the clock is not synchronised"),
+            message!("on the container's host: {command}", command = SYNCHRONISE),
+        ),
+        Some(false) => {
+            Judgement::warn(message!("the clock is not synchronised"), Message::command(synchronise(inputs)))
         }
-        Some(false) => Judgement::warn("nothing keeps this clock right", keep_it_right(inputs)),
-        None => Judgement::unknown("nothing here tells whether something keeps the clock right"),
+        None => Judgement::unknown(message!("whether the clock is synchronised can't be read here")),
     }
 }
 
-fn keep_it_right(inputs: &Inputs) -> String {
+const SYNCHRONISE: &str = "timedatectl set-ntp true";
+
+fn synchronise(inputs: &Inputs) -> String {
     if !inputs.facts.machine.systemd {
         return "apt-get install chrony".to_owned();
     }
-    let switch_on = "timedatectl set-ntp true";
     match inputs.distro.map_or(&[][..], |distro| &distro.packages.time_sync) {
-        [] => switch_on.to_owned(),
-        packages => format!("{switch_on} || apt-get install {}", packages.join(" ")),
+        [] => SYNCHRONISE.to_owned(),
+        packages => format!("{SYNCHRONISE} || apt-get install {}", packages.join(" ")),
     }
 }
 

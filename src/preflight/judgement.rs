@@ -16,25 +16,25 @@ pub(crate) enum Judgement {
 }
 
 impl Judgement {
-    pub(super) fn pass(detail: impl Into<Message>) -> Self {
-        Judgement::Pass(detail.into())
+    pub(super) fn pass(detail: Message) -> Self {
+        Judgement::Pass(detail)
     }
 
-    pub(super) fn warn(detail: impl Into<Message>, hint: impl Into<Message>) -> Self {
-        Judgement::Warn { detail: detail.into(), hint: hint.into() }
+    pub(super) fn warn(detail: Message, hint: Message) -> Self {
+        Judgement::Warn { detail, hint }
     }
 
-    pub(super) fn fail(detail: impl Into<Message>, hint: impl Into<Message>) -> Self {
-        Judgement::Fail { detail: detail.into(), hint: hint.into() }
+    pub(super) fn fail(detail: Message, hint: Message) -> Self {
+        Judgement::Fail { detail, hint }
     }
 
-    pub(super) fn unknown(detail: impl Into<Message>) -> Self {
-        Judgement::Unknown(detail.into())
+    pub(super) fn unknown(detail: Message) -> Self {
+        Judgement::Unknown(detail)
     }
 
     /// Several judgements of one check as one. The worst decides; failures come first; a hint is given once. Without any
     /// failure and warning it passes with `otherwise`.
-    pub(super) fn of_all(judgements: Vec<Judgement>, otherwise: impl Into<Message>) -> Self {
+    pub(super) fn of_all(judgements: Vec<Judgement>, otherwise: Message) -> Self {
         let (mut failures, mut warnings) = (Vec::new(), Vec::new());
         for judgement in judgements {
             match judgement {

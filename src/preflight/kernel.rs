@@ -1,8 +1,9 @@
 //! Checks of: WireGuard in the running kernel and in the next one, and what Secure Boot makes of a module built here.
 
 use super::host::on_the_containers_host;
-use super::{Check, Inputs, Judgement, Needs, id};
-use crate::facts::{ModuleRefusal, WireGuardSupport};
+use super::{Check, Inputs, Judgement, Needs, explained, id};
+use crate::facts::{ModuleRefusal, NextKernel, WireGuardSupport};
+use crate::message;
 use crate::message::Message;
 use crate::policy::{self, ModuleSource};
 
@@ -79,90 +80,137 @@ Debian 11 and later, Ubuntu: nothing to do, their module is signed.",
 
 fn kernel_wireguard(inputs: &Inputs) -> Judgement {
     let kernel = &inputs.facts.kernel;
-    let running = if kernel.release.is_empty() { "the tree's newest kernel" } else { &kernel.release };
+    let running = if kernel.release.is_empty() {
+        message!("the tree's newest kernel")
+    } else {
+        Message::foreign(&kernel.release)
+    };
     match &kernel.wireguard {
-        WireGuardSupport::BuiltIn => Judgement::pass(format!("built into {running}")),
-        WireGuardSupport::Loaded => Judgement::pass(format!("loaded into {running}")),
-        WireGuardSupport::Loadable => Judgement::pass(format!("a module of {running}, which install loads")),
+        WireGuardSupport::BuiltIn => Judgement::pass(message!("WireGuard is built into {kernel}", kernel = running)),
+        WireGuardSupport::Loaded => Judgement::pass(message!("WireGuard is loaded into {kernel}", kernel = running)),
+        WireGuardSupport::Loadable => {
+            Judgement::pass(message!("{kernel} has the module; install loads it", kernel = running))
+        }
         WireGuardSupport::Refused(refusal) => without_module(
             inputs,
-            format!("{running} has the module and refuses it: {}", Message::from(refusal)),
+            message!(
+                "{kernel} has the module and doesn't load it: {reason}",
+                kernel = running,
+                reason = Message::from(refusal)
+            ),
             refusal_hint(inputs, refusal),
         ),
         WireGuardSupport::Missing if kernel.release.is_empty() => {
-            Judgement::unknown("this tree has no kernel that shows its modules")
+            Judgement::unknown(message!("this tree has no kernel that shows its modules"))
         }
         WireGuardSupport::Missing => match inputs.distro.ok().and_then(|d| policy::module_route(inputs.facts, d)) {
-            Some(ModuleSource::Package(name)) => {
-                Judgement::pass(format!("{running} has none; install gets it from {name}"))
-            }
-            Some(ModuleSource::Dkms { headers, packages }) => Judgement::pass(format!(
-                "{running} has none; install has dkms build it from {} and {}",
-                packages.join(", "),
-                headers.join(", ")
+            Some(ModuleSource::Package(package)) => Judgement::pass(message!(
+                "{kernel} has no WireGuard module; install gets it from {package}",
+                kernel = running,
+                package
             )),
-            Some(ModuleSource::NextBoot { kernel: names, .. }) => {
-                let comes = match &kernel.next {
-                    Some(next) if names.is_empty() => format!("the installed {} has", next.release),
-                    _ => format!("its headers are gone from apt, so that dkms builds it for {}", names.join(", ")),
-                };
-                Judgement::warn(
-                    format!("{running} has none; {comes}: install stops for a reboot and goes on after it"),
-                    "mitigator-vpn install, then: systemctl reboot",
-                )
-            }
+            Some(ModuleSource::Dkms { headers, packages }) => Judgement::pass(message!(
+                "{kernel} has no WireGuard module; install has dkms build it from {packages} and {headers}",
+                kernel = running,
+                packages = packages.join(", "),
+                headers = headers.join(", ")
+            )),
+            Some(ModuleSource::NextBoot { kernel: names, .. }) => Judgement::warn(
+                next_boot(running, &names, kernel.next.as_ref()),
+                message!("{command}, then: {next}", command = "mitigator-vpn install", next = "systemctl reboot"),
+            ),
             None => missing(inputs, running),
         },
     }
 }
 
-fn missing(inputs: &Inputs, running: &str) -> Judgement {
+/// Another kernel gives the module: `packages`, or one that is installed already.
+fn next_boot(running: Message, packages: &[String], installed: Option<&NextKernel>) -> Message {
+    match installed {
+        Some(installed) if packages.is_empty() => message!(
+            "{kernel} has no WireGuard module; the installed {next} has it: install stops for a reboot and goes on \
+             after it",
+            kernel = running,
+            next = &installed.release
+        ),
+        Some(_) | None => message!(
+            "{kernel} has no WireGuard module, and apt no longer has its headers; install has dkms build it for \
+             {packages}, stops for a reboot and goes on after it",
+            kernel = running,
+            packages = packages.join(", ")
+        ),
+    }
+}
+
+fn missing(inputs: &Inputs, running: Message) -> Judgement {
     let facts = inputs.facts;
     if let Some(kind) = &facts.machine.container {
-        let detail = format!("{running} has none, and a container ({kind}) can't load one");
-        without_module(inputs, detail, on_the_containers_host(kind).to_owned())
+        let detail = message!(
+            "{kernel} has no WireGuard module, and a container ({kind}) can't load one",
+            kernel = running,
+            kind
+        );
+        without_module(inputs, detail, on_the_containers_host(kind))
     } else if facts.kernel.secure_boot == Some(true) && inputs.distro.is_ok_and(|d| !d.packages.dkms.is_empty()) {
-        let detail = format!("{running} has none, and Secure Boot refuses what dkms would build");
-        without_module(inputs, detail, "mitigator-vpn explain secure-boot".to_owned())
+        let detail = message!(
+            "{kernel} has no WireGuard module, and Secure Boot refuses one that dkms builds",
+            kernel = running
+        );
+        without_module(inputs, detail, explained(id::SECURE_BOOT))
     } else {
-        let hint = format!("apt-get install {}, then: systemctl reboot", release_kernel(inputs));
-        let own =
-            inputs.distro.map_or(String::new(), |d| format!("; {}'s own have it since {}", d.name, d.wireguard_since));
-        without_module(inputs, format!("{running} has none{own}"), hint)
+        let package = Message::command(format!("apt-get install {}", release_kernel(inputs)));
+        let hint = message!("{command}, then: {next}", command = package, next = "systemctl reboot");
+        let detail = match inputs.distro {
+            Ok(distro) => message!(
+                "{kernel} has no WireGuard module; {name}'s own kernels have it since {version}",
+                kernel = running,
+                name = &distro.name,
+                version = &distro.wireguard_since
+            ),
+            Err(_) => message!("{kernel} has no WireGuard module", kernel = running),
+        };
+        without_module(inputs, detail, hint)
     }
 }
 
 /// The kernel can't: that stops the vendor's stack; ours goes on with a userspace implementation.
-fn without_module(inputs: &Inputs, detail: String, hint: String) -> Judgement {
+fn without_module(inputs: &Inputs, detail: Message, hint: Message) -> Judgement {
     let facts = inputs.facts;
     if !policy::uses_default_stack(facts, inputs.settings) {
-        return Judgement::fail(format!("{detail}; the vendor's gateway needs it"), hint);
+        return Judgement::fail(message!("{detail}; the vendor's gateway needs it", detail), hint);
     }
     let userspace = inputs.distro.ok().and_then(|d| d.packages.userspace.as_deref());
     // Without package lists nobody knows yet; install fetches them.
     let obtainable = |name: &str| facts.packages.obtainable(name) || facts.packages.lists_age.is_none();
     match userspace.filter(|name| obtainable(name)) {
-        None => Judgement::fail(format!("{detail}, and apt has nothing that stands in for it"), hint),
-        Some(name) if !facts.kernel.tun => {
+        None => Judgement::fail(message!("{detail}, and apt has no WireGuard in userspace", detail), hint),
+        Some(package) if !facts.kernel.tun => {
+            let load = "modprobe tun";
             let hint = if facts.machine.container.is_some() {
-                "on the container's host: modprobe tun"
+                message!("on the container's host: {command}", command = load)
             } else {
-                "modprobe tun"
+                Message::command(load)
             };
-            Judgement::fail(format!("{detail}, and {name}, which could stand in for it, needs /dev/net/tun"), hint)
+            let detail =
+                message!("{detail}, and {package}, which could replace it, needs /dev/net/tun", detail, package);
+            Judgement::fail(detail, hint)
         }
-        Some(name) => Judgement::warn(format!("{detail}; {name} stands in for it, which is slower"), hint),
+        Some(package) => {
+            Judgement::warn(message!("{detail}; {package} replaces it, which is slower", detail, package), hint)
+        }
     }
 }
 
-fn refusal_hint(inputs: &Inputs, refusal: &ModuleRefusal) -> String {
+fn refusal_hint(inputs: &Inputs, refusal: &ModuleRefusal) -> Message {
     match (refusal, &inputs.facts.machine.container) {
         (ModuleRefusal::Configured { file, .. }, _) => {
-            format!("sed -i '/install *wireguard/d' {file} && modprobe wireguard")
+            Message::command(format!("sed -i '/install *wireguard/d' {file} && modprobe wireguard"))
         }
-        (ModuleRefusal::ModulesDisabled, _) => "systemctl reboot".to_owned(),
-        (ModuleRefusal::NoCapability | ModuleRefusal::Kernel(_), Some(kind)) => on_the_containers_host(kind).to_owned(),
-        (ModuleRefusal::NoCapability | ModuleRefusal::Kernel(_), None) => "modprobe wireguard; dmesg | tail".to_owned(),
+        (ModuleRefusal::ModulesDisabled, _) => Message::command("systemctl reboot"),
+        (ModuleRefusal::NoCapability | ModuleRefusal::Kernel(_), Some(kind)) => on_the_containers_host(kind),
+        (ModuleRefusal::NoCapability | ModuleRefusal::Kernel(_), None) => {
+            Message::command("modprobe wireguard; dmesg | tail")
+        }
     }
 }
 
@@ -174,16 +222,16 @@ fn release_kernel(inputs: &Inputs) -> String {
 fn kernel_next(inputs: &Inputs) -> Judgement {
     let kernel = &inputs.facts.kernel;
     if let Some(kind) = &inputs.facts.machine.container {
-        return Judgement::pass(format!("a container ({kind}) boots its host's kernel"));
+        return Judgement::pass(message!("a container ({kind}) runs its host's kernel", kind));
     }
     let Some(next) = &kernel.next else {
-        return Judgement::unknown("no kernel in /boot: something else boots this host");
+        return Judgement::unknown(message!("no kernel in /boot: something else boots this host"));
     };
     if next.wireguard {
-        return Judgement::pass(format!("{} has it", next.release));
+        return Judgement::pass(message!("{kernel} has WireGuard", kernel = &next.release));
     }
     if next.release == kernel.release {
-        return Judgement::pass(format!("{} is the running one", next.release));
+        return Judgement::pass(message!("{kernel} is the running kernel", kernel = &next.release));
     }
     let names = inputs.distro.map(|d| &d.packages).ok();
     let package = if names.is_some_and(|p| !p.dkms.is_empty()) {
@@ -194,8 +242,8 @@ fn kernel_next(inputs: &Inputs) -> Judgement {
         release_kernel(inputs)
     };
     Judgement::warn(
-        format!("the next boot takes {}, which has no WireGuard", next.release),
-        format!("apt-get install {package}"),
+        message!("the next boot takes {kernel}, which has no WireGuard", kernel = &next.release),
+        Message::command(format!("apt-get install {package}")),
     )
 }
 
@@ -209,168 +257,18 @@ fn secure_boot(inputs: &Inputs) -> Judgement {
             && policy::module_route(facts, d).is_none_or(|route| route.is_built())
     });
     if !builds {
-        return Judgement::pass("no module has to be built here");
+        return Judgement::pass(message!("no module has to be built here"));
     }
-    let hint =
-        "mokutil --disable-validation, then reboot and confirm at the console: mitigator-vpn explain secure-boot";
-    match (facts.kernel.secure_boot, policy::uses_default_stack(facts, inputs.settings)) {
-        (Some(false), _) => Judgement::pass("off"),
-        (Some(true), false) => Judgement::fail("on: it refuses the module that dkms would build", hint),
-        (Some(true), true) => Judgement::warn("on: it refuses the module that dkms would build", hint),
-        (None, _) => Judgement::unknown("the firmware's variables can't be read"),
+    let judgement = if policy::uses_default_stack(facts, inputs.settings) { Judgement::warn } else { Judgement::fail };
+    match facts.kernel.secure_boot {
+        Some(false) => Judgement::pass(message!("Secure Boot is off")),
+        Some(true) => judgement(
+            message!("Secure Boot is on and refuses the module that dkms would build"),
+            explained(id::SECURE_BOOT),
+        ),
+        None => Judgement::unknown(message!("the firmware's variables can't be read")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::distro::OsRelease;
-    use crate::facts::{Facts, NextKernel, Package};
-    use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
-    use crate::preflight::tests::{outcome, outcome_with};
-    use crate::settings::{Settings, StackKind};
-
-    fn missing() -> Facts {
-        let mut facts = Facts::healthy();
-        facts.kernel.wireguard = WireGuardSupport::Missing;
-        facts.kernel.next = None;
-        facts.instance.compose_files.clear();
-        facts
-    }
-
-    fn release(facts: &mut Facts, id: &str, version: &str, kernel: &str) {
-        facts.os = OsRelease { id: id.into(), version_id: version.into(), ..OsRelease::default() };
-        facts.kernel.release = kernel.into();
-        facts.clock.today = "2020-01-01".into();
-    }
-
-    fn candidate(facts: &mut Facts, name: &str) {
-        facts.packages.known.insert(name.into(), Package { candidate: Some("1".into()), ..Package::default() });
-    }
-
-    fn default_stack() -> Settings {
-        Settings { stack: StackKind::Default, ..Settings::default() }
-    }
-
-    #[test]
-    fn a_healthy_host_passes_every_row() {
-        for check in CHECKS {
-            assert_eq!(outcome(check.id, &Facts::healthy()).0, Pass, "{}", check.id);
-        }
-    }
-
-    #[test]
-    fn a_kernel_without_the_module_stops_the_vendors_stack_and_slows_ours() {
-        let mut facts = missing();
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert_eq!(severity, Fail);
-        assert!(text.contains("apt-get install linux-image-amd64, then: systemctl reboot"), "{text}");
-        assert_eq!(outcome_with("kernel-wireguard", &facts, &default_stack()).0, Fail, "wireguard-go has no candidate");
-        candidate(&mut facts, "wireguard-go");
-        assert_eq!(outcome_with("kernel-wireguard", &facts, &default_stack()).0, Warn);
-        assert_eq!(outcome("kernel-wireguard", &facts).0, Fail);
-        let mut vendors = facts.clone();
-        vendors.instance.compose_files = Facts::healthy().instance.compose_files;
-        assert_eq!(outcome_with("kernel-wireguard", &vendors, &default_stack()).0, Fail, "an existing stack stays");
-        facts.kernel.tun = false;
-        let (severity, text) = outcome_with("kernel-wireguard", &facts, &default_stack());
-        assert!(severity == Fail && text.contains("modprobe tun"), "{text}");
-    }
-
-    #[test]
-    fn a_reboot_is_the_way_out_where_the_next_kernel_has_it() {
-        let mut facts = missing();
-        facts.kernel.next = Some(NextKernel { release: "6.1.0-20-amd64".into(), wireguard: true });
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert!(severity == Warn && text.contains("6.1.0-20-amd64 has") && text.contains("systemctl reboot"), "{text}");
-    }
-
-    #[test]
-    fn debian_10_passes_because_dkms_builds_it_and_warns_when_the_headers_are_gone() {
-        let mut facts = missing();
-        release(&mut facts, "debian", "10", "4.19.0-21-amd64");
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert_eq!(severity, Pass);
-        assert!(text.contains("dkms build it from wireguard-dkms and linux-headers-4.19.0-21-amd64"), "{text}");
-        candidate(&mut facts, "linux-headers-amd64");
-        candidate(&mut facts, "linux-image-amd64");
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert_eq!(severity, Warn);
-        assert!(text.contains("dkms builds it for linux-image-amd64, linux-headers-amd64"), "{text}");
-        assert!(text.contains("goes on after it"), "{text}");
-    }
-
-    #[test]
-    fn a_cloud_kernel_passes_where_apt_has_its_extra_modules() {
-        let mut facts = missing();
-        release(&mut facts, "ubuntu", "20.04", "5.4.0-1103-kvm");
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert!(severity == Fail && text.contains("linux-image-generic"), "{text}");
-        candidate(&mut facts, "linux-modules-extra-5.4.0-1103-kvm");
-        assert_eq!(outcome("kernel-wireguard", &facts).0, Pass);
-    }
-
-    #[test]
-    fn a_container_is_sent_to_its_host() {
-        let mut facts = missing();
-        release(&mut facts, "debian", "10", "4.19.0-21-amd64");
-        facts.machine.container = Some("lxc".into());
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert!(severity == Fail && text.contains("on the container's host: modprobe wireguard"), "{text}");
-        assert_eq!(outcome("kernel-next", &facts).0, Pass);
-        assert_eq!(outcome("secure-boot", &facts).0, Pass);
-    }
-
-    #[test]
-    fn a_refused_module_says_by_whom() {
-        let mut facts = Facts::healthy();
-        let (file, line) = ("/etc/modprobe.d/x.conf".into(), "install wireguard /bin/true".into());
-        facts.kernel.wireguard = WireGuardSupport::Refused(ModuleRefusal::Configured { file, line });
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert!(severity == Fail && text.contains("sed -i '/install *wireguard/d' /etc/modprobe.d/x.conf"), "{text}");
-        facts.kernel.wireguard = WireGuardSupport::Refused(ModuleRefusal::ModulesDisabled);
-        assert!(outcome("kernel-wireguard", &facts).1.contains("systemctl reboot"));
-    }
-
-    #[test]
-    fn a_mounted_tree_without_a_kernel_is_unknown() {
-        let mut facts = missing();
-        facts.kernel.release.clear();
-        assert_eq!(outcome("kernel-wireguard", &facts).0, Unknown);
-        assert_eq!(outcome("kernel-next", &facts).0, Unknown);
-    }
-
-    #[test]
-    fn a_next_kernel_without_it_warns_with_the_package_of_this_release() {
-        let mut facts = Facts::healthy();
-        facts.kernel.wireguard = WireGuardSupport::Loaded;
-        facts.kernel.next = Some(NextKernel { release: "9.9-x".into(), wireguard: false });
-        for (id, version, package) in [
-            ("debian", "10", "linux-headers-9.9-x"),
-            ("debian", "12", "linux-image-amd64"),
-            ("ubuntu", "22.04", "linux-modules-extra-9.9-x"),
-        ] {
-            release(&mut facts, id, version, "5.4.0-42-generic");
-            let (severity, text) = outcome("kernel-next", &facts);
-            assert!(severity == Warn && text.contains(&format!("apt-get install {package}")), "{text}");
-        }
-        facts.kernel.next = Some(NextKernel { release: facts.kernel.release.clone(), wireguard: false });
-        assert_eq!(outcome("kernel-next", &facts).0, Pass);
-    }
-
-    #[test]
-    fn secure_boot_stops_only_what_dkms_would_build() {
-        let mut facts = missing();
-        facts.kernel.secure_boot = Some(true);
-        assert_eq!(outcome("secure-boot", &facts).0, Pass);
-        release(&mut facts, "debian", "10", "4.19.0-21-amd64");
-        assert_eq!(outcome("secure-boot", &facts).0, Fail);
-        let (severity, text) = outcome("kernel-wireguard", &facts);
-        assert!(severity == Fail && text.contains("explain secure-boot"), "{text}");
-        assert_eq!(outcome_with("secure-boot", &facts, &default_stack()).0, Warn);
-        facts.kernel.secure_boot = None;
-        assert_eq!(outcome("secure-boot", &facts).0, Unknown);
-        facts.kernel.secure_boot = Some(false);
-        assert_eq!(outcome("secure-boot", &facts).0, Pass);
-    }
-}
+mod tests;

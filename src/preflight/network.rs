@@ -103,7 +103,7 @@ of a cloud are outside this host and can't be seen from here: open the UDP port 
 fn other_members(inputs: &Inputs) -> Vec<Peer> {
     let here = match &inputs.facts.instance.public_conf {
         TextFile::Text(text) => Some(text.as_str()),
-        _ => None,
+        TextFile::Absent | TextFile::Unusable { .. } => None,
     };
     let lists = [here, inputs.settings.peers.as_deref()].into_iter().flatten();
     let peers =
@@ -111,7 +111,7 @@ fn other_members(inputs: &Inputs) -> Vec<Peer> {
     // Our section is the one with our key, also when this run gives it another address.
     let own = match &inputs.facts.instance.private_conf {
         PrivateConfFile::Present { public, .. } => Some(*public),
-        _ => None,
+        PrivateConfFile::Absent | PrivateConfFile::Unusable { .. } => None,
     };
     let settings = inputs.settings;
     peers.filter(|peer| Some(peer.address) != settings.vpn_address && Some(peer.public_key) != own).collect()

@@ -1,8 +1,14 @@
 //! Checks of: apt and dpkg. They are strict only where something has to be installed.
 
-use super::{Check, Inputs, Judgement, Needs, id};
-use crate::distro::{AptFeature, Distro};
+use super::{Check, Inputs, Judgement, Needs, explained, id};
+use crate::distro::{AptFeature, Distro, Suite};
+use crate::facts::ListedSuite;
+use crate::host::LockHolder;
+use crate::message;
+use crate::message::Message;
 use crate::policy;
+
+const UPDATE: &str = "apt-get update";
 
 /// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
@@ -63,46 +69,50 @@ fn missing<'a>(inputs: &Inputs<'a>) -> Option<(&'a Distro, Vec<String>)> {
 }
 
 fn dpkg_lock(inputs: &Inputs) -> Judgement {
-    let Some(holder) = &inputs.facts.packages.lock_holder else { return Judgement::pass("not locked") };
-    match missing(inputs) {
-        Some((_, missing)) if missing.is_empty() => {
-            Judgement::pass(format!("locked by {holder}; nothing has to be installed"))
-        }
-        found => {
-            let waits = found.is_none_or(|(distro, _)| !distro.apt_lacks.contains(&AptFeature::LockTimeout));
-            let hint = match holder.rsplit_once("pid ") {
-                Some((_, pid)) if !waits => format!("ps -p {}", pid.trim_end_matches(')')),
-                _ => "apt-get -o DPkg::Lock::Timeout=600 check".to_owned(),
-            };
-            Judgement::warn(format!("locked by {holder}; install waits for it"), hint)
-        }
+    let Some(holder) = &inputs.facts.packages.lock_holder else {
+        return Judgement::pass(message!("apt and dpkg are not locked"));
+    };
+    let release = missing(inputs);
+    if release.as_ref().is_some_and(|(_, missing)| missing.is_empty()) {
+        let detail = message!("locked by {holder}; nothing has to be installed", holder = holder.name());
+        return Judgement::pass(detail);
     }
+    let waits = release.is_none_or(|(distro, _)| !distro.apt_lacks.contains(&AptFeature::LockTimeout));
+    let hint = match holder {
+        LockHolder::Process(process) if !waits => format!("ps -p {}", process.pid),
+        LockHolder::Process(_) | LockHolder::OutOfSight => "apt-get -o DPkg::Lock::Timeout=600 check".to_owned(),
+    };
+    Judgement::warn(
+        message!("locked by {holder}; install waits for it", holder = holder.name()),
+        Message::command(hint),
+    )
 }
 
 fn dpkg_healthy(inputs: &Inputs) -> Judgement {
     let packages = &inputs.facts.packages;
     let nothing_to_do = missing(inputs).is_some_and(|(_, missing)| missing.is_empty());
-    let judgement = if nothing_to_do { Judgement::warn } else { Judgement::fail };
     if !packages.apt {
         return if nothing_to_do {
-            Judgement::pass("no apt here; nothing has to be installed")
+            Judgement::pass(message!("no apt here; nothing has to be installed"))
         } else {
-            Judgement::fail("there is no apt-get or no dpkg here", "command -v apt-get dpkg")
+            let hint = Message::command("command -v apt-get dpkg");
+            Judgement::fail(message!("apt-get or dpkg is missing here"), hint)
         };
     }
     if packages.broken.is_empty() && !packages.interrupted {
-        return Judgement::pass("no half-done packages");
+        return Judgement::pass(message!("no package is half installed"));
     }
     let list: Vec<String> = packages.broken.iter().map(|(name, letters)| format!("{name} ({letters})")).collect();
+    let names = list.join(", ");
     let detail = match (packages.interrupted, list.is_empty()) {
-        (false, _) => format!("half done: {}", list.join(", ")),
-        (true, true) => "dpkg was cut off in the middle of its work".to_owned(),
-        (true, false) => format!("dpkg was cut off in the middle of its work, half done: {}", list.join(", ")),
+        (false, _) => message!("half installed: {names}", names),
+        (true, true) => message!("dpkg was interrupted"),
+        (true, false) => message!("dpkg was interrupted; half installed: {names}", names),
     };
     // Those install asks for are configured again by that, and what dpkg was cut off from is finished first.
     let finishes = packages.broken.keys().all(|name| packages.known.contains_key(name));
     if finishes && !(nothing_to_do && packages.interrupted) {
-        return Judgement::warn(format!("{detail}; install finishes it"), "dpkg --audit");
+        return Judgement::warn(message!("{detail}; install finishes it", detail), Message::command("dpkg --audit"));
     }
     let torn: Vec<&str> = packages
         .broken
@@ -116,72 +126,93 @@ fn dpkg_healthy(inputs: &Inputs) -> Judgement {
     } else {
         format!("apt-get install --reinstall {}", torn.join(" "))
     };
-    judgement(detail, hint)
+    let judgement = if nothing_to_do { Judgement::warn } else { Judgement::fail };
+    judgement(detail, Message::command(hint))
 }
 
 fn apt_sources(inputs: &Inputs) -> Judgement {
     let packages = &inputs.facts.packages;
     let Some((distro, missing)) = missing(inputs) else {
-        return Judgement::unknown("which packages are needed depends on the release");
+        return Judgement::unknown(message!("which packages are needed depends on the release"));
     };
     if missing.is_empty() {
-        return Judgement::pass("nothing has to be installed");
+        return Judgement::pass(message!("nothing has to be installed"));
     }
     let sources = match &packages.sources {
         Ok(sources) => sources,
         Err(words) => {
             return Judgement::fail(
-                format!("apt can't read its sources: {words}"),
-                "mend the file it names, then: apt-get update",
+                message!("apt can't read its sources: {words}", words),
+                message!("correct the file that it names, then: {command}", command = UPDATE),
             );
         }
     };
     let unknown: Vec<&str> = missing.iter().filter(|n| !packages.obtainable(n)).map(String::as_str).collect();
     if unknown.is_empty() {
         return match sources.iter().find(|source| !source.fetched) {
-            Some(source) => Judgement::warn(
-                format!("apt has no lists of {} {}; it may be dead", source.uri, source.suite),
-                "apt-get update",
+            Some(ListedSuite { uri, suite, .. }) => Judgement::warn(
+                message!("apt has no package lists of {uri} {suite}; the mirror may be gone", uri, suite),
+                Message::command(UPDATE),
             ),
-            None => Judgement::pass(format!("apt has {}", missing.join(", "))),
+            None => Judgement::pass(message!("apt has {names}", names = missing.join(", "))),
         };
     }
+    let names = unknown.join(", ");
     if let Some(suite) = distro.suite.as_ref().filter(|_| policy::lacks_suite(packages, distro)) {
-        let places: Vec<&str> = match &inputs.settings.apt_mirror {
-            Some(named) => vec![named],
-            None => packages.mirror.iter().chain(&suite.archive).map(String::as_str).collect(),
-        };
-        let detail = format!("apt doesn't know {}; {}", unknown.join(", "), suite.name);
-        return if places.is_empty() {
-            Judgement::fail(
-                format!("{detail} has it, and no mirror is known"),
-                "mitigator-vpn install --apt-mirror URL",
-            )
-        } else {
-            let detail = format!("{detail} is added by install from {}", places.join(", else from "));
-            Judgement::warn(detail, "mitigator-vpn explain apt-sources")
-        };
+        return added_suite(inputs, names, suite);
     }
     if sources.is_empty() {
         return Judgement::fail(
-            format!("apt has no sources, so {} can't be got", unknown.join(", ")),
-            format!("name an archive of {} in /etc/apt/sources.list, then: apt-get update", distro.name),
+            message!("apt has no sources, so {names} can't be installed", names),
+            message!(
+                "add an archive of {release} to /etc/apt/sources.list, then: {command}",
+                release = &distro.name,
+                command = UPDATE
+            ),
         );
     }
     if packages.lists_age.is_none() {
-        return Judgement::pass("apt has no package lists yet; install fetches them");
+        return Judgement::pass(message!("apt has no package lists yet; install fetches them"));
     }
     Judgement::warn(
-        format!("apt doesn't know {}; install fetches the lists anew and looks again", unknown.join(", ")),
-        format!("apt-get update; apt-cache policy {}", unknown.join(" ")),
+        message!("apt doesn't know {names}; install fetches the package lists and looks again", names),
+        Message::command(format!("{UPDATE}; apt-cache policy {}", unknown.join(" "))),
     )
+}
+
+/// Where install gets a suite that the release needs and the host's sources lack.
+fn added_suite(inputs: &Inputs, names: String, suite: &Suite) -> Judgement {
+    let packages = &inputs.facts.packages;
+    let places: Vec<&str> = match &inputs.settings.apt_mirror {
+        Some(named) => vec![named],
+        None => packages.mirror.iter().chain(&suite.archive).map(String::as_str).collect(),
+    };
+    let suite = &suite.name;
+    let detail = match places[..] {
+        [] => {
+            return Judgement::fail(
+                message!("apt doesn't know {names}; {suite} has it, and no mirror is known", names, suite),
+                Message::command("mitigator-vpn install --apt-mirror URL"),
+            );
+        }
+        [place] => message!("apt doesn't know {names}; install adds {suite} from {place}", names, suite, place),
+        [place, other, ..] => message!(
+            "apt doesn't know {names}; install adds {suite} from {place}, else from {other}",
+            names,
+            suite,
+            place,
+            other
+        ),
+    };
+    Judgement::warn(detail, explained(id::APT_SOURCES))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::distro::OsRelease;
-    use crate::facts::{Facts, ListedSuite, Package, WireGuardSupport};
+    use crate::facts::{Facts, Package, WireGuardSupport};
+    use crate::host::Process;
     use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
@@ -208,7 +239,8 @@ mod tests {
     #[test]
     fn a_held_lock_warns_with_its_holder_where_something_has_to_be_installed() {
         let holder = |mut facts: Facts| {
-            facts.packages.lock_holder = Some("unattended-upgr (pid 812)".into());
+            facts.packages.lock_holder =
+                Some(LockHolder::Process(Process { name: "unattended-upgr".to_owned(), pid: 812 }));
             facts
         };
         let (severity, text) = outcome("dpkg-lock", &holder(Facts::healthy()));
@@ -238,7 +270,7 @@ mod tests {
         facts.packages.interrupted = true;
         facts.packages.broken.insert("wireguard-tools".into(), "iU".into());
         let (severity, text) = outcome("dpkg-healthy", &facts);
-        assert!(severity == Warn && text.contains("cut off") && text.contains("install finishes it"), "{text}");
+        assert!(severity == Warn && text.contains("interrupted") && text.contains("install finishes it"), "{text}");
         facts.packages.broken.insert("mysql-server".into(), "iU".into());
         let (severity, text) = outcome("dpkg-healthy", &facts);
         assert!(severity == Fail && text.contains("dpkg --configure -a"), "{text}");
@@ -297,12 +329,14 @@ mod tests {
         let (severity, text) = outcome("apt-sources", &facts);
         assert!(
             severity == Warn
-                && text.contains("is added by install from http://mirror.example/debian, else from http://archive."),
+                && text.contains(
+                    "install adds buster-backports from http://mirror.example/debian, else from http://archive."
+                ),
             "{text}"
         );
         facts.packages.mirror = None;
         let (severity, text) = outcome("apt-sources", &facts);
-        assert!(severity == Warn && text.contains("is added by install from http://archive."), "{text}");
+        assert!(severity == Warn && text.contains("install adds buster-backports from http://archive."), "{text}");
         let settings = Settings { apt_mirror: Some("http://inside.example/debian".into()), ..Settings::default() };
         assert_eq!(outcome_with("apt-sources", &facts, &settings).0, Warn);
     }

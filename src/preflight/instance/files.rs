@@ -1,9 +1,13 @@
 //! The files themselves: there, readable, writable, whole.
 
+use std::path::Path;
+
 use crate::compose::split_compose_file;
 use crate::facts::{PrivateConfFile, TextFile};
+use crate::host::Obstacle;
+use crate::message;
 use crate::message::Message;
-use crate::preflight::{Inputs, Judgement};
+use crate::preflight::{Inputs, Judgement, explained, id};
 use crate::product::PRODUCT;
 use crate::settings::StackKind;
 
@@ -11,107 +15,137 @@ pub(super) fn instance_writable(inputs: &Inputs) -> Judgement {
     let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
     if !instance.dir_exists && inputs.settings.stack == StackKind::Vendor {
         return Judgement::fail(
-            format!("there is no directory {dir}"),
-            "install Mitigator first, or name its directory: --dir DIR",
+            message!("there is no directory {dir}", dir),
+            message!("install Mitigator first, or name its directory: --dir DIR"),
         );
     }
-    let Some(reason) = &instance.unwritable else { return Judgement::pass(format!("{dir} can be written")) };
-    let path = reason.rsplit_once(": ").map_or(reason.as_str(), |(path, _)| path);
-    let hint = if reason.ends_with("read-only file system") {
-        format!("mount -o remount,rw \"$(findmnt -n -o TARGET -T {path})\"")
-    } else if reason.ends_with("marked immutable") {
-        format!("chattr -i {path}")
-    } else {
-        format!("run this as root; see: ls -ld {path}")
+    let Some(unwritable) = &instance.unwritable else {
+        return Judgement::pass(message!("{dir} can be written", dir));
     };
-    Judgement::fail(reason.clone(), hint)
+    let path = unwritable.path.display();
+    let hint = match unwritable.reason {
+        Obstacle::ReadOnly => Message::command(format!("mount -o remount,rw \"$(findmnt -n -o TARGET -T {path})\"")),
+        Obstacle::Immutable => Message::command(format!("chattr -i {path}")),
+        Obstacle::Permission | Obstacle::Other(_) => {
+            message!("run this as root; see: {command}", command = format!("ls -ld {path}"))
+        }
+    };
+    Judgement::fail(unwritable.message(), hint)
 }
 
 pub(super) fn interrupted_write(inputs: &Inputs) -> Judgement {
     let interrupted = &inputs.facts.instance.interrupted;
     if interrupted.is_empty() {
-        return Judgement::pass("none");
+        return Judgement::pass(message!("no write was interrupted"));
     }
-    let detail = format!("a write to {} was cut off; the next install completes it", interrupted.join(", "));
-    Judgement::warn(detail, format!("ls -la {}", inputs.settings.dir.display()))
+    Judgement::warn(
+        message!("a write to {files} was interrupted; the next install completes it", files = interrupted.join(", ")),
+        Message::command(format!("ls -la {}", inputs.settings.dir.display())),
+    )
 }
 
 pub(super) fn conf_is_file(inputs: &Inputs) -> Judgement {
-    let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
-    let mut findings = Vec::new();
-    let mut unusable = |name: &str, reason: &Message, directory: bool, hint: String| {
-        findings.push(if directory {
-            let detail = format!("{dir}/{name} is a directory; Docker makes one where a file to mount is missing");
-            Judgement::fail(detail, format!("rmdir {dir}/{name}"))
+    let (instance, layout) = (&inputs.facts.instance, inputs.settings.layout());
+    let mut found = Vec::new();
+    let mut unusable = |path: &Path, reason: &Message, directory: bool, hint: Message| {
+        let path = &path.display().to_string();
+        found.push(if directory {
+            Judgement::fail(
+                message!("{path} is a directory; Docker makes one where a file to mount is missing", path),
+                Message::command(format!("rmdir {path}")),
+            )
         } else {
             Judgement::fail(reason.clone(), hint)
         });
     };
     if let TextFile::Unusable { reason, directory } = &instance.public_conf {
-        let hint = format!("mitigator-vpn peers check {dir}/vpn-public.conf");
-        unusable(PRODUCT.files.public_conf, reason, *directory, hint);
+        let path = layout.public_conf();
+        let hint = Message::command(format!("mitigator-vpn peers check {}", path.display()));
+        unusable(&path, reason, *directory, hint);
     }
+    let private_conf = layout.private_conf();
     if let PrivateConfFile::Unusable { reason, directory } = &instance.private_conf {
-        unusable(PRODUCT.files.private_conf, reason, *directory, "mitigator-vpn explain conf-is-file".into());
+        unusable(&private_conf, reason, *directory, explained(id::CONF_IS_FILE));
     }
     if let TextFile::Unusable { reason, directory } = &instance.overlay {
-        unusable(PRODUCT.files.overlay, reason, *directory, format!("ls -l {dir}/{}", PRODUCT.files.overlay));
+        let path = layout.overlay();
+        let hint = Message::command(format!("ls -l {}", path.display()));
+        unusable(&path, reason, *directory, hint);
     }
-    if let PrivateConfFile::Present { mode, .. } = &instance.private_conf
-        && mode & 0o077 != 0
-    {
-        let detail = format!("others than its owner may read vpn-private.conf (mode {mode:03o})");
-        findings.push(Judgement::warn(detail, format!("chmod 600 {dir}/vpn-private.conf")));
+    match &instance.private_conf {
+        PrivateConfFile::Present { mode, .. } => {
+            if mode & 0o077 != 0 {
+                let mode = format!("{mode:03o}");
+                found.push(Judgement::warn(
+                    message!("vpn-private.conf can be read by others than its owner (mode {mode})", mode),
+                    Message::command(format!("chmod 600 {}", private_conf.display())),
+                ));
+            }
+            Judgement::of_all(found, message!("both files can be used"))
+        }
+        PrivateConfFile::Absent | PrivateConfFile::Unusable { .. } => {
+            Judgement::of_all(found, message!("there is no private key here yet"))
+        }
     }
-    let here = matches!(instance.private_conf, PrivateConfFile::Present { .. });
-    Judgement::of_all(findings, if here { "they can" } else { "no private key here yet" })
 }
 
 pub(super) fn env_file(inputs: &Inputs) -> Judgement {
     let (env, path) = (&inputs.facts.instance.env, inputs.settings.layout().env());
     let path = path.display();
     if let Some(problem) = &env.problem {
-        return Judgement::fail(problem.clone(), format!("ls -ld {path}"));
+        return Judgement::fail(Message::foreign(problem), Message::command(format!("ls -ld {path}")));
     }
     // Where compose can't be asked, as in a mounted tree, nobody knows which of the two it will be.
     let generation = inputs.facts.stack.commands.first().map(|command| command.generation);
-    let findings = env.line_problems.iter().map(|problem| {
-        let hint = format!("sed -n {}p {path}", problem.line);
-        match problem.stops {
-            Some(stops) if generation == Some(stops) => Judgement::fail(Message::from(problem), hint),
-            _ => Judgement::warn(Message::from(problem), hint),
-        }
+    let found = env.line_problems.iter().map(|problem| {
+        let judgement = match problem.stops {
+            Some(stops) if generation == Some(stops) => Judgement::fail,
+            Some(_) | None => Judgement::warn,
+        };
+        judgement(Message::from(problem), Message::command(format!("sed -n {}p {path}", problem.line)))
     });
-    Judgement::of_all(findings.collect(), if env.exists { "they do" } else { "none yet; it will be made" })
+    let fine = if env.exists {
+        message!("every line can be read")
+    } else {
+        message!("there is no .env yet; install makes it")
+    };
+    Judgement::of_all(found.collect(), fine)
 }
 
 pub(super) fn compose_files(inputs: &Inputs) -> Judgement {
-    let (instance, dir) = (&inputs.facts.instance, inputs.settings.dir.display());
+    let (instance, env) = (&inputs.facts.instance, inputs.settings.layout().env());
+    let env = env.display();
     let value = |key: &str| instance.env.values.get(key).map(String::as_str);
     let separator = value(PRODUCT.env.compose_separator);
     let Some(named) = value(PRODUCT.env.compose_file).filter(|named| !named.is_empty()) else {
-        return Judgement::pass("COMPOSE_FILE isn't set: compose takes its usual names");
+        return Judgement::pass(message!("COMPOSE_FILE isn't set: compose takes its default files"));
     };
     // What install writes may be missing before.
     let ours = |file: &str| {
         let name = file.trim_start_matches("./");
         name == PRODUCT.files.overlay || (name == PRODUCT.files.base && inputs.settings.stack == StackKind::Default)
     };
-    let mut findings = Vec::new();
+    let mut found = Vec::new();
     let missing = split_compose_file(named, separator).filter(|file| !instance.compose_files.contains(*file));
     for file in missing.filter(|file| !ours(file)) {
-        let path = inputs.settings.dir.join(file);
-        findings.push(Judgement::fail(
-            format!("COMPOSE_FILE names {file}, which isn't there"),
-            format!("ls -l {}; take the name out of COMPOSE_FILE in {dir}/.env, or put the file back", path.display()),
+        let look = format!("ls -l {}", inputs.settings.dir.join(file).display());
+        found.push(Judgement::fail(
+            message!("COMPOSE_FILE names {file}, which isn't there", file),
+            message!(
+                "{command}; put the file back, or remove its name from COMPOSE_FILE in {env}",
+                command = look,
+                env = env.to_string()
+            ),
         ));
     }
     let spaced = named.split(separator.filter(|s| !s.is_empty()).unwrap_or(":")).any(|file| file != file.trim());
     if spaced {
-        let detail = "a space in COMPOSE_FILE counts as part of a file's name; install takes it out";
-        findings.push(Judgement::warn(detail, format!("grep COMPOSE_FILE {dir}/.env")));
+        found.push(Judgement::warn(
+            message!("a space in COMPOSE_FILE counts as part of a file's name; install removes it"),
+            Message::command(format!("grep {} {env}", PRODUCT.env.compose_file)),
+        ));
     }
-    Judgement::of_all(findings, format!("COMPOSE_FILE is {named}"))
+    Judgement::of_all(found, message!("COMPOSE_FILE is {value}", value = named))
 }
 
 #[cfg(test)]
@@ -120,6 +154,7 @@ mod tests {
     use crate::compose::Generation;
     use crate::compose::dotenv::LineProblem;
     use crate::facts::Facts;
+    use crate::host::Unwritable;
     use crate::preflight::Severity::{Fail, Pass, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
@@ -138,15 +173,15 @@ mod tests {
 
     #[test]
     fn what_cant_be_written_fails_with_its_own_way_out() {
-        for (reason, hint) in [
-            ("/srv/mitigator: read-only file system", "-T /srv/mitigator)"),
-            ("/srv/mitigator/.env: marked immutable", "chattr -i /srv/mitigator/.env"),
-            ("/srv/mitigator: permission denied", "as root"),
+        for (reason, path, detail, hint) in [
+            (Obstacle::ReadOnly, "/srv/mitigator", "read-only file system", "-T /srv/mitigator)"),
+            (Obstacle::Immutable, "/srv/mitigator/.env", "marked immutable", "chattr -i /srv/mitigator/.env"),
+            (Obstacle::Permission, "/srv/mitigator", "permission denied", "as root"),
         ] {
             let mut facts = Facts::healthy();
-            facts.instance.unwritable = Some(reason.into());
+            facts.instance.unwritable = Some(Unwritable { path: path.into(), reason });
             let (severity, text) = outcome("instance-writable", &facts);
-            assert!(severity == Fail && text.contains(reason) && text.contains(hint), "{text}");
+            assert!(severity == Fail && text.contains(path) && text.contains(detail) && text.contains(hint), "{text}");
         }
     }
 
@@ -164,7 +199,7 @@ mod tests {
         let mut facts = Facts::healthy();
         facts.instance.interrupted = vec!["vpn-public.conf".into()];
         let (severity, text) = outcome("interrupted-write", &facts);
-        assert!(severity == Warn && text.contains("vpn-public.conf was cut off"), "{text}");
+        assert!(severity == Warn && text.contains("vpn-public.conf was interrupted"), "{text}");
     }
 
     #[test]

@@ -3,52 +3,68 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::other_members;
-use crate::preflight::{Inputs, Judgement};
+use crate::message;
+use crate::message::Message;
+use crate::preflight::{Inputs, Judgement, explained, id};
 
-pub fn endpoint(inputs: &Inputs) -> Judgement {
-    let Some(endpoint) = inputs.settings.endpoint else { return Judgement::unknown("no --endpoint to judge") };
+pub(super) fn endpoint(inputs: &Inputs) -> Judgement {
+    let Some(endpoint) = inputs.settings.endpoint else {
+        return Judgement::unknown(message!("--endpoint is not given"));
+    };
+    let port = endpoint.port();
     if let Some(reason) = impossible(endpoint.ip()) {
-        let hint = format!("name an address that the others can send to: --endpoint ADDRESS:{}", endpoint.port());
-        return Judgement::fail(format!("{endpoint}: {reason}"), hint);
+        let hint = message!(
+            "use an address that the others can send to: {option}",
+            option = format!("--endpoint ADDRESS:{port}")
+        );
+        return Judgement::fail(message!("{endpoint}: {reason}", endpoint, reason), hint);
     }
     let others = other_members(inputs);
-    let mut findings = Vec::new();
+    let mut found = Vec::new();
     if let Some(peer) = others.iter().find(|peer| peer.endpoint == endpoint) {
-        let detail = format!("{endpoint} is the endpoint of {} already", peer.address);
-        findings.push(Judgement::fail(detail, "ip address show; then --endpoint with an address of this host"));
+        found.push(Judgement::fail(
+            message!("{endpoint} is already the endpoint of {member}", endpoint, member = peer.address),
+            message!("use an address of this host; see: {command}", command = "ip -brief address"),
+        ));
     }
-    findings.extend(whose(inputs, endpoint.ip()));
+    found.extend(whose(inputs, endpoint.ip()));
     if is_private(endpoint.ip()) && others.iter().any(|peer| !is_private(peer.endpoint.ip())) {
-        let detail = format!("{} is private, and other members have public endpoints", endpoint.ip());
-        findings.push(Judgement::warn(detail, "mitigator-vpn explain endpoint"));
+        found.push(Judgement::warn(
+            message!("{address} is private, and other members have public endpoints", address = endpoint.ip()),
+            explained(id::ENDPOINT),
+        ));
     }
-    let port = inputs.settings.port;
-    if endpoint.port() != port {
-        let detail = format!("the others send to port {}, WireGuard listens on {port}", endpoint.port());
-        let hint =
-            format!("have UDP {} forwarded to this host's port {port}, or use the same for both", endpoint.port());
-        findings.push(Judgement::warn(detail, hint));
+    let own = inputs.settings.port;
+    if port != own {
+        found.push(Judgement::warn(
+            message!("the others send to port {port}, WireGuard listens on {own}", port, own),
+            message!("forward UDP {port} to this host's port {own}, or use one port for both", port, own),
+        ));
     }
-    Judgement::of_all(findings, own_interface(inputs, endpoint))
+    Judgement::of_all(found, own_interface(inputs, endpoint))
 }
 
-fn own_interface(inputs: &Inputs, endpoint: SocketAddr) -> String {
-    let own = inputs.facts.net.addresses.iter().find(|own| own.address == endpoint.ip());
-    own.map_or_else(|| endpoint.to_string(), |own| format!("{endpoint}, an address of {}", own.interface))
+fn own_interface(inputs: &Inputs, endpoint: SocketAddr) -> Message {
+    match inputs.facts.net.addresses.iter().find(|own| own.address == endpoint.ip()) {
+        Some(own) => {
+            message!("{endpoint}, an address of {interface}", endpoint, interface = &own.interface)
+        }
+        None => Message::foreign(endpoint),
+    }
 }
 
 /// Why nobody else can send to this address, whatever host it is.
-fn impossible(address: IpAddr) -> Option<&'static str> {
+fn impossible(address: IpAddr) -> Option<Message> {
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     match address {
-        a if a.is_unspecified() => Some("no host has this address"),
-        a if a.is_loopback() => Some("on every host this is the host itself"),
-        a if a.is_multicast() => Some("a multicast address"),
-        IpAddr::V4(Ipv4Addr::BROADCAST) => Some("the broadcast address"),
-        _ if link_local => Some("a link-local address"),
+        a if a.is_unspecified() => Some(message!("no host has this address")),
+        a if a.is_loopback() => Some(message!("on every host this address is the host itself")),
+        a if a.is_multicast() => Some(message!("a multicast address")),
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some(message!("the broadcast address")),
+        _ if link_local => Some(message!("a link-local address")),
         _ => None,
     }
 }
@@ -62,21 +78,29 @@ fn whose(inputs: &Inputs, address: IpAddr) -> Option<Judgement> {
     let reachable = |own: IpAddr| own.is_ipv4() == address.is_ipv4() && impossible(own).is_none();
     let public = own.iter().find(|own| reachable(own.address) && !is_private(own.address));
     let implausible = match public {
-        _ if is_private(address) => Some("it is private, so nothing translates it to this host".to_owned()),
-        Some(own) => Some(format!("{} has a public one, {}", own.interface, own.address)),
-        None => None,
-    };
-    Some(match implausible {
-        Some(reason) => {
-            let detail = format!("{address} is no address of this host, and {reason}");
-            Judgement::fail(detail, "ip -brief address; translated all the same: --ignore endpoint")
+        _ if is_private(address) => {
+            message!("{address} is not an address of this host, and NAT translates no private address to it", address)
         }
+        Some(own) => message!(
+            "{address} is not an address of this host, and {interface} has a public one, {public}",
+            address,
+            interface = &own.interface,
+            public = own.address
+        ),
         None => {
             let port = inputs.settings.port;
-            let detail = format!("{address} is no address of this host: it must be translated to it");
-            Judgement::warn(detail, format!("have UDP {port} of {address} forwarded to this host"))
+            return Some(Judgement::warn(
+                message!("{address} is not an address of this host: NAT has to translate it", address),
+                message!("forward UDP {port} of {address} to this host", port, address),
+            ));
         }
-    })
+    };
+    let hint = message!(
+        "see: {command}; if NAT does translate it: {option}",
+        command = "ip -brief address",
+        option = format!("--ignore {}", id::ENDPOINT)
+    );
+    Some(Judgement::fail(implausible, hint))
 }
 
 /// Addresses that the internet doesn't route: private ones, and those of carrier-grade NAT (100.64.0.0/10).
@@ -137,7 +161,7 @@ mod tests {
         assert_eq!(judge("10.1.1.5", "10.1.1.5:4567", None).0, Pass, "a cluster in a private network");
         let (severity, text) = judge("10.1.1.5", "198.51.100.7:4567", None);
         assert_eq!(severity, Warn);
-        assert!(text.contains("forwarded to this host"), "{text}");
+        assert!(text.contains("forward UDP 4567 of 198.51.100.7 to this host"), "{text}");
     }
 
     #[test]
@@ -162,7 +186,7 @@ mod tests {
     fn another_members_endpoint_fails_and_ones_own_entry_does_not() {
         let taken = judge("192.0.2.1", "192.0.2.1:4567", Some(other("10.8.3.2", "192.0.2.1:4567")));
         assert_eq!(taken.0, Fail);
-        assert!(taken.1.contains("is the endpoint of 10.8.3.2 already"), "{}", taken.1);
+        assert!(taken.1.contains("is already the endpoint of 10.8.3.2"), "{}", taken.1);
         assert_eq!(judge("192.0.2.1", "192.0.2.1:4567", Some(other("10.8.3.1", "192.0.2.1:4567"))).0, Pass);
     }
 

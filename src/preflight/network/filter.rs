@@ -7,53 +7,56 @@ use crate::policy::{Exposure, FirewallRule};
 use crate::preflight::{Inputs, Judgement};
 use crate::settings::FirewallPolicy;
 
-pub fn firewall(inputs: &Inputs) -> Judgement {
+pub(super) fn firewall(inputs: &Inputs) -> Judgement {
     let (facts, settings) = (inputs.facts, inputs.settings);
     if let Some(reason) = &facts.firewall.unknown {
         return Judgement::unknown(if facts.machine.is_root {
-            reason.clone()
+            Message::foreign(reason)
         } else {
             message!("needs root: {reason}", reason)
         });
     }
     let exposure = Exposure::of(facts, settings);
     if exposure == Exposure::Unknown {
-        return Judgement::unknown("whether a rule is needed, the compose configuration will tell");
+        return Judgement::unknown(message!("whether a rule is needed depends on the compose configuration"));
     }
-    let mut findings: Vec<Judgement> = Vec::new();
+    let mut found: Vec<Judgement> = Vec::new();
     if exposure == Exposure::Published {
-        findings.extend(facts.firewall.forward.iter().map(|chain| forward_drops(chain, inputs)));
+        found.extend(facts.firewall.forward.iter().map(|chain| forward_drops(chain, inputs)));
     }
     let wanted = FirewallRule::wanted(facts, settings);
-    let missing: Vec<&FirewallRule> = wanted.iter().filter(|rule| !is_there(rule, inputs)).collect();
+    let (there, missing): (Vec<_>, Vec<_>) = wanted.iter().partition(|rule| is_there(rule, inputs));
     if settings.firewall == FirewallPolicy::Auto {
-        findings.extend(volatile(&missing, inputs));
+        found.extend(volatile(&missing, inputs));
     } else {
-        findings.extend(missing.iter().map(|rule| left_to_you(rule)));
+        found.extend(missing.iter().map(|rule| left_to_you(rule)));
     }
     let look = |note: &FirewallNote| match note {
         FirewallNote::MixedVariants => "iptables-legacy-save; iptables-nft-save",
         FirewallNote::Refuses { .. } => "ufw status numbered",
     };
-    findings.extend(facts.firewall.notes.iter().map(|note| Judgement::warn(Message::from(note), look(note))));
-    Judgement::of_all(findings, describe(exposure, &wanted, &missing, inputs))
+    found.extend(
+        facts.firewall.notes.iter().map(|note| Judgement::warn(Message::from(note), Message::command(look(note)))),
+    );
+    Judgement::of_all(found, fine(exposure, &there, &missing, inputs))
 }
 
 /// What a pass says: who filters here, and what install does.
-fn describe(exposure: Exposure, wanted: &[FirewallRule], missing: &[&FirewallRule], inputs: &Inputs) -> String {
-    let list = |rules: &[&FirewallRule]| rules.iter().map(|rule| rule.to_string()).collect::<Vec<_>>().join(", ");
-    let off: Vec<String> = inputs.facts.firewall.inactive.iter().map(Backend::to_string).collect();
-    let off = if off.is_empty() { String::new() } else { format!("; {} is installed and off", off.join(" and ")) };
+fn fine(exposure: Exposure, there: &[&FirewallRule], missing: &[&FirewallRule], inputs: &Inputs) -> Message {
+    let names = |rules: &[&FirewallRule]| Message::joined(rules.iter().map(|rule| rule.name()).collect(), ", ");
     let port = inputs.settings.port;
-    if !missing.is_empty() {
-        return format!("install opens it: {}{off}", list(missing));
-    }
-    let said = match exposure {
-        _ if !wanted.is_empty() => format!("open already: {}", list(&wanted.iter().collect::<Vec<_>>())),
-        Exposure::Published => format!("Docker publishes UDP {port}, which no input chain sees; nothing to do"),
-        _ => format!("nothing drops UDP {port}; nothing to do"),
+    let opens = match exposure {
+        _ if !missing.is_empty() => message!("install opens it: {rules}", rules = names(missing)),
+        _ if !there.is_empty() => message!("open already: {rules}", rules = names(there)),
+        Exposure::Published => message!("Docker publishes UDP {port}, which no input chain sees", port),
+        Exposure::Host | Exposure::Nowhere | Exposure::Unknown => message!("nothing drops UDP {port}", port),
     };
-    said + &off
+    let off = &inputs.facts.firewall.inactive;
+    if off.is_empty() {
+        return opens;
+    }
+    let names = off.iter().map(Backend::to_string).collect::<Vec<_>>().join(", ");
+    message!("{detail}; installed and off: {names}", detail = opens, names)
 }
 
 fn is_there(rule: &FirewallRule, inputs: &Inputs) -> bool {
@@ -62,24 +65,36 @@ fn is_there(rule: &FirewallRule, inputs: &Inputs) -> bool {
 }
 
 fn left_to_you(rule: &FirewallRule) -> Judgement {
-    let detail = format!("packets are dropped, and install leaves it as it is: missing is a rule for {rule}");
-    Judgement::warn(detail, Message::joined(rule.commands(), "\n"))
+    Judgement::warn(
+        message!("packets are dropped, and --firewall leaves the rule to you: {rule}", rule = rule.name()),
+        Message::joined(rule.commands(), "\n"),
+    )
 }
 
 /// A rule that lasts needs systemd, unless the firewall keeps it by itself.
 fn volatile(missing: &[&FirewallRule], inputs: &Inputs) -> Option<Judgement> {
-    let keeps = |rule: &&&FirewallRule| matches!(rule.backend, Backend::Ufw | Backend::Firewalld);
-    let rule = missing.iter().find(|rule| !keeps(rule)).filter(|_| !inputs.facts.machine.systemd)?;
-    let detail = format!("install adds a rule for {rule}, and without systemd nothing puts it back after a boot");
-    Some(Judgement::warn(detail, Message::joined(rule.commands(), "\n")))
+    let is_kept = |rule: &FirewallRule| match rule.backend {
+        Backend::Ufw | Backend::Firewalld => true,
+        Backend::Nftables | Backend::IptablesNft | Backend::IptablesLegacy => false,
+    };
+    let rule = missing.iter().find(|rule| !is_kept(rule)).filter(|_| !inputs.facts.machine.systemd)?;
+    Some(Judgement::warn(
+        message!(
+            "install adds a rule for {rule}, and without systemd nothing puts it back after a boot",
+            rule = rule.name()
+        ),
+        Message::joined(rule.commands(), "\n"),
+    ))
 }
 
 /// FN-22 the other way round: what Docker publishes is forwarded, and an accept in Docker's chains doesn't keep a chain
 /// of nftables from dropping it (FN-58). Such a host's forwarding is its operator's own design, so we say it and stay out.
 fn forward_drops(chain: &str, inputs: &Inputs) -> Judgement {
     let port = inputs.settings.port;
-    let detail = format!("the nftables chain {chain} drops forwarded packets, and with them what Docker publishes");
-    Judgement::warn(detail, format!("nft insert rule {chain} meta l4proto udp ct original proto-dst {port} accept"))
+    Judgement::warn(
+        message!("the nftables chain {chain} drops forwarded packets, and with them what Docker publishes", chain),
+        Message::command(format!("nft insert rule {chain} meta l4proto udp ct original proto-dst {port} accept")),
+    )
 }
 
 #[cfg(test)]
@@ -151,7 +166,7 @@ mod tests {
     fn one_that_is_off_is_named_and_left_off() {
         let (severity, text) = judge(FirewallPolicy::Auto, |facts| facts.firewall.inactive = vec![Backend::Ufw]);
         assert_eq!(severity, Pass);
-        assert!(text.contains("ufw is installed and off"), "{text}");
+        assert!(text.contains("installed and off: ufw"), "{text}");
     }
 
     #[test]

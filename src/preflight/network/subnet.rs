@@ -1,14 +1,18 @@
 //! Does anything else use the VPN's network?
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::other_members;
+use crate::message;
+use crate::message::Message;
 use crate::preflight::{Inputs, Judgement};
 use crate::wireguard::Network;
 
-pub fn subnet_free(inputs: &Inputs) -> Judgement {
-    let Some(address) = inputs.settings.vpn_address else { return Judgement::unknown("no --vpn-address to judge") };
+pub(super) fn subnet_free(inputs: &Inputs) -> Judgement {
+    let Some(address) = inputs.settings.vpn_address else {
+        return Judgement::unknown(message!("--vpn-address is not given"));
+    };
     let vpn = Network::of(address, inputs.settings.prefix);
     let docker = docker_networks(inputs);
     let clashes = [
@@ -18,7 +22,7 @@ pub fn subnet_free(inputs: &Inputs) -> Judgement {
         pool_clashes(vpn, inputs),
         endpoint_clashes(vpn, inputs),
     ];
-    Judgement::of_all(clashes.concat(), format!("{vpn} is free"))
+    Judgement::of_all(clashes.concat(), message!("{vpn} is free", vpn))
 }
 
 /// Name and network of what Docker has.
@@ -33,8 +37,15 @@ fn docker_clashes(vpn: Network, docker: &[(&str, Network)]) -> Vec<Judgement> {
     let clashes = docker.iter().filter(|(_, network)| network.overlaps(vpn));
     clashes
         .map(|(name, network)| {
-            let detail = format!("Docker's network {name} is {network}, the VPN's {vpn}");
-            Judgement::fail(detail, format!("docker network inspect {name}"))
+            Judgement::fail(
+                message!(
+                    "Docker's network {name} is {network}, the VPN's {vpn}",
+                    name = *name,
+                    network = *network,
+                    vpn
+                ),
+                Message::command(format!("docker network inspect {name}")),
+            )
         })
         .collect()
 }
@@ -47,8 +58,16 @@ fn interface_clashes(vpn: Network, inputs: &Inputs, docker: &[(&str, Network)]) 
         let network = Network::of(address, own.prefix);
         let of_docker = docker.iter().any(|(_, other)| *other == network);
         if network.overlaps(vpn) && !of_docker && !is_gateways(&own.interface, network, vpn) {
-            let detail = format!("{} has {address}/{}, in the VPN's {vpn}", own.interface, own.prefix);
-            clashes.push(Judgement::fail(detail, format!("ip address show dev {}", own.interface)));
+            let interface = &own.interface;
+            clashes.push(Judgement::fail(
+                message!(
+                    "{interface} has {address}, in the VPN's {vpn}",
+                    interface,
+                    address = format!("{address}/{}", own.prefix),
+                    vpn
+                ),
+                Message::command(format!("ip address show dev {interface}")),
+            ));
         }
     }
     clashes
@@ -65,11 +84,14 @@ fn route_clashes(vpn: Network, inputs: &Inputs, docker: &[(&str, Network)]) -> V
         if !network.overlaps(vpn) || named_already || is_gateways(&route.device, network, vpn) {
             continue;
         }
-        let hint = format!("ip route get {}", vpn.address());
-        clashes.push(if network.prefix() >= vpn.prefix() {
-            Judgement::fail(format!("{network} is routed to {}, in the VPN's {vpn}", route.device), hint)
+        let hint = Message::command(format!("ip route get {}", vpn.address()));
+        let (device, is_narrower) = (&route.device, network.prefix() >= vpn.prefix());
+        let (network, vpn) = (network.to_string(), vpn.to_string());
+        clashes.push(if is_narrower {
+            Judgement::fail(message!("{network} is routed to {device}, in the VPN's {vpn}", network, device, vpn), hint)
         } else {
-            let detail = format!("{network} is routed to {}; the VPN takes {vpn} out of it", route.device);
+            let detail =
+                message!("{network} is routed to {device}; the VPN takes {vpn} out of it", network, device, vpn);
             Judgement::warn(detail, hint)
         });
     }
@@ -80,22 +102,38 @@ fn pool_clashes(vpn: Network, inputs: &Inputs) -> Vec<Judgement> {
     let pools = inputs.facts.docker.pools.iter().filter_map(|pool| cidr(pool)).filter(|pool| pool.overlaps(vpn));
     pools
         .map(|pool| {
-            let detail = format!("Docker may give {vpn} to a new network: its pool {pool} has the VPN's in it");
-            Judgement::warn(detail, "cat /etc/docker/daemon.json")
+            Judgement::warn(
+                message!(
+                    "Docker may give {vpn} to a new network: its pool {pool} contains it",
+                    vpn,
+                    pool = pool.to_string()
+                ),
+                Message::command("cat /etc/docker/daemon.json"),
+            )
         })
         .collect()
 }
 
 fn endpoint_clashes(vpn: Network, inputs: &Inputs) -> Vec<Judgement> {
-    let own = inputs.settings.endpoint.map(|endpoint| ("this instance".to_owned(), endpoint));
-    let others = other_members(inputs).into_iter().map(|peer| (peer.address.to_string(), peer.endpoint));
-    let inside = own.into_iter().chain(others).filter(|(_, e)| v4(e.ip()).is_some_and(|ip| vpn.contains(ip)));
-    inside
-        .map(|(member, endpoint)| {
-            let detail = format!("the endpoint {endpoint} of {member} lies inside the VPN's {vpn}");
-            Judgement::fail(detail, "give an address outside the VPN with --endpoint, or correct the list of members")
-        })
-        .collect()
+    let is_inside = |endpoint: SocketAddr| v4(endpoint.ip()).is_some_and(|ip| vpn.contains(ip));
+    let own = inputs.settings.endpoint.filter(|endpoint| is_inside(*endpoint)).map(|endpoint| {
+        Judgement::fail(
+            message!("the endpoint {endpoint} lies inside the VPN's {vpn}", endpoint, vpn),
+            message!("use an address outside of the VPN: --endpoint ADDRESS:PORT"),
+        )
+    });
+    let others = other_members(inputs).into_iter().filter(|peer| is_inside(peer.endpoint)).map(|peer| {
+        Judgement::fail(
+            message!(
+                "the endpoint {endpoint} of the member {member} lies inside the VPN's {vpn}",
+                endpoint = peer.endpoint,
+                member = peer.address,
+                vpn
+            ),
+            message!("correct the member's Endpoint in the list"),
+        )
+    });
+    own.into_iter().chain(others).collect()
 }
 
 /// The gateway's own interface, on a host where it runs already: it has exactly this network, or single members of it.
@@ -191,7 +229,7 @@ mod tests {
         settings.peers = Some(other("10.8.3.2", "10.8.3.2:4567"));
         let (severity, text) = outcome_with("subnet-free", &Facts::healthy(), &settings);
         assert_eq!(severity, Fail);
-        assert!(text.contains("the endpoint 10.8.3.2:4567 of 10.8.3.2 lies inside"), "{text}");
+        assert!(text.contains("the endpoint 10.8.3.2:4567 of the member 10.8.3.2 lies inside"), "{text}");
         settings.peers = None;
         settings.endpoint = Some("10.8.3.7:4567".parse().unwrap());
         assert_eq!(outcome_with("subnet-free", &Facts::healthy(), &settings).0, Fail);

@@ -19,7 +19,7 @@ use mitigator_vpn::distro::Distro;
 use mitigator_vpn::error::Result;
 use mitigator_vpn::facts::packages::dpkg::DpkgRecord;
 use mitigator_vpn::facts::{self, packages::lock_holder};
-use mitigator_vpn::host::{Advance, Host};
+use mitigator_vpn::host::{Advance, Host, LockHolder, Process};
 use mitigator_vpn::resource::{AptSource, Goal, Packages, Resource, SourceFile, State, Versions};
 
 use crate::support::{itself, skip, test_name};
@@ -261,7 +261,7 @@ fn a_held_lock_is_waited_for_and_its_holder_named() {
         let tools = packages(&["wireguard-tools"]).with_dependencies(host).unwrap();
         for path in ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"] {
             let mut child = holder(path);
-            assert_eq!(lock_holder(host), Some(format!("test (pid {})", child.id())));
+            assert_eq!(lock_holder(host), Some(LockHolder::Process(Process { name: "test".into(), pid: child.id() })));
             let waits = std::thread::spawn({
                 let tools = tools.clone();
                 move || tools.set(&mut Host::live(), &tools.wanted())
@@ -340,7 +340,7 @@ fn a_failed_build_is_one_cause_and_the_next_run_mends_it() {
         assert_eq!(
             error.to_string(),
             "apt-get install wireguard-dkms: the module doesn't build: main.c:7:1: error: unknown type name 'toy'; \
-             half done: wireguard-dkms (iF)"
+             half installed: wireguard-dkms (iF)"
         );
         assert_eq!(error.way_out().as_deref(), Some("less /var/lib/dkms/wireguard/1.0/build/make.log"));
         let dkms = packages(&["wireguard-dkms"]);

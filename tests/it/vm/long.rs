@@ -49,7 +49,7 @@ fn dkms_compiles_the_module_and_where_it_does_not_one_cause_is_named_that_the_ne
         .exits(6)
         .says("the module doesn't build: ")
         .says("error: storage size of 'now' isn't known")
-        .says("half done: wireguard-dkms (iF)")
+        .says("half installed: wireguard-dkms (iF)")
         .says("→ less /var/lib/dkms/wireguard/1.0/build/make.log");
     host.call("less /var/lib/dkms/wireguard/1.0/build/make.log").run().exits(0);
     host.call("dpkg --audit").run().says("wireguard-dkms");

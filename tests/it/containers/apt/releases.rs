@@ -220,7 +220,7 @@ fn a_failed_build_on_debian_10_is_mended_by_the_next_run() {
         let (facts, distro) = release.facts(host);
         let context = preflight::Inputs { facts: &facts, distro: Ok(&distro), settings: &release.settings };
         let finding = preflight::run(&context).into_iter().find(|finding| finding.id == "dpkg-healthy").unwrap();
-        assert_eq!(finding.detail.to_string(), "half done: wireguard-dkms (iF); install finishes it");
+        assert_eq!(finding.detail.to_string(), "half installed: wireguard-dkms (iF); install finishes it");
         fs::remove_file("/etc/dkms-fails").unwrap();
         assert_eq!(release.install(host).unwrap(), ["install package wireguard-dkms"]);
         assert!(release.plan(host).unwrap().is_empty());

@@ -59,7 +59,7 @@ fn a_namespace_host_is_what_the_scenarios_take_it_for() {
     assert!(ssh(host).status.success());
 
     host.stop_docker();
-    status().exits(5).says("the daemon doesn't answer");
+    status().exits(5).says("the Docker daemon doesn't answer");
     host.start_docker();
     for (broken, words, mended) in [
         (
