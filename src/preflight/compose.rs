@@ -84,7 +84,7 @@ fn compose(inputs: &Inputs) -> Judgement {
                 command = "mitigator-vpn install --stack default"
             ),
         ),
-        Some(Err(words)) => Judgement::fail(Message::foreign(words), config()),
+        Some(Err(words)) => Judgement::fail(words.clone(), config()),
         Some(Ok(resolved)) if resolved.gateway.is_none() => Judgement::fail(
             message!("the stack in {dir} has no service 'gateway'", dir),
             Message::command(format!("cd {dir} && {compose} config --services")),

@@ -293,7 +293,7 @@ pub(super) fn sample_key(inputs: &Inputs) -> Judgement {
     });
     let mut found: Vec<Judgement> = found.collect();
     found.dedup();
-    Judgement::of_all(found, message!("no key is a published one"))
+    Judgement::of_all(found, message!("no key is the documentation's example"))
 }
 
 #[cfg(test)]

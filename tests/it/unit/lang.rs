@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Host;
 use crate::support::tree::TreeHost;
+use crate::unit::recorded::Recorded;
 use mitigator_vpn::commands::explain;
 use mitigator_vpn::lang::{self, Lang};
-use mitigator_vpn::preflight;
+use mitigator_vpn::preflight::{self, Finding};
 use proptest::prelude::*;
 
 const INSTALL: &str = "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --yes";
@@ -221,35 +222,19 @@ fn sentences_within_a_sentence_are_translated_and_names_are_not() {
     }
 }
 
-/// Details and hints of all recorded hosts, as `tests/recorded.rs` keeps them.
-fn recorded() -> (BTreeSet<String>, BTreeSet<String>) {
-    let (mut details, mut hints) = (BTreeSet::new(), BTreeSet::new());
-    for path in files(&project().join("tests/hosts"), "txt").iter().filter(|path| path.ends_with("findings.txt")) {
-        for line in read(path).lines() {
-            let (_, words) = line.split_once(": ").expect("a finding has an id");
-            let mut words = words.split(" → ").map(str::to_owned);
-            details.insert(words.next().expect("a detail"));
-            hints.extend(words);
-        }
-    }
-    (details, hints)
-}
-
 #[test]
 fn every_finding_of_the_recorded_hosts_comes_out_in_russian() {
-    let (details, hints) = recorded();
-    assert!(details.len() > 100 && hints.len() > 15, "{} details, {} hints", details.len(), hints.len());
-    for detail in &details {
-        let russian = Lang::Ru.say(detail);
-        let same = SAME_IN_ALL_LANGUAGES.iter().any(|begin| detail.starts_with(begin));
+    let findings: Vec<Finding> = Recorded::all().iter().flat_map(Recorded::findings).collect();
+    assert!(findings.len() > 800, "{} findings", findings.len());
+    for Finding { detail, hint, .. } in &findings {
+        let russian = Lang::Ru.render(detail);
+        let same = SAME_IN_ALL_LANGUAGES.iter().any(|begin| detail.to_string().starts_with(begin));
         assert!(same || is_russian(&russian), "{detail}");
         assert_eq!(english(&russian), None, "{detail}: {russian}");
-    }
-    for hint in &hints {
-        let russian = Lang::Ru.say(hint);
-        let is_command = |part: &str| COMMANDS.iter().any(|command| part.trim_start().starts_with(command));
-        let only_commands = hint.split("; ").all(is_command) && !hint.contains(": ") && !hint.contains(", ");
-        assert!(only_commands || is_russian(&russian), "{hint}");
+        for line in hint.iter().flat_map(|hint| Lang::Ru.render(hint).lines().map(str::to_owned).collect::<Vec<_>>()) {
+            let is_command = COMMANDS.iter().any(|command| line.starts_with(command));
+            assert!(is_command || is_russian(&line), "{line}");
+        }
     }
 }
 

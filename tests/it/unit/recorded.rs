@@ -30,7 +30,7 @@ fn read(path: &Path) -> String {
 }
 
 /// One directory of `tests/hosts`.
-struct Recorded {
+pub struct Recorded {
     name: String,
     facts: Facts,
     settings: Settings,
@@ -44,7 +44,7 @@ impl Recorded {
         Recorded { name: name.to_owned(), facts, settings }
     }
 
-    fn all() -> Vec<Recorded> {
+    pub fn all() -> Vec<Recorded> {
         let mut names: Vec<String> = fs::read_dir(hosts())
             .expect("tests/hosts")
             .map(|entry| entry.expect("an entry").path())
@@ -59,7 +59,7 @@ impl Recorded {
         Distro::detect(&self.facts.os)
     }
 
-    fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<Finding> {
         let distro = self.distro();
         preflight::run(&Inputs { facts: &self.facts, distro: distro.as_ref(), settings: &self.settings })
     }
