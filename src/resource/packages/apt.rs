@@ -232,7 +232,7 @@ fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<(), F
     let message = if half.is_empty() {
         message!("{command}: {cause}", command = what, cause)
     } else {
-        message!("{command}: {cause}; half done: {names}", command = what, cause, names = half.join(", "))
+        message!("{command}: {cause}; half installed: {names}", command = what, cause, names = half.join(", "))
     };
     let error = Error::unexpected(message).hint(match command {
         Some(command) => Message::command(command),
