@@ -72,7 +72,7 @@ impl LockHolder {
     }
 
     /// What a report calls it.
-    pub(crate) fn name(&self) -> Message {
+    fn name(&self) -> Message {
         match self {
             LockHolder::Process(process) => Message::foreign(process),
             LockHolder::OutOfSight => message!("a process outside this system's view"),
@@ -83,6 +83,12 @@ impl LockHolder {
 impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.name().fmt(f)
+    }
+}
+
+impl From<&LockHolder> for Argument {
+    fn from(holder: &LockHolder) -> Self {
+        holder.name().into()
     }
 }
 

@@ -74,7 +74,7 @@ fn dpkg_lock(inputs: &Inputs) -> Judgement {
     };
     let release = missing(inputs);
     if release.as_ref().is_some_and(|(_, missing)| missing.is_empty()) {
-        let detail = message!("locked by {holder}; nothing has to be installed", holder = holder.name());
+        let detail = message!("locked by {holder}; nothing has to be installed", holder);
         return Judgement::pass(detail);
     }
     let waits = release.is_none_or(|(distro, _)| !distro.apt_lacks.contains(&AptFeature::LockTimeout));
@@ -82,10 +82,7 @@ fn dpkg_lock(inputs: &Inputs) -> Judgement {
         LockHolder::Process(process) if !waits => format!("ps -p {}", process.pid),
         LockHolder::Process(_) | LockHolder::OutOfSight => "apt-get -o DPkg::Lock::Timeout=600 check".to_owned(),
     };
-    Judgement::warn(
-        message!("locked by {holder}; install waits for it", holder = holder.name()),
-        Message::command(hint),
-    )
+    Judgement::warn(message!("locked by {holder}; install waits for it", holder), Message::command(hint))
 }
 
 fn dpkg_healthy(inputs: &Inputs) -> Judgement {

@@ -92,7 +92,7 @@ pub fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
             let seconds = patience.as_secs();
             let error = message!(
                 "{holder} has been installing packages for {seconds} s and holds dpkg's lock",
-                holder,
+                holder = &holder,
                 seconds
             );
             let hint = message!("wait for it to end, then run it again; see: {command}", command = "ps -ef");
