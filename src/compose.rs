@@ -13,7 +13,7 @@ mod installed;
 pub use command::{ComposeCommand, Generation};
 pub use config::{GatewayService, ResolvedConfig};
 pub use containers::GatewayContainer;
-pub use files::{extend_compose_file, has_base, split_compose_file};
+pub(crate) use files::{extend_compose_file, has_base, split_compose_file};
 
 pub(crate) use config::{config_hash, resolve};
 pub(crate) use containers::containers;

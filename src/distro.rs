@@ -165,19 +165,19 @@ impl Distro {
     }
 
     /// Whether security support had ended on `today`, an ISO date.
-    pub fn is_past_support(&self, today: &str) -> bool {
+    pub(crate) fn is_past_support(&self, today: &str) -> bool {
         !today.is_empty() && today > self.support_ends.as_str()
     }
 
     /// Every package that an install may need on this kernel.
-    pub fn named_packages(&self, kernel: &str, arch: &str) -> BTreeSet<String> {
+    pub(crate) fn named_packages(&self, kernel: &str, arch: &str) -> BTreeSet<String> {
         let names = &self.packages;
         let patterns = names.tools.iter().chain(&names.dkms).chain(&names.extra_modules).chain(&names.userspace);
         patterns.chain(&names.headers).chain(&names.next_kernel).filter_map(|p| fill_in(p, kernel, arch)).collect()
     }
 
     /// The packages that stand for the newest kernel and its headers; `None` where a release needs no such thing.
-    pub fn next_kernel(&self, kernel: &str, arch: &str) -> Option<Vec<String>> {
+    pub(crate) fn next_kernel(&self, kernel: &str, arch: &str) -> Option<Vec<String>> {
         filled(&self.packages.next_kernel, kernel, arch).filter(|names| !names.is_empty())
     }
 
@@ -192,7 +192,7 @@ impl Distro {
     }
 
     /// The package of the release's own kernel.
-    pub fn kernel_package(&self, arch: &str) -> Option<String> {
+    pub(crate) fn kernel_package(&self, arch: &str) -> Option<String> {
         fill_in(&self.packages.kernel, "", arch)
     }
 }

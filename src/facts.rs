@@ -7,18 +7,18 @@
 //! `Result<T, String>` in here means: either known, or the reason why it can't be known. Each room fills one part:
 //! `pub fn gather(host: &Host, …) -> Part`, with pure parsers beside it.
 
-pub mod clock;
-pub mod docker;
+pub(crate) mod clock;
+pub(crate) mod docker;
 pub mod firewall;
 #[cfg(test)]
 mod healthy;
-pub mod instance;
-pub mod kernel;
-pub mod machine;
-pub mod net;
+pub(crate) mod instance;
+pub(crate) mod kernel;
+pub(crate) mod machine;
+pub(crate) mod net;
 pub mod os;
 pub mod packages;
-pub mod stack;
+pub(crate) mod stack;
 
 use std::thread;
 
@@ -100,7 +100,7 @@ impl Facts {
     }
 
     /// Reads the instance's files alone: enough to see whether they are as they should be, in a hundredth of the time.
-    pub fn of_files(host: &Host, settings: &Settings) -> Facts {
+    pub(crate) fn of_files(host: &Host, settings: &Settings) -> Facts {
         Facts { instance: instance::gather(host, settings), ..Facts::default() }
     }
 }

@@ -5,11 +5,11 @@
 
 mod layout;
 
-pub use layout::InstanceLayout;
+pub(crate) use layout::InstanceLayout;
 
 /// The contract of the product's versions.
 #[derive(Clone, Copy, Debug)]
-pub struct Product {
+pub(crate) struct Product {
     /// Where an instance is installed.
     pub directory: &'static str,
     /// The files in that directory.
@@ -32,7 +32,7 @@ pub struct Product {
 
 /// Names of files in an instance's directory.
 #[derive(Clone, Copy, Debug)]
-pub struct FileNames {
+pub(crate) struct FileNames {
     /// The private key and the port.
     pub private_conf: &'static str,
     /// The peer list, the same bytes on every instance.
@@ -47,7 +47,7 @@ pub struct FileNames {
 
 /// Keys of `.env`.
 #[derive(Clone, Copy, Debug)]
-pub struct EnvKeys {
+pub(crate) struct EnvKeys {
     /// The compose files to merge.
     pub compose_file: &'static str,
     /// What stands between two of them, in place of a colon.
@@ -73,7 +73,7 @@ impl EnvKeys {
 
 /// A compose service that is a WireGuard peer.
 #[derive(Clone, Copy, Debug)]
-pub struct VpnService {
+pub(crate) struct VpnService {
     /// Its name in the compose files.
     pub name: &'static str,
     /// The UDP port it listens on by default.
@@ -82,7 +82,7 @@ pub struct VpnService {
 
 /// Paths inside a container.
 #[derive(Clone, Copy, Debug)]
-pub struct MountTargets {
+pub(crate) struct MountTargets {
     /// vpn-private.conf.
     pub private_conf: &'static str,
     /// vpn-public.conf.
@@ -90,7 +90,7 @@ pub struct MountTargets {
 }
 
 /// The versions known so far.
-pub const PRODUCT: Product = Product {
+pub(crate) const PRODUCT: Product = Product {
     directory: "/srv/mitigator",
     files: FileNames {
         private_conf: "vpn-private.conf",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use endpoint::Endpoint;
+pub(crate) use endpoint::Endpoint;
 
 use crate::product::{InstanceLayout, PRODUCT};
 

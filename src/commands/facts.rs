@@ -6,11 +6,12 @@ use crate::cli::{Global, InstallOptions};
 use crate::error::{Context, Result};
 use crate::facts::Facts;
 use crate::host::Host;
+use crate::message;
 use crate::report::Output;
 
 /// Prints the facts. Their shape is this version's own and no promise.
-pub fn run(host: &Host, global: &Global, output: &Output) -> Result<()> {
+pub(crate) fn run(host: &Host, global: &Global, output: &Output) -> Result<()> {
     let (facts, _) = Facts::gather(host, &resolve::typed(global, &InstallOptions::default(), None).settings);
-    let text = serde_json::to_string_pretty(&facts).context("writing down the facts")?;
+    let text = serde_json::to_string_pretty(&facts).context(message!("writing the facts"))?;
     output.bytes(format!("{text}\n").as_bytes())
 }

@@ -48,7 +48,7 @@ impl From<&LineProblem> for Message {
 
 /// A `.env` file, byte for byte.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Dotenv {
+pub(crate) struct Dotenv {
     bytes: Vec<u8>,
     entries: Vec<Assignment>,
     /// Lines of the statements that v1 skips.
@@ -63,29 +63,29 @@ impl fmt::Debug for Dotenv {
 
 impl Dotenv {
     /// Reads whatever there is; [`Dotenv::problems`] says what is wrong with it.
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let (entries, malformed) = v1::entries(bytes);
         Dotenv { bytes: bytes.to_vec(), entries, malformed }
     }
 
     /// The exact bytes.
-    pub fn to_bytes(&self) -> &[u8] {
+    pub(crate) fn to_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The value of a key, as v1 reads it, variables in it not replaced. Of several the last counts.
-    pub fn get(&self, key: &str) -> Option<String> {
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
         let value = self.entry(key)?.value.as_ref()?;
         Some(String::from_utf8_lossy(&value.bytes).into_owned())
     }
 
     /// The lines of the statement that counts for a key, as they are, without the last line end.
-    pub fn line(&self, key: &str) -> Option<String> {
+    pub(crate) fn line(&self, key: &str) -> Option<String> {
         self.entry(key).map(|entry| String::from_utf8_lossy(&self.bytes[entry.span.clone()]).into_owned())
     }
 
     /// The keys that are ours, with their values.
-    pub fn ours(&self) -> impl Iterator<Item = (&str, String)> {
+    pub(crate) fn ours(&self) -> impl Iterator<Item = (&str, String)> {
         let keys: BTreeSet<&str> = self
             .entries
             .iter()
@@ -101,7 +101,7 @@ impl Dotenv {
 
     /// Gives a key this value. Where it has a line, only the value in it changes: `export`, quotes and a comment behind
     /// it stay. Where it has none, one is put at the end.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<()> {
         if self.get(key).as_deref() == Some(value) {
             return Ok(());
         }
@@ -134,7 +134,7 @@ impl Dotenv {
     }
 
     /// Puts the line of a key back as [`Dotenv::line`] gave it; `None` takes away what [`Dotenv::set`] had appended.
-    pub fn set_line(&mut self, key: &str, line: Option<&str>) -> Result<()> {
+    pub(crate) fn set_line(&mut self, key: &str, line: Option<&str>) -> Result<()> {
         if self.line(key).as_deref() == line {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Dotenv {
     }
 
     /// The lines that compose refuses, skips, or reads differently in its two generations.
-    pub fn problems(&self) -> Vec<LineProblem> {
+    pub(crate) fn problems(&self) -> Vec<LineProblem> {
         let mut problems: Vec<LineProblem> = Vec::new();
         let mut add = |line, reason, stops| problems.push(LineProblem { line, reason, stops });
         let text = String::from_utf8_lossy(&self.bytes);

@@ -14,19 +14,19 @@ const OVERRIDE: [&str; 4] =
     ["docker-compose.override.yml", "docker-compose.override.yaml", "compose.override.yaml", "compose.override.yml"];
 
 /// Whether a stack's own file is among these names.
-pub fn has_base<'a>(names: impl IntoIterator<Item = &'a String>) -> bool {
+pub(crate) fn has_base<'a>(names: impl IntoIterator<Item = &'a String>) -> bool {
     names.into_iter().any(|name| BASE.contains(&name.as_str()))
 }
 
 /// The files of a `COMPOSE_FILE`, without the space that compose would take for part of a name.
-pub fn split_compose_file<'a>(value: &'a str, separator: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+pub(crate) fn split_compose_file<'a>(value: &'a str, separator: Option<&'a str>) -> impl Iterator<Item = &'a str> {
     value.split(separator.filter(|s| !s.is_empty()).unwrap_or(":")).map(str::trim).filter(|file| !file.is_empty())
 }
 
 /// The `COMPOSE_FILE` that names the vendor's file, everything in use, and the overlay, in this order, each once.
 ///
 /// `current` and `separator` are what `.env` says now; `present` are the compose files in `dir`.
-pub fn extend_compose_file(
+pub(crate) fn extend_compose_file(
     current: Option<&str>,
     separator: Option<&str>,
     dir: &Path,

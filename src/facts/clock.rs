@@ -18,7 +18,7 @@ pub struct Clock {
 }
 
 /// Reads this part of the facts.
-pub fn gather(host: &Host) -> Clock {
+pub(crate) fn gather(host: &Host) -> Clock {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Clock { synchronised: synchronised(host), today: date(now.as_secs() / 86400) }
 }

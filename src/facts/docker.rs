@@ -39,7 +39,7 @@ impl Default for Docker {
 }
 
 /// Reads this part of the facts. Of a mounted tree that is the files alone.
-pub fn gather(host: &Host) -> Docker {
+pub(crate) fn gather(host: &Host) -> Docker {
     let program = host.program("docker");
     let mut docker = Docker {
         present: program.is_some(),

@@ -2,11 +2,11 @@
 //!
 //! Several may be live at once, and then each of them decides (FN-24): a packet gets in when nobody drops it.
 
-pub mod firewalld;
-pub mod iptables;
-pub mod nft;
-pub mod ruleset;
-pub mod ufw;
+pub(crate) mod firewalld;
+pub(crate) mod iptables;
+pub(crate) mod nft;
+pub(crate) mod ruleset;
+pub(crate) mod ufw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -116,11 +116,11 @@ impl fmt::Display for Backend {
 }
 
 /// The comment of every rule of ours.
-pub const TAG: &str = "mitigator-vpn";
+pub(crate) const TAG: &str = "mitigator-vpn";
 
 /// The packet whose fate is asked for: UDP, new, from anywhere, to this port of this host.
 #[derive(Clone, Copy, Debug)]
-pub struct VpnPacket {
+pub(crate) struct VpnPacket {
     /// The port.
     pub port: u16,
     /// Whether it is an IPv6 packet.
@@ -131,12 +131,12 @@ pub struct VpnPacket {
 
 impl VpnPacket {
     /// A packet for this host itself.
-    pub fn to(port: u16, ipv6: bool) -> VpnPacket {
+    pub(crate) fn to(port: u16, ipv6: bool) -> VpnPacket {
         VpnPacket { port, ipv6, forwarded: false }
     }
 
     /// An IPv4 packet to a port that Docker publishes.
-    pub fn through(port: u16) -> VpnPacket {
+    pub(crate) fn through(port: u16) -> VpnPacket {
         VpnPacket { port, ipv6: false, forwarded: true }
     }
 }
@@ -324,13 +324,13 @@ fn saves(host: &Host) -> Result<Vec<Save>> {
 }
 
 /// Names of all chains that the filter tables of iptables have, in either variant.
-pub fn iptables_chains(host: &Host) -> Result<BTreeSet<String>> {
+pub(crate) fn iptables_chains(host: &Host) -> Result<BTreeSet<String>> {
     let saves = saves(host)?;
     Ok(saves.iter().flat_map(|save| iptables::chains(&save.text)).map(str::to_owned).collect())
 }
 
 /// What `PROGRAM-save` prints for the live rules of this iptables program.
-pub fn save(host: &Host, program: &str) -> Result<String> {
+pub(crate) fn save(host: &Host, program: &str) -> Result<String> {
     let cmd = Cmd::new(format!("{program}-save"));
     Ok(host.query(&cmd)?.success(format!("'{cmd}'"))?.stdout)
 }
@@ -362,7 +362,7 @@ fn filter_of_save(save: &Save, ports: &[u16], ufw: bool) -> Option<Filter> {
 
 /// All of nftables; nothing without the program. Sets' contents are left out where this nft can do so: a ban list may
 /// have a million entries.
-pub fn listing(host: &Host) -> Result<nft::Listing> {
+pub(crate) fn listing(host: &Host) -> Result<nft::Listing> {
     if !host.has_program("nft") {
         return Ok(nft::Listing::default());
     }

@@ -11,7 +11,7 @@ use crate::distro::OsRelease;
 
 impl Facts {
     /// A fresh Debian 12 on which the vendor's stack runs and nothing of ours is: no check has anything to say.
-    pub fn healthy() -> Facts {
+    pub(crate) fn healthy() -> Facts {
         let gib = 1 << 30;
         let kernel = "6.1.0-13-amd64";
         let services = ["backend", "gateway"].map(str::to_owned);

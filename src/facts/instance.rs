@@ -114,7 +114,7 @@ const OURS: [&str; 5] = [
 ];
 
 /// Reads this part of the facts.
-pub fn gather(host: &Host, settings: &Settings) -> InstanceFacts {
+pub(crate) fn gather(host: &Host, settings: &Settings) -> InstanceFacts {
     let (dir, layout) = (&settings.dir, settings.layout());
     let env = env_file(host, &layout.env());
     InstanceFacts {

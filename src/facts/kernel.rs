@@ -32,7 +32,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Whether the next boot takes another kernel, which has WireGuard.
-    pub fn next_has_it(&self) -> bool {
+    pub(crate) fn next_has_it(&self) -> bool {
         self.next.as_ref().is_some_and(|next| next.wireguard && next.release != self.release)
     }
 }
@@ -89,7 +89,7 @@ impl From<&ModuleRefusal> for Message {
 
 impl WireGuardSupport {
     /// Whether a link of type wireguard can be made now or after `modprobe`.
-    pub fn usable(&self) -> bool {
+    pub(crate) fn usable(&self) -> bool {
         matches!(self, Self::BuiltIn | Self::Loaded | Self::Loadable)
     }
 }
@@ -119,7 +119,7 @@ enum Shipped {
 }
 
 /// Reads this part of the facts.
-pub fn gather(host: &Host) -> Kernel {
+pub(crate) fn gather(host: &Host) -> Kernel {
     let next = newest(host).map(|release| {
         let wireguard = shipped(host, &release, "wireguard") != Shipped::No;
         NextKernel { release, wireguard }
@@ -144,7 +144,7 @@ pub fn gather(host: &Host) -> Kernel {
 }
 
 /// `uname -r`.
-pub fn release() -> String {
+pub(crate) fn release() -> String {
     nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
@@ -159,12 +159,12 @@ pub(super) fn has_module(host: &Host, release: &str) -> bool {
 }
 
 /// Whether a module is in the running kernel: loaded, or built in.
-pub fn in_kernel(host: &Host, module: &str) -> bool {
+pub(crate) fn in_kernel(host: &Host, module: &str) -> bool {
     exists(host, &format!("/sys/module/{module}")) || shipped(host, &release(), module) == Shipped::BuiltIn
 }
 
 /// The kernel the next boot takes, where it is another one and has this module.
-pub fn next_with(host: &Host, module: &str) -> Option<String> {
+pub(crate) fn next_with(host: &Host, module: &str) -> Option<String> {
     newest(host).filter(|next| *next != release() && shipped(host, next, module) != Shipped::No)
 }
 

@@ -33,7 +33,7 @@ pub struct Machine {
 }
 
 /// Reads this part of the facts.
-pub fn gather(host: &Host, settings: &Settings) -> Machine {
+pub(crate) fn gather(host: &Host, settings: &Settings) -> Machine {
     let exists = |path: &str| host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some());
     let (memory, memory_available) = memory(host);
     Machine {

@@ -56,7 +56,7 @@ pub struct UdpListener {
 }
 
 /// Reads this part of the facts.
-pub fn gather(host: &Host) -> Net {
+pub(crate) fn gather(host: &Host) -> Net {
     if !host.is_live() {
         return Net::default();
     }

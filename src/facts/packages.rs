@@ -1,7 +1,7 @@
 //! apt and dpkg.
 
 pub mod dpkg;
-pub mod sources;
+pub(crate) mod sources;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,12 +64,12 @@ impl Default for PackageFacts {
 
 impl PackageFacts {
     /// Whether a package is installed.
-    pub fn installed(&self, name: &str) -> bool {
+    pub(crate) fn installed(&self, name: &str) -> bool {
         self.known.get(name).is_some_and(|p| p.installed.is_some())
     }
 
     /// Whether a package is installed or apt knows where to get it.
-    pub fn obtainable(&self, name: &str) -> bool {
+    pub(crate) fn obtainable(&self, name: &str) -> bool {
         self.known.get(name).is_some_and(Package::is_obtainable)
     }
 }
@@ -98,17 +98,17 @@ pub struct Package {
 
 impl Package {
     /// Whether it is installed or apt knows where to get it.
-    pub fn is_obtainable(&self) -> bool {
+    pub(crate) fn is_obtainable(&self) -> bool {
         self.installed.is_some() || self.candidate.is_some()
     }
 }
 
 /// What apt and dpkg lock while they work (FN-20).
-pub const LOCKS: [&str; 4] =
+pub(crate) const LOCKS: [&str; 4] =
     ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"];
 
 /// How long apt may think about a question: without its cache it reads all of its lists anew, which is slow where all is.
-pub const ASKING: Duration = Duration::from_secs(300);
+pub(crate) const ASKING: Duration = Duration::from_secs(300);
 
 /// Reads this part of the facts, on a host that runs this kernel.
 pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFacts {
@@ -172,7 +172,7 @@ pub fn lock_holder(host: &Host) -> Option<LockHolder> {
 
 /// What apt would install under these names, or apt's words about why it can't say. Names apt has never heard of and
 /// names without a candidate are left out.
-pub fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>, Message> {
+pub(crate) fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>, Message> {
     if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
         return Ok(BTreeMap::new());
     }
@@ -206,7 +206,7 @@ fn first_needs(text: &str) -> BTreeMap<String, String> {
 
 /// Options that keep apt from writing its cache, for questions that must change nothing. Without its cache apt needs
 /// half a second, so where the cache is newer than all it was made of, and so wouldn't be written, there are none.
-pub fn cacheless(host: &Host) -> &'static [&'static str] {
+pub(crate) fn cacheless(host: &Host) -> &'static [&'static str] {
     let modified = |path: &str| host.stat(Path::new(path)).ok().flatten().map(|s| s.modified);
     let Some(cache) = modified("/var/cache/apt/pkgcache.bin") else { return NO_CACHE };
     let made_of = ["/var/lib/dpkg/status", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d", LISTS]

@@ -36,7 +36,7 @@ impl StackFacts {
 }
 
 /// Reads this part of the facts.
-pub fn gather(host: &Host, settings: &Settings) -> StackFacts {
+pub(crate) fn gather(host: &Host, settings: &Settings) -> StackFacts {
     if !host.is_live() {
         return StackFacts::default();
     }

@@ -6,13 +6,13 @@ use super::iptables;
 
 /// The rule of ours in a zone. firewalld keeps no comments; a rich rule is told from the ports and services that people
 /// open, and takes nothing away from them.
-pub fn rich_rule(port: u16) -> String {
+pub(crate) fn rich_rule(port: u16) -> String {
     format!("rule port port=\"{port}\" protocol=\"udp\" accept")
 }
 
 /// One zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Zone {
+pub(crate) struct Zone {
     /// Its name.
     pub name: String,
     /// Whether what it doesn't name is dropped.
@@ -27,19 +27,19 @@ pub struct Zone {
 
 impl Zone {
     /// Whether a UDP packet to this port is dropped, our rule left out of account.
-    pub fn drops(&self, port: u16) -> bool {
+    pub(crate) fn drops(&self, port: u16) -> bool {
         let open = |p: &String| p.strip_suffix("/udp").is_some_and(|range| iptables::has_port(range, '-', port));
         self.drops && !self.ports.iter().any(open)
     }
 
     /// How many rules of ours it has.
-    pub fn ours(&self, port: u16) -> usize {
+    pub(crate) fn ours(&self, port: u16) -> usize {
         self.rules.iter().filter(|rule| **rule == rich_rule(port)).count()
     }
 }
 
 /// The zones that `firewall-cmd --list-all-zones` prints.
-pub fn parse_zones(text: &str) -> Vec<Zone> {
+pub(crate) fn parse_zones(text: &str) -> Vec<Zone> {
     let mut zones: Vec<Zone> = Vec::new();
     for line in text.lines() {
         if !line.starts_with([' ', '\t']) {

@@ -5,11 +5,11 @@ use super::ruleset::{Fit, Rule, RuleAction, Ruleset};
 use super::{TAG, VpnPacket};
 
 /// The chain that incoming packets go through.
-pub const INPUT: &str = "INPUT";
+pub(crate) const INPUT: &str = "INPUT";
 
 /// A rule of the filter table, as it was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SavedRule {
+pub(crate) struct SavedRule {
     /// The chain.
     pub chain: String,
     /// Its place in the chain, from 1.
@@ -20,7 +20,7 @@ pub struct SavedRule {
 
 impl SavedRule {
     /// Whether it is ours, for this port.
-    pub fn is_ours(&self, port: u16) -> bool {
+    pub(crate) fn is_ours(&self, port: u16) -> bool {
         let option = |name: &str, value: &str| self.words.windows(2).any(|w| w[0] == name && w[1] == value);
         self.chain == INPUT
             && option("--comment", TAG)
@@ -31,7 +31,7 @@ impl SavedRule {
 }
 
 /// The rules of the filter table, in order.
-pub fn rules(save: &str) -> Vec<SavedRule> {
+pub(crate) fn rules(save: &str) -> Vec<SavedRule> {
     let mut rules: Vec<SavedRule> = Vec::new();
     for line in filter_table(save) {
         let mut words = words(line);
@@ -46,17 +46,17 @@ pub fn rules(save: &str) -> Vec<SavedRule> {
 }
 
 /// Whether the filter table can't be expressed as iptables rules: it is a native one that happens to have the name.
-pub fn is_incompatible(save: &str) -> bool {
+pub(crate) fn is_incompatible(save: &str) -> bool {
     save.lines().any(|line| line.starts_with("# Table `filter'") && line.contains("incompatible"))
 }
 
 /// Names of the filter table's chains.
-pub fn chains(save: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn chains(save: &str) -> impl Iterator<Item = &str> {
     filter_table(save).filter_map(|line| line.strip_prefix(':')?.split(' ').next())
 }
 
 /// What the filter table does to one kind of packet, rules of ours left out.
-pub fn ruleset(save: &str, packet: VpnPacket) -> Ruleset {
+pub(crate) fn ruleset(save: &str, packet: VpnPacket) -> Ruleset {
     let mut ruleset = Ruleset::default();
     for line in filter_table(save).filter_map(|line| line.strip_prefix(':')) {
         let mut fields = line.split(' ');

@@ -10,7 +10,7 @@ use crate::message;
 
 /// All chains and rules.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     chains: Vec<ChainItem>,
     rules: Vec<RuleItem>,
 }
@@ -66,7 +66,7 @@ impl RuleItem {
 
 impl Listing {
     /// Parses nft's JSON.
-    pub fn parse(json: &str) -> Result<Self> {
+    pub(crate) fn parse(json: &str) -> Result<Self> {
         let document: NftOutput =
             serde_json::from_str(json).context(message!("reading the answer of 'nft --json list ruleset'"))?;
         let mut listing = Listing::default();
@@ -78,13 +78,13 @@ impl Listing {
     }
 
     /// The base chains on a hook that filter, as `family table chain`.
-    pub fn base_chains(&self, hook: &str) -> Vec<String> {
+    pub(crate) fn base_chains(&self, hook: &str) -> Vec<String> {
         self.chains.iter().filter(|c| c.hook == hook && c.r#type == "filter").map(ChainItem::place).collect()
     }
 
     /// Whether a base chain is one that iptables made: its table, its spelling, and nothing in it that iptables
     /// doesn't have.
-    pub fn is_of_iptables(&self, place: &str) -> bool {
+    pub(crate) fn is_of_iptables(&self, place: &str) -> bool {
         let words: Vec<&str> = place.split(' ').collect();
         let named = matches!(
             words[..],
@@ -94,7 +94,7 @@ impl Listing {
     }
 
     /// What the rules do to one kind of packet, rules of ours left out.
-    pub fn ruleset(&self, packet: VpnPacket) -> Ruleset {
+    pub(crate) fn ruleset(&self, packet: VpnPacket) -> Ruleset {
         let mut ruleset = Ruleset::default();
         for chain in &self.chains {
             ruleset.chains.insert(chain.place(), Chain { drops: chain.policy == "drop", rules: Vec::new() });
@@ -108,7 +108,7 @@ impl Listing {
     }
 
     /// Handles of our rules for this port in a chain.
-    pub fn ours(&self, place: &str, port: u16) -> Vec<u64> {
+    pub(crate) fn ours(&self, place: &str, port: u16) -> Vec<u64> {
         self.rules.iter().filter(|rule| rule.is_in(place) && is_ours(rule, port)).map(|rule| rule.handle).collect()
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Not;
 
 /// How many of the packets in question a rule fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fit {
+pub(crate) enum Fit {
     /// None: another protocol, another port.
     None,
     /// Those of particular senders, or up to some rate.
@@ -23,7 +23,7 @@ pub enum Fit {
 
 impl Fit {
     /// All or none.
-    pub fn exactly(fits: bool) -> Fit {
+    pub(crate) fn exactly(fits: bool) -> Fit {
         if fits { Fit::All } else { Fit::None }
     }
 }
@@ -44,7 +44,7 @@ impl Not for Fit {
 
 /// What a rule does with a packet that it fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RuleAction {
+pub(crate) enum RuleAction {
     /// Lets it in.
     Accept,
     /// Drops or rejects it.
@@ -59,7 +59,7 @@ pub enum RuleAction {
 
 /// One rule that may decide something; others (counters, logs) are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Which packets.
     pub fit: Fit,
     /// What happens to them.
@@ -68,7 +68,7 @@ pub struct Rule {
 
 /// A chain of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// Whether a base chain drops what no rule decided.
     pub drops: bool,
     /// Its rules, in order.
@@ -77,7 +77,7 @@ pub struct Chain {
 
 /// Chains by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ruleset {
+pub(crate) struct Ruleset {
     /// The chains.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -87,7 +87,7 @@ const DEEPEST: usize = 16;
 
 impl Ruleset {
     /// Whether a packet that enters at this base chain is dropped.
-    pub fn drops(&self, base: &str) -> bool {
+    pub(crate) fn drops(&self, base: &str) -> bool {
         match self.walk(base, 0) {
             Some(decided) => decided == RuleAction::Drop,
             None => self.chains.get(base).is_some_and(|chain| chain.drops),

@@ -7,27 +7,27 @@ use super::{TAG, VpnPacket, iptables};
 use crate::host::Host;
 
 /// The rules of one family.
-pub fn rules_file(ipv6: bool) -> &'static Path {
+pub(crate) fn rules_file(ipv6: bool) -> &'static Path {
     Path::new(if ipv6 { "/etc/ufw/user6.rules" } else { "/etc/ufw/user.rules" })
 }
 
 /// The live chain of those rules.
-pub fn live_chain(ipv6: bool) -> &'static str {
+pub(crate) fn live_chain(ipv6: bool) -> &'static str {
     if ipv6 { "ufw6-user-input" } else { "ufw-user-input" }
 }
 
 /// Whether ufw is switched on: it filters now, or does so from the next boot.
-pub fn is_enabled(host: &Host) -> bool {
+pub(crate) fn is_enabled(host: &Host) -> bool {
     setting(host, "/etc/ufw/ufw.conf", "ENABLED").is_some_and(|value| value.eq_ignore_ascii_case("yes"))
 }
 
 /// Whether it filters IPv6 as well.
-pub fn has_ipv6(host: &Host) -> bool {
+pub(crate) fn has_ipv6(host: &Host) -> bool {
     setting(host, "/etc/default/ufw", "IPV6").is_none_or(|value| value.eq_ignore_ascii_case("yes"))
 }
 
 /// Whether what no rule lets in is dropped.
-pub fn drops_by_default(host: &Host) -> bool {
+pub(crate) fn drops_by_default(host: &Host) -> bool {
     setting(host, "/etc/default/ufw", "DEFAULT_INPUT_POLICY").is_none_or(|value| !value.eq_ignore_ascii_case("accept"))
 }
 
@@ -38,18 +38,18 @@ fn setting(host: &Host, path: &str, name: &str) -> Option<String> {
 }
 
 /// What ufw's rules do to one kind of packet, ours left out; the answer is that of the chain `user`.
-pub fn ruleset(rules: &str, packet: VpnPacket, drops_by_default: bool) -> Ruleset {
+pub(crate) fn ruleset(rules: &str, packet: VpnPacket, drops_by_default: bool) -> Ruleset {
     let rules = tuples(rules).filter(|t| !t.is_ours(packet.port)).filter_map(|t| t.estimate(packet.port)).collect();
     Ruleset { chains: [("user".to_owned(), Chain { drops: drops_by_default, rules })].into() }
 }
 
 /// How many rules of ours for this port are kept.
-pub fn ours(rules: &str, port: u16) -> usize {
+pub(crate) fn ours(rules: &str, port: u16) -> usize {
     tuples(rules).filter(|tuple| tuple.is_ours(port)).count()
 }
 
 /// Whether some other rule already opens exactly this port to everybody; a second one ufw would take for the same.
-pub fn has_twin(rules: &str, port: u16) -> bool {
+pub(crate) fn has_twin(rules: &str, port: u16) -> bool {
     tuples(rules).any(|tuple| tuple.is_same(port) && !tuple.is_ours(port))
 }
 

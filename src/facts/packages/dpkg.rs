@@ -43,7 +43,7 @@ pub struct RecordedPackage {
 
 impl RecordedPackage {
     /// Whether dpkg has left it half way.
-    pub fn broken(&self) -> bool {
+    pub(crate) fn broken(&self) -> bool {
         self.letters.ends_with('R')
             || matches!(
                 self.progress,
@@ -90,7 +90,7 @@ impl DpkgRecord {
     }
 
     /// Packages that dpkg has left half way.
-    pub fn broken(&self) -> impl Iterator<Item = &RecordedPackage> {
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &RecordedPackage> {
         self.entries.iter().filter(|e| e.broken())
     }
 }

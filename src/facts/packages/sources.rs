@@ -11,7 +11,7 @@ use crate::host::Host;
 pub(super) const LISTS: &str = "/var/lib/apt/lists";
 
 /// Every suite of binary packages among the host's sources, in apt's order.
-pub fn gather(host: &Host) -> Vec<ListedSuite> {
+pub(crate) fn gather(host: &Host) -> Vec<ListedSuite> {
     let lists = host.list(Path::new(LISTS));
     let mut found = Vec::new();
     for path in files(host) {
