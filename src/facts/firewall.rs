@@ -4,18 +4,23 @@
 
 pub(crate) mod firewalld;
 pub(crate) mod iptables;
+mod live;
 pub(crate) mod nft;
 pub(crate) mod ruleset;
 pub(crate) mod ufw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::host::{Cmd, Host};
+use live::{LiveFilters, SavedTable};
+pub(crate) use live::{iptables_chains, listing, save};
+use nft::ChainPath;
+
+use crate::error::Result;
+use crate::host::Host;
 use crate::message;
 use crate::message::Message;
 use crate::product::PRODUCT;
@@ -118,7 +123,7 @@ impl fmt::Display for Backend {
 /// The comment of every rule of ours.
 pub(crate) const TAG: &str = "mitigator-vpn";
 
-/// The packet whose fate is asked for: UDP, new, from anywhere, to this port of this host.
+/// The packet to decide about: UDP, new, from anywhere, to this port of this host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VpnPacket {
     /// The port.
@@ -164,78 +169,15 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     let saves = live.saves.iter().filter(|save| !live.has_other_owner(save));
     firewall.filters.extend(saves.filter_map(|save| filter_of_save(save, &ports, live.ufw)));
     let chains = live.native_chains("input");
-    firewall.filters.extend(chains.into_iter().filter_map(|place| filter_of_chain(&live.listing, place, &ports)));
+    firewall.filters.extend(chains.iter().filter_map(|chain| filter_of_chain(&live.listing, chain, &ports)));
     let through = live.listing.ruleset(VpnPacket::through(settings.port));
-    firewall.forward = live.native_chains("forward").into_iter().filter(|place| through.drops(place)).collect();
+    let forward = live.native_chains("forward").into_iter().map(|chain| chain.to_string());
+    firewall.forward = forward.filter(|place| through.drops(place)).collect();
     if live.mixes_variants() {
         firewall.notes.push(FirewallNote::MixedVariants);
     }
     firewall.unknown = problems.first().map(Message::from);
     firewall
-}
-
-/// What is live, as the tools print it.
-struct LiveFilters {
-    ufw: bool,
-    /// firewalld's default zone and all its zones, when it runs.
-    zones: Option<(String, Vec<firewalld::Zone>)>,
-    saves: Vec<Save>,
-    listing: nft::Listing,
-}
-
-impl LiveFilters {
-    /// One that can't be read doesn't keep the others from being looked at.
-    fn read(host: &Host, problems: &mut Vec<Error>) -> LiveFilters {
-        LiveFilters {
-            ufw: host.has_program("ufw") && ufw::is_enabled(host),
-            zones: or_note(zones(host), problems),
-            saves: or_note(saves(host), problems),
-            listing: or_note(listing(host), problems),
-        }
-    }
-
-    /// Whether the INPUT chain of this table is somebody else's: a native one that has the name, or firewalld's, where
-    /// that works through iptables.
-    fn has_other_owner(&self, save: &Save) -> bool {
-        let native = save.table().is_some_and(|table| !self.listing.is_of_iptables(&format!("{table} INPUT")));
-        native || (self.zones.is_some() && iptables::chains(&save.text).any(|chain| chain == "INPUT_ZONES"))
-    }
-
-    /// Base chains that neither iptables nor firewalld has made.
-    fn native_chains(&self, hook: &str) -> Vec<String> {
-        let saved =
-            |place: &str| self.saves.iter().filter_map(Save::table).any(|t| place.starts_with(&format!("{t} ")));
-        let of_iptables =
-            |place: &str| self.listing.is_of_iptables(place) && (saved(place) || !place.contains(" filter "));
-        let of_firewalld = |place: &str| self.zones.is_some() && place.split(' ').nth(1) == Some("firewalld");
-        let chains = self.listing.base_chains(hook).into_iter();
-        chains.filter(|place| !of_iptables(place) && !of_firewalld(place)).collect()
-    }
-
-    fn mixes_variants(&self) -> bool {
-        let uses = |backend| self.saves.iter().any(|s| s.backend == backend && s.text.contains("\n-A "));
-        uses(Backend::IptablesLegacy) && uses(Backend::IptablesNft)
-    }
-}
-
-fn or_note<T: Default>(answer: Result<T>, problems: &mut Vec<Error>) -> T {
-    answer.unwrap_or_else(|error| {
-        problems.push(error);
-        T::default()
-    })
-}
-
-fn zones(host: &Host) -> Result<Option<(String, Vec<firewalld::Zone>)>> {
-    if !host.has_program("firewall-cmd") {
-        return Ok(None);
-    }
-    let default = host.query(&Cmd::new("firewall-cmd").arg("--get-default-zone"))?;
-    if !default.ok() {
-        return Ok(None);
-    }
-    let list = Cmd::new("firewall-cmd").arg("--list-all-zones");
-    let list = host.query(&list)?.success(format!("'{list}'"))?;
-    Ok(Some((default.stdout.trim().to_owned(), firewalld::parse_zones(&list.stdout))))
 }
 
 /// Zones in use are kept even when they drop nothing: which one counts depends on the endpoint's interface.
@@ -283,72 +225,14 @@ fn read_ufw(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
     Ok(())
 }
 
-/// A saved iptables filter table.
-struct Save {
-    backend: Backend,
-    /// The program that changes what this is a copy of.
-    program: String,
-    ipv6: bool,
-    text: String,
-}
-
-impl Save {
-    /// The table as nftables calls it, if it is in nftables.
-    fn table(&self) -> Option<&'static str> {
-        let name = if self.ipv6 { "ip6 filter" } else { "ip filter" };
-        (self.backend == Backend::IptablesNft).then_some(name)
-    }
-}
-
-/// The filter tables of both variants and families, as far as they exist.
-fn saves(host: &Host) -> Result<Vec<Save>> {
-    let mut saves = Vec::new();
-    for (family, ipv6) in [("iptables", false), ("ip6tables", true)] {
-        for (variant, backend) in [("nft", Backend::IptablesNft), ("legacy", Backend::IptablesLegacy)] {
-            // Asking for a legacy table that isn't there would load its kernel module.
-            if backend == Backend::IptablesLegacy && !has_legacy_table(host, ipv6) {
-                continue;
-            }
-            let program = [format!("{family}-{variant}"), family.to_owned()].into_iter().find(|p| host.has_program(p));
-            let Some(program) = program else { continue };
-            let text = save(host, &program)?;
-            // Without variants the plain name is one of the two; its first line says which.
-            let is_nft = text.lines().next().is_some_and(|line| line.contains("(nf_tables)"));
-            let is_it = program != family || is_nft == (backend == Backend::IptablesNft);
-            if is_it && !iptables::is_incompatible(&text) && iptables::chains(&text).next().is_some() {
-                saves.push(Save { backend, program, ipv6, text });
-            }
-        }
-    }
-    Ok(saves)
-}
-
-/// Names of all chains that the filter tables of iptables have, in either variant.
-pub(crate) fn iptables_chains(host: &Host) -> Result<BTreeSet<String>> {
-    let saves = saves(host)?;
-    Ok(saves.iter().flat_map(|save| iptables::chains(&save.text)).map(str::to_owned).collect())
-}
-
-/// What `PROGRAM-save` prints for the live rules of this iptables program.
-pub(crate) fn save(host: &Host, program: &str) -> Result<String> {
-    let cmd = Cmd::new(format!("{program}-save"));
-    Ok(host.query(&cmd)?.success(format!("'{cmd}'"))?.stdout)
-}
-
-fn has_legacy_table(host: &Host, ipv6: bool) -> bool {
-    let names = if ipv6 { "/proc/net/ip6_tables_names" } else { "/proc/net/ip_tables_names" };
-    let names = host.read_text(Path::new(names)).ok().flatten().unwrap_or_default();
-    names.lines().any(|name| name == "filter")
-}
-
-fn filter_of_save(save: &Save, ports: &[u16], ufw: bool) -> Option<Filter> {
+fn filter_of_save(save: &SavedTable, ports: &[u16], ufw: bool) -> Option<Filter> {
     let dropped = |port: &u16| {
         let mut ruleset = iptables::ruleset(&save.text, VpnPacket::to(*port, save.ipv6));
         if let Some(input) = ruleset.chains.get_mut(iptables::INPUT).filter(|_| ufw) {
             // ufw's chains are judged by ufw's own files; what stands beside them is judged here.
             let before = input.rules.len();
             let of_ufw = |target: &str| target.starts_with("ufw-") || target.starts_with("ufw6-");
-            input.rules.retain(|rule| !matches!(&rule.verdict, ruleset::RuleAction::Jump(target) if of_ufw(target)));
+            input.rules.retain(|rule| !matches!(&rule.action, ruleset::RuleAction::Jump(target) if of_ufw(target)));
             input.drops &= input.rules.len() == before;
         }
         ruleset.drops(iptables::INPUT)
@@ -360,28 +244,13 @@ fn filter_of_save(save: &Save, ports: &[u16], ufw: bool) -> Option<Filter> {
     Filter::of(save.backend, format!("{} {}", save.program, iptables::INPUT), ipv4, ipv6, ours)
 }
 
-/// All of nftables; nothing without the program. Sets' contents are left out where this nft can do so: a ban list may
-/// have a million entries.
-pub(crate) fn listing(host: &Host) -> Result<nft::Listing> {
-    if !host.has_program("nft") {
-        return Ok(nft::Listing::default());
-    }
-    let terse = host.query(&Cmd::new("nft").args(["--json", "--terse", "list", "ruleset"]))?;
-    if terse.ok() {
-        return nft::Listing::parse(&terse.stdout);
-    }
-    let cmd = Cmd::new("nft").args(["--json", "list", "ruleset"]);
-    let full = host.query(&cmd)?.success(format!("'{cmd}'"))?;
-    nft::Listing::parse(&full.stdout)
-}
-
-fn filter_of_chain(listing: &nft::Listing, place: String, ports: &[u16]) -> Option<Filter> {
-    let drops = |ipv6: bool, other: &str| -> BTreeSet<u16> {
+fn filter_of_chain(listing: &nft::Listing, chain: &ChainPath, ports: &[u16]) -> Option<Filter> {
+    let place = chain.to_string();
+    let drops = |ipv6: bool, other_family: &str| -> BTreeSet<u16> {
         let dropped = |port: &u16| listing.ruleset(VpnPacket::to(*port, ipv6)).drops(&place);
-        let other_family = place.starts_with(other);
-        ports.iter().copied().filter(|port| !other_family && dropped(port)).collect()
+        ports.iter().copied().filter(|port| chain.family != other_family && dropped(port)).collect()
     };
-    let (ipv4, ipv6) = (drops(false, "ip6 "), drops(true, "ip "));
+    let (ipv4, ipv6) = (drops(false, "ip6"), drops(true, "ip"));
     let ours = count(ports, |port| listing.ours(&place, port).len());
     Filter::of(Backend::Nftables, place, ipv4, ipv6, ours)
 }

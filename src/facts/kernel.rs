@@ -3,14 +3,17 @@
 //! `modinfo` and `depmod` are files underneath, and reading those is both faster and true of a mounted tree. What no
 //! file tells is tried: a link of type wireguard in a network namespace that is thrown away with the process (FN-16).
 
+mod refusal;
+
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Cmd, Host};
-use crate::message;
-use crate::message::Message;
+use refusal::refusal;
+
+pub use refusal::ModuleRefusal;
 
 /// The kernel and what it can do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,39 +57,6 @@ pub enum WireGuardSupport {
     Refused(ModuleRefusal),
 }
 
-/// Why the module isn't loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModuleRefusal {
-    /// A line of modprobe's configuration replaces loading by nothing.
-    Configured {
-        /// The file.
-        file: String,
-        /// The line.
-        line: String,
-    },
-    /// The kernel takes no more modules until it reboots.
-    ModulesDisabled,
-    /// The system lacks CAP_SYS_MODULE, as a container does (FN-19).
-    NoCapability,
-    /// What the kernel said to an attempt.
-    #[serde(untagged)]
-    Kernel(String),
-}
-
-impl From<&ModuleRefusal> for Message {
-    fn from(refusal: &ModuleRefusal) -> Self {
-        match refusal {
-            ModuleRefusal::Configured { file, line } => message!("{file} says: {line}", file, line),
-            ModuleRefusal::ModulesDisabled => {
-                message!("this kernel takes no more modules until it reboots (kernel.modules_disabled)")
-            }
-            ModuleRefusal::NoCapability => message!("this system may not load modules (no CAP_SYS_MODULE)"),
-            ModuleRefusal::Kernel(words) => Message::foreign(words),
-        }
-    }
-}
-
 impl WireGuardSupport {
     /// Whether a link of type wireguard can be made now or after `modprobe`.
     pub(crate) fn usable(&self) -> bool {
@@ -104,8 +74,6 @@ pub struct NextKernel {
     pub wireguard: bool,
 }
 
-/// Where modprobe reads its configuration.
-const MODPROBE_D: [&str; 4] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d"];
 /// Where the modules to load at boot are named.
 const MODULES_LOAD_D: [&str; 4] =
     ["/etc/modules-load.d", "/run/modules-load.d", "/usr/local/lib/modules-load.d", "/usr/lib/modules-load.d"];
@@ -219,36 +187,6 @@ fn failed_probe(stderr: &str) -> LinkAttempt {
         return LinkAttempt::Untried;
     }
     LinkAttempt::Fails(words.trim_start_matches("RTNETLINK answers: ").trim_start_matches("Error: ").to_owned())
-}
-
-/// Why modprobe wouldn't load a module that is there.
-fn refusal(host: &Host) -> Option<ModuleRefusal> {
-    for dir in MODPROBE_D {
-        for name in host.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf")) {
-            let text = text(host, &format!("{dir}/{name}"));
-            if let Some(line) = text.lines().find(|line| is_disabled(line)) {
-                return Some(ModuleRefusal::Configured { file: format!("{dir}/{name}"), line: line.trim().to_owned() });
-            }
-        }
-    }
-    if text(host, "/proc/sys/kernel/modules_disabled").trim() == "1" {
-        return Some(ModuleRefusal::ModulesDisabled);
-    }
-    // A container's root usually may not (FN-19); another user isn't asked.
-    let root = nix::unistd::geteuid().is_root();
-    (root && may_load(&text(host, "/proc/self/status")) == Some(false)).then_some(ModuleRefusal::NoCapability)
-}
-
-/// Whether a line of modprobe.d replaces loading by nothing, with which modprobe succeeds and prints nothing (FN-16).
-fn is_disabled(line: &str) -> bool {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    matches!(words[..], ["install", "wireguard", program, ..] if program.ends_with("true") || program.ends_with("false"))
-}
-
-/// CAP_SYS_MODULE among the effective capabilities.
-fn may_load(status: &str) -> Option<bool> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    Some(u64::from_str_radix(line.trim(), 16).ok()? >> 16 & 1 == 1)
 }
 
 fn shipped(host: &Host, release: &str, module: &str) -> Shipped {
@@ -383,20 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_modprobe_is_told_to_skip_is_refused_with_the_line() {
-        let (_dir, host) =
-            tree(&[("etc/modprobe.d/hardening.conf", "blacklist floppy\ninstall wireguard /bin/true\n")]);
-        let refusal = Message::from(&refusal(&host).unwrap());
-        assert_eq!(refusal.to_string(), "/etc/modprobe.d/hardening.conf says: install wireguard /bin/true");
-        assert!(!is_disabled("install wireguard /sbin/modprobe --ignore-install wireguard"));
-        assert!(!is_disabled("install wireguard_old /bin/false"));
-    }
-
-    #[test]
-    fn capabilities_and_kernel_words_are_understood() {
-        assert_eq!(may_load("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(true));
-        assert_eq!(may_load("CapEff:\t00000000a80425fb\n"), Some(false));
-        assert_eq!(may_load(""), None);
+    fn the_kernels_words_are_taken_from_what_ip_prints() {
         assert_eq!(failed_probe("Error: Unknown device type.\n"), LinkAttempt::Fails("Unknown device type.".into()));
         assert_eq!(
             failed_probe("RTNETLINK answers: Operation not supported\n"),

@@ -122,7 +122,7 @@ fn estimate(words: &[String], packet: VpnPacket, is_chain: impl Fn(&str) -> bool
                 continue;
             }
             "-j" | "-g" => {
-                let verdict = match (option.as_str(), value) {
+                let action = match (option.as_str(), value) {
                     (_, "ACCEPT") => RuleAction::Accept,
                     (_, "DROP" | "REJECT") => RuleAction::Drop,
                     (_, "RETURN") => RuleAction::Return,
@@ -131,7 +131,7 @@ fn estimate(words: &[String], packet: VpnPacket, is_chain: impl Fn(&str) -> bool
                     _ => return None,
                 };
                 let fit = if unknown_match { fit.min(Fit::Some) } else { fit };
-                return Some(Rule { fit, verdict });
+                return Some(Rule { fit, action });
             }
             "-m" => {
                 if unknown_match {

@@ -1,5 +1,7 @@
 //! Reads what `nft --json list ruleset` prints.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,6 +15,26 @@ use crate::message;
 pub(crate) struct Listing {
     chains: Vec<ChainItem>,
     rules: Vec<RuleItem>,
+}
+
+/// Where a chain is; as text `inet filter input`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChainPath {
+    pub family: String,
+    pub table: String,
+    pub name: String,
+}
+
+impl ChainPath {
+    pub(super) fn new(family: &str, table: &str, name: &str) -> Self {
+        ChainPath { family: family.to_owned(), table: table.to_owned(), name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for ChainPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.family, self.table, self.name)
+    }
 }
 
 #[derive(Deserialize)]
@@ -53,14 +75,14 @@ struct RuleItem {
 }
 
 impl ChainItem {
-    fn place(&self) -> String {
-        format!("{} {} {}", self.family, self.table, self.name)
+    fn path(&self) -> ChainPath {
+        ChainPath::new(&self.family, &self.table, &self.name)
     }
 }
 
 impl RuleItem {
-    fn is_in(&self, place: &str) -> bool {
-        place.split(' ').eq([self.family.as_str(), &self.table, &self.chain])
+    fn path(&self) -> ChainPath {
+        ChainPath::new(&self.family, &self.table, &self.chain)
     }
 }
 
@@ -77,39 +99,46 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The base chains on a hook that filter, as `family table chain`.
-    pub(crate) fn base_chains(&self, hook: &str) -> Vec<String> {
-        self.chains.iter().filter(|c| c.hook == hook && c.r#type == "filter").map(ChainItem::place).collect()
+    /// The base chains on a hook that filter.
+    pub(crate) fn base_chains(&self, hook: &str) -> Vec<ChainPath> {
+        self.chains.iter().filter(|c| c.hook == hook && c.r#type == "filter").map(ChainItem::path).collect()
     }
 
-    /// Whether a base chain is one that iptables made: its table, its spelling, and nothing in it that iptables
+    /// Whether a base chain is one that iptables made: its table, its name in capitals, and nothing in it that iptables
     /// doesn't have.
-    pub(crate) fn is_of_iptables(&self, place: &str) -> bool {
-        let words: Vec<&str> = place.split(' ').collect();
-        let named = matches!(
-            words[..],
-            ["ip" | "ip6", "filter" | "mangle" | "nat" | "raw" | "security", "INPUT" | "FORWARD" | "PREROUTING"]
-        );
-        named && self.rules.iter().filter(|rule| rule.is_in(place)).flat_map(|rule| &rule.expr).all(|e| !is_native(e))
+    pub(crate) fn is_of_iptables(&self, chain: &ChainPath) -> bool {
+        let family = matches!(chain.family.as_str(), "ip" | "ip6");
+        let table = matches!(chain.table.as_str(), "filter" | "mangle" | "nat" | "raw" | "security");
+        let name = matches!(chain.name.as_str(), "INPUT" | "FORWARD" | "PREROUTING");
+        let mut expressions = self.rules.iter().filter(|rule| rule.path() == *chain).flat_map(|rule| &rule.expr);
+        family && table && name && expressions.all(|e| !is_native(e))
     }
 
     /// What the rules do to one kind of packet, rules of ours left out.
     pub(crate) fn ruleset(&self, packet: VpnPacket) -> Ruleset {
         let mut ruleset = Ruleset::default();
         for chain in &self.chains {
-            ruleset.chains.insert(chain.place(), Chain { drops: chain.policy == "drop", rules: Vec::new() });
+            ruleset.chains.insert(chain.path().to_string(), Chain { drops: chain.policy == "drop", rules: Vec::new() });
         }
         for rule in self.rules.iter().filter(|rule| !is_ours(rule, packet.port)) {
-            let place = format!("{} {} {}", rule.family, rule.table, rule.chain);
-            let target = |chain: &str| format!("{} {} {chain}", rule.family, rule.table);
-            ruleset.chains.entry(place).or_default().rules.extend(estimates(&rule.expr, packet, &target));
+            let target = |chain: &str| ChainPath::new(&rule.family, &rule.table, chain).to_string();
+            ruleset
+                .chains
+                .entry(rule.path().to_string())
+                .or_default()
+                .rules
+                .extend(estimates(&rule.expr, packet, &target));
         }
         ruleset
     }
 
     /// Handles of our rules for this port in a chain.
     pub(crate) fn ours(&self, place: &str, port: u16) -> Vec<u64> {
-        self.rules.iter().filter(|rule| rule.is_in(place) && is_ours(rule, port)).map(|rule| rule.handle).collect()
+        self.rules
+            .iter()
+            .filter(|rule| rule.path().to_string() == place && is_ours(rule, port))
+            .map(|rule| rule.handle)
+            .collect()
     }
 }
 
@@ -140,16 +169,16 @@ fn estimates(expressions: &[Value], packet: VpnPacket, target: &dyn Fn(&str) -> 
                 let elements = body.pointer("/data/set").and_then(Value::as_array).into_iter().flatten();
                 rules.extend(elements.filter_map(|element| {
                     let key = fit_of(&body["key"], &element[0], packet);
-                    Some(Rule { fit: fit.min(key), verdict: verdict(&element[1], target)? })
+                    Some(Rule { fit: fit.min(key), action: action(&element[1], target)? })
                 }));
             }
-            _ => rules.extend(verdict(expression, target).map(|verdict| Rule { fit, verdict })),
+            _ => rules.extend(action(expression, target).map(|action| Rule { fit, action })),
         }
     }
     rules
 }
 
-fn verdict(expression: &Value, target: &dyn Fn(&str) -> String) -> Option<RuleAction> {
+fn action(expression: &Value, target: &dyn Fn(&str) -> String) -> Option<RuleAction> {
     let (kind, body) = expression.as_object()?.iter().next()?;
     let chain = || body["target"].as_str().map(target);
     Some(match kind.as_str() {
@@ -366,21 +395,21 @@ mod tests {
         assert!(!listing.ruleset(VpnPacket::to(4567, false)).drops("ip t in"));
         assert_eq!(listing.ours("ip t in", 4567), [9]);
         assert!(listing.ours("ip t in", 4568).is_empty());
-        assert_eq!(listing.base_chains("input"), ["ip t in"]);
+        assert_eq!(listing.base_chains("input"), [ChainPath::new("ip", "t", "in")]);
     }
 
     #[test]
-    fn a_native_table_in_iptables_clothes_is_not_taken_for_one() {
+    fn a_native_table_with_iptables_names_is_not_taken_for_one_of_iptables() {
         let rule = |right: &str| {
             let json = format!(
                 r#"{{"nftables": [{{"rule": {{"family": "ip", "table": "filter", "chain": "INPUT", "handle": 3, "expr": [
                     {{"match": {{"op": "==", "left": {{"payload": {{"protocol": "tcp", "field": "dport"}}}}, "right": {right}}}}}, {{"accept": null}}]}}}}]}}"#
             );
-            Listing::parse(&json).unwrap().is_of_iptables("ip filter INPUT")
+            Listing::parse(&json).unwrap().is_of_iptables(&ChainPath::new("ip", "filter", "INPUT"))
         };
         assert!(rule("22"));
         assert!(!rule(r#"{"set": [22, 80]}"#));
         assert!(!rule(r#""@open""#));
-        assert!(!Listing::default().is_of_iptables("ip filter input"));
+        assert!(!Listing::default().is_of_iptables(&ChainPath::new("ip", "filter", "input")));
     }
 }

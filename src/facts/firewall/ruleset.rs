@@ -63,7 +63,7 @@ pub(crate) struct Rule {
     /// Which packets.
     pub fit: Fit,
     /// What happens to them.
-    pub verdict: RuleAction,
+    pub action: RuleAction,
 }
 
 /// A chain of rules.
@@ -88,30 +88,27 @@ const DEEPEST: usize = 16;
 impl Ruleset {
     /// Whether a packet that enters at this base chain is dropped.
     pub(crate) fn drops(&self, base: &str) -> bool {
-        match self.walk(base, 0) {
-            Some(decided) => decided == RuleAction::Drop,
-            None => self.chains.get(base).is_some_and(|chain| chain.drops),
-        }
+        self.decision(base, 0).unwrap_or_else(|| self.chains.get(base).is_some_and(|chain| chain.drops))
     }
 
-    /// Accept, drop, or undecided.
-    fn walk(&self, chain: &str, depth: usize) -> Option<RuleAction> {
+    /// Whether the chain drops the packet; `None` where no rule decides.
+    fn decision(&self, chain: &str, depth: usize) -> Option<bool> {
         if depth > DEEPEST {
             return None;
         }
-        for Rule { fit, verdict } in &self.chains.get(chain)?.rules {
-            let inner = match verdict {
-                RuleAction::Jump(target) | RuleAction::Goto(target) if *fit != Fit::None => {
-                    self.walk(target, depth + 1)
-                }
-                other => Some(other.clone()),
+        for Rule { fit, action } in self.chains.get(chain)?.rules.iter().filter(|rule| rule.fit != Fit::None) {
+            let drops = match action {
+                RuleAction::Accept => Some(false),
+                RuleAction::Drop => Some(true),
+                RuleAction::Jump(target) | RuleAction::Goto(target) => self.decision(target, depth + 1),
+                RuleAction::Return => None,
             };
-            match (inner, *fit) {
-                (Some(RuleAction::Accept), Fit::All) => return Some(RuleAction::Accept),
-                (Some(RuleAction::Drop), Fit::All | Fit::Most) => return Some(RuleAction::Drop),
-                (Some(RuleAction::Return), Fit::All) => return None,
-                (None, Fit::All) if matches!(verdict, RuleAction::Goto(_)) => return None,
-                _ => {}
+            let leaves = matches!(action, RuleAction::Goto(_) | RuleAction::Return);
+            match drops {
+                Some(true) if *fit >= Fit::Most => return drops,
+                Some(false) if *fit == Fit::All => return drops,
+                None if leaves && *fit == Fit::All => return None,
+                Some(_) | None => {}
             }
         }
         None
@@ -127,7 +124,7 @@ mod tests {
 
     fn ruleset(chains: &[ChainOf]) -> Ruleset {
         let chain = |&(name, drops, rules): &ChainOf| {
-            let rules = rules.iter().map(|(fit, verdict)| Rule { fit: *fit, verdict: verdict.clone() }).collect();
+            let rules = rules.iter().map(|(fit, action)| Rule { fit: *fit, action: action.clone() }).collect();
             (name.to_owned(), Chain { drops, rules })
         };
         Ruleset { chains: chains.iter().map(chain).collect() }

@@ -89,7 +89,7 @@ impl Tuple<'_> {
     }
 
     fn estimate(&self, port: u16) -> Option<Rule> {
-        let verdict = match self.action {
+        let action = match self.action {
             "allow" | "allow_log" | "allow_log-all" => RuleAction::Accept,
             action if action.starts_with("deny") || action.starts_with("reject") => RuleAction::Drop,
             // `limit` lets in at a rate only, `route:` is about forwarding.
@@ -102,7 +102,7 @@ impl Tuple<'_> {
             if self.direction == "in" && is_any(self.to) { Fit::All } else { Fit::Most },
             if is_any(self.from) && is_any(self.from_port) { Fit::All } else { Fit::Some },
         ];
-        Some(Rule { fit: fit.into_iter().min()?, verdict })
+        Some(Rule { fit: fit.into_iter().min()?, action })
     }
 }
 
