@@ -1,7 +1,8 @@
-//! docker-compose: its `.env`, its commands, the files we write for it.
+//! docker-compose: its commands, its containers, the configuration it resolves, its `.env` and `COMPOSE_FILE`.
 //!
-//! Two generations are in use, and each may be called in two ways. Every call goes through [`ComposeCommand`]: in the instance's
-//! directory, with the scrubbed environment of [`Cmd`] (FN-32), never with `-v` (FN-5), `exec` always with `-T` (FN-37).
+//! Two generations are in use, called as `docker-compose` or `docker compose`. Every call goes through [`ComposeCommand`]:
+//! in the instance's directory, with the reduced environment of [`crate::host::Cmd`] (FN-32), never with `-v` (FN-5), `exec`
+//! always with `-T` (FN-37).
 
 mod command;
 mod config;

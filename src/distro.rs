@@ -1,4 +1,4 @@
-//! A release as data: which packages, which suite, until when supported. Never how; that is the program's part.
+//! A release as data: packages, suite, end of support. What is done with them is decided elsewhere.
 //!
 //! Each file of `distros/` is one release, or what the releases of a family share. A new release of a known family is
 //! one new file and its line in `FILES` below.
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::message;
 use crate::message::Message;
 
-/// os-release, cleaned.
+/// What os-release says of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OsRelease {
@@ -59,17 +59,17 @@ pub struct Distro {
     pub name: String,
     /// The day its security support ends, `2028-06-30`.
     pub support_ends: String,
-    /// From which version on the release's own kernels have WireGuard. It is said, and nothing is decided by it (FN-14).
+    /// The first version of the release's kernels with WireGuard. It is only reported, nothing is decided by it (FN-14).
     pub wireguard_since: String,
     /// What the packages are called here.
     pub packages: PackageNames,
     /// A suite the packages come from, which isn't among a fresh host's sources.
     #[serde(default)]
     pub suite: Option<Suite>,
-    /// What this release's apt can't do.
+    /// Features that this release's apt lacks.
     #[serde(default)]
     pub apt_lacks: Vec<AptFeature>,
-    /// Releases built on this one that don't say so in a way we could read.
+    /// Releases built on this one whose os-release doesn't name it.
     #[serde(default)]
     pub derivatives: Vec<Derivative>,
     /// The derivative that is taken for this release, `Linux Mint 20.3`.
@@ -82,22 +82,22 @@ pub struct Distro {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct PackageNames {
-    /// What brings `wg`.
+    /// The packages with `wg`.
     pub tools: Vec<String>,
     /// The release's own Docker: daemon and client.
     pub docker: Vec<String>,
     /// The release's own compose, of the second generation where it has that.
     pub compose: String,
-    /// What has dkms build the module, where the stock kernel has none.
+    /// The source that dkms builds the module from, where the stock kernel has none.
     #[serde(default)]
     pub dkms: Vec<String>,
     /// The running kernel's headers, which dkms needs.
     #[serde(default)]
     pub headers: Vec<String>,
-    /// A kernel and its headers that go together, for where the running one's headers are gone (FN-12).
+    /// The newest kernel and its headers, for a host whose running kernel's headers are gone from apt (FN-12).
     #[serde(default)]
     pub next_kernel: Vec<String>,
-    /// Where a cloud kernel's module may be (FN-18).
+    /// The package with a cloud kernel's module (FN-18).
     pub extra_modules: Option<String>,
     /// The release's own kernel.
     pub kernel: String,
@@ -114,15 +114,15 @@ pub struct PackageNames {
 pub struct Suite {
     /// Its name, `buster-backports`.
     pub name: String,
-    /// The file of apt's that names it.
+    /// The file under /etc/apt that names it.
     pub list: String,
-    /// Where it is kept when the mirrors have dropped it.
+    /// The archive that keeps it after the mirrors have dropped it.
     pub archive: Option<String>,
-    /// Address and name of the security suite that is kept beside it.
+    /// Address and name of the archived security suite.
     pub archive_security: Option<String>,
 }
 
-/// Something newer apt can do.
+/// A feature of newer apt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AptFeature {
@@ -176,7 +176,7 @@ impl Distro {
         patterns.chain(&names.headers).chain(&names.next_kernel).filter_map(|p| fill_in(p, kernel, arch)).collect()
     }
 
-    /// The packages that stand for the newest kernel and its headers; `None` where a release needs no such thing.
+    /// The packages that depend on the newest kernel and its headers; `None` where a release needs none.
     pub(crate) fn next_kernel(&self, kernel: &str, arch: &str) -> Option<Vec<String>> {
         filled(&self.packages.next_kernel, kernel, arch).filter(|names| !names.is_empty())
     }
@@ -238,7 +238,7 @@ fn refusal(os: &OsRelease) -> Message {
     let of = |id: &str| Distro::all().iter().filter(|d| d.id == id).collect::<Vec<_>>();
     let related: Vec<&Distro> = std::iter::once(&os.id).chain(&os.id_like).flat_map(|id| of(id)).collect();
     let number = |version: &str| version.parse::<f64>().ok();
-    // A derivative counts its own versions, so they say nothing about nearness.
+    // A derivative numbers its versions in its own way, so they don't show which release is nearest.
     let wanted = number(&os.version_id).filter(|_| !of(&os.id).is_empty());
     let distance = |d: &Distro| {
         let version = number(&d.version).unwrap_or_default();
@@ -259,7 +259,7 @@ fn refusal(os: &OsRelease) -> Message {
     }
 }
 
-/// Reads the files, each on top of the one it inherits. Files without a version are only there to be inherited.
+/// Reads the files, each on top of the one it inherits. A file without a version can only be inherited.
 fn load(files: &[(&str, &str)]) -> Result<Vec<Distro>, String> {
     let mut read: Vec<(&str, toml::Table)> = Vec::new();
     let mut distros = Vec::new();

@@ -1,11 +1,11 @@
-//! What there is to know about a host, read once, before anything is decided.
+//! Everything that is known about a host, read once, before anything is decided.
 //!
-//! [`Facts::gather`] does all the reading, side by side; everything after it is a pure function of the result. Facts
-//! are plain data: a host can be recorded as JSON and replayed in a test. They never hold a secret; of a private key
-//! they know the public half, of `.env` the keys this program owns.
+//! [`Facts::gather`] reads all parts in parallel; what follows is a pure function of the result. Facts are plain data: a
+//! host can be recorded as JSON and replayed in a test. They never hold a secret: of a private key they have the public
+//! half, of `.env` the keys that this program owns.
 //!
-//! `Result<T, String>` in here means: either known, or the reason why it can't be known. Each room fills one part:
-//! `pub fn gather(host: &Host, …) -> Part`, with pure parsers beside it.
+//! A `Result<T, Message>` holds the value, or the reason why it can't be known. Each module fills one part by its
+//! `gather`, with pure parsers beside it.
 
 pub(crate) mod clock;
 pub(crate) mod docker;
@@ -43,11 +43,11 @@ use crate::settings::Settings;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
-    /// Whether this is a running host; a mounted tree has files only.
+    /// Whether this is a running host; of a mounted tree only files are known.
     pub live: bool,
     /// The release, as os-release names it.
     pub os: OsRelease,
-    /// The machine and who we are on it.
+    /// The machine, and whether we are root on it.
     pub machine: Machine,
     /// The kernel and what it can do.
     pub kernel: Kernel,
@@ -68,8 +68,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads everything, side by side; nothing here fails, what can't be known says so. The release comes first, for
-    /// it names the packages to ask about.
+    /// Reads everything in parallel. Nothing fails: a part that can't be known holds the reason. The release is read
+    /// first, because it names the packages to ask about.
     pub fn gather(host: &Host, settings: &Settings) -> (Facts, Result<Distro, Message>) {
         let os = os::gather(host);
         let distro = os.as_ref().map_err(Message::from).and_then(Distro::detect);
@@ -99,13 +99,13 @@ impl Facts {
         (facts, distro)
     }
 
-    /// Reads the instance's files alone: enough to see whether they are as they should be, in a hundredth of the time.
+    /// Reads only the instance's files, which takes a hundredth of the time.
     pub(crate) fn of_files(host: &Host, settings: &Settings) -> Facts {
         Facts { instance: instance::gather(host, settings), ..Facts::default() }
     }
 }
 
-/// What a reader found; its panic is ours.
+/// The result of a thread; a panic in it is passed on.
 fn joined<T>(reader: thread::ScopedJoinHandle<'_, T>) -> T {
     reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

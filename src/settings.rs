@@ -1,4 +1,4 @@
-//! Everything a run was told, resolved once: flags, their `MITIGATOR_VPN_…` variables, defaults.
+//! The settings of a run, resolved once: flags, their `MITIGATOR_VPN_…` variables, defaults.
 
 mod endpoint;
 
@@ -12,14 +12,14 @@ pub(crate) use endpoint::Endpoint;
 
 use crate::product::{InstanceLayout, PRODUCT};
 
-/// What the user asked for. `vpn_address` and `endpoint` are `None` where a command can do without them.
+/// The settings of a run. `vpn_address` and `endpoint` are `None` where a command doesn't need them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The instance's directory.
     pub dir: PathBuf,
     /// This instance's address inside the VPN.
     pub vpn_address: Option<Ipv4Addr>,
-    /// Where the other instances send their UDP packets.
+    /// The outer address, to which the other instances send.
     pub endpoint: Option<SocketAddr>,
     /// The UDP port WireGuard listens on.
     pub port: u16,
@@ -27,7 +27,7 @@ pub struct Settings {
     pub prefix: u8,
     /// The text of a member's vpn-public.conf to join with.
     pub peers: Option<String>,
-    /// Whether that text is the whole list, to be taken byte for byte, and not one of several to be united.
+    /// Whether that text is the whole list and replaces the one here, instead of being merged with it.
     #[serde(default)]
     pub whole_list: bool,
     /// What to do about the firewall.
@@ -88,9 +88,9 @@ pub enum Restart {
     /// `down`, then `up -d`: what the vendor prescribes. DDoS protection is off in between.
     #[default]
     Full,
-    /// Only the gateway service is recreated.
+    /// Recreate the gateway service only.
     Gateway,
-    /// Nothing is restarted; the new settings wait for the operator.
+    /// Restart nothing; the new settings take effect when the operator restarts.
     None,
 }
 

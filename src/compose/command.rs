@@ -1,4 +1,4 @@
-//! How compose is called, and which generation and version answers.
+//! The commands of compose, and its version.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::Cmd;
 use crate::product::PRODUCT;
 
-/// A generation of compose; their hashes and container names differ.
+/// A generation of compose. The two differ in configuration hashes and container names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Generation {
     /// Python's docker-compose 1.x.
@@ -18,7 +18,7 @@ pub enum Generation {
 }
 
 impl Generation {
-    /// The generation of a version such as `1.29.2` or `v2.26.1`; `None` of an empty one.
+    /// The generation of a version such as `1.29.2` or `v2.26.1`; `None` for an empty one.
     pub(crate) fn of_version(version: &str) -> Option<Generation> {
         match version.trim_start_matches('v').split('.').next()? {
             "" => None,
@@ -39,9 +39,9 @@ impl Generation {
 pub struct ComposeCommand {
     /// The words: `["docker-compose"]` or `["docker", "compose"]`.
     pub words: Vec<String>,
-    /// The generation, judged by what `version` printed.
+    /// The generation of that version.
     pub generation: Generation,
-    /// The version it printed.
+    /// What `version` printed.
     pub version: String,
 }
 
@@ -60,12 +60,12 @@ impl ComposeCommand {
         self.call(dir, ["down"]).deadline(STACK_DEADLINE)
     }
 
-    /// Brings up what the files say.
+    /// Starts the stack as the files describe it.
     pub(crate) fn up(&self, dir: &Path) -> Cmd {
         self.call(dir, ["up", "-d"]).deadline(STACK_DEADLINE)
     }
 
-    /// Makes the gateway's container anew and nothing else.
+    /// Recreates the gateway's container and nothing else.
     pub(crate) fn recreate_gateway(&self, dir: &Path) -> Cmd {
         self.call(dir, ["up", "-d", "--no-deps", "--force-recreate", PRODUCT.gateway.name]).deadline(STACK_DEADLINE)
     }
@@ -91,8 +91,8 @@ pub(super) fn parse_version(printed: &str) -> Option<(Generation, String)> {
     Some((generation, version.to_owned()))
 }
 
-/// The generation and version that the script of a Python package insists on, if it names one: it would start nothing
-/// else, and reading is faster than starting Python to hear the same from `version`.
+/// The generation and version that the script of a Python package requires, if it names one. The script starts no other
+/// version, and reading it is faster than starting Python to ask for `version`.
 pub(super) fn pinned_version(script: &str) -> Option<(Generation, String)> {
     // # EASY-INSTALL-ENTRY-SCRIPT: 'docker-compose==1.29.2','console_scripts','docker-compose'
     let (_, pinned) = script.strip_prefix("#!")?.split_once("docker-compose==")?;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generations_are_judged_by_what_version_prints() {
+    fn the_generation_follows_from_what_version_prints() {
         let v1 = "docker-compose version 1.29.2, build unknown\ndocker-py version: 5.0.3\nCPython version: 3.11.2\n";
         assert_eq!(parse_version(v1), Some((Generation::V1, "1.29.2".into())));
         for v2 in ["Docker Compose version 2.26.1-4\n", "Docker Compose version v2.26.1\n"] {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packaged_script_tells_its_version_and_one_that_names_none_has_to_be_asked() {
+    fn a_packaged_script_names_its_version_and_any_other_is_asked() {
         let debian = "#!/usr/bin/python3\n# EASY-INSTALL-ENTRY-SCRIPT: 'docker-compose==1.29.2','console_scripts',\
                       'docker-compose'\nimport re\nimport sys\n__requires__ = 'docker-compose==1.29.2'\n";
         assert_eq!(pinned_version(debian), Some((Generation::V1, "1.29.2".into())));

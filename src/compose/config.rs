@@ -28,11 +28,11 @@ pub struct ResolvedConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayService {
-    /// Its image.
+    /// The image.
     pub image: String,
     /// `GATEWAY_ADDRESS` in its environment.
     pub address: Option<String>,
-    /// Whether it lives in the host's own network.
+    /// Whether it has the host's network (`network_mode: host`).
     pub host_network: bool,
     /// Published UDP ports: host port to container port.
     pub published: BTreeMap<u16, u16>,
@@ -73,17 +73,17 @@ fn env_of(host: &Host, dir: &Path) -> Vec<u8> {
     host.read(&InstanceLayout::new(dir).env()).ok().flatten().unwrap_or_default()
 }
 
-/// What compose said, without what stands in `.env`: v2 quotes the line it can't read, and an interpolation that fails
-/// shows the value.
-fn without_values(said: &str, env: &[u8]) -> String {
+/// What compose printed, without the values of `.env`: v2 quotes a line it can't read, and a failed interpolation shows
+/// the value.
+fn without_values(printed: &str, env: &[u8]) -> String {
     let env = String::from_utf8_lossy(env);
     let pieces = env.split(|c: char| c.is_whitespace() || "\"'=$#{}".contains(c));
     let mut pieces: Vec<&str> = pieces.filter(|piece| piece.len() >= 4 && !is_public_word(piece)).collect();
     pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
-    pieces.into_iter().fold(said.to_owned(), |said, piece| said.replace(piece, "…"))
+    pieces.into_iter().fold(printed.to_owned(), |printed, piece| printed.replace(piece, "…"))
 }
 
-/// Names are no secrets: of variables, and of compose files.
+/// Names of variables and of compose files are no secrets.
 fn is_public_word(piece: &str) -> bool {
     piece.chars().all(|c| c.is_ascii_uppercase() || c == '_') || piece.contains(".yml") || piece.contains(".yaml")
 }
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_generations_forms_of_a_configuration_are_read() {
+    fn the_output_of_both_generations_is_read() {
         let v1 = "services:\n  gateway:\n    cap_add:\n    - NET_ADMIN\n    environment:\n      GATEWAY_ADDRESS: 10.8.3.2/24\n    image: gw:1\n    ports:\n    - 4567:4567/udp\n    - published: 8080\n      target: 80\nversion: '2.2'\n";
         let v2 = "name: mitigator\nservices:\n  gateway:\n    environment:\n      GATEWAY_ADDRESS: 10.8.3.2/24\n    image: gw:1\n    ports:\n      - mode: ingress\n        target: 4567\n        published: \"4567\"\n        protocol: udp\n  gateway-dataplane:\n    network_mode: host\nnetworks:\n  default:\n    name: x\n";
         for (yaml, dataplane) in [(v1, false), (v2, true)] {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_without_a_gateway_says_so() {
+    fn a_configuration_without_a_gateway_has_none() {
         assert_eq!(parse_config("services:\n  web:\n    image: x\n").unwrap().gateway, None);
         assert!(parse_config("services: [").is_err());
     }

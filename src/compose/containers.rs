@@ -22,9 +22,9 @@ pub struct GatewayContainer {
     pub compose_version: String,
     /// The configuration hash it was made from (label `com.docker.compose.config-hash`).
     pub config_hash: String,
-    /// Whether it is still under a `created` or `restarting` state instead of `running`.
+    /// Docker's word for its state: `running`, `created`, `restarting`.
     pub state: String,
-    /// Files of this instance that the container sees in an outdated copy (FN-40).
+    /// Mounted files that have been replaced on the host, so that the container sees an old copy (FN-40).
     pub stale: Vec<String>,
 }
 
@@ -35,8 +35,8 @@ impl GatewayContainer {
     }
 }
 
-/// The running gateway of the instance in `dir`, if any, and how many containers of the stack run. Asks Docker alone:
-/// compose labels what it makes, whatever generation it is.
+/// The running gateway of the instance in `dir`, if any, and how many containers of the stack run. Only
+/// Docker is asked: both generations of compose label their containers.
 pub(crate) fn containers(host: &Host, dir: &Path) -> (Option<GatewayContainer>, usize) {
     let label = format!("com.docker.compose.project.working_dir={}", dir.display());
     let filters = serde_json::json!({ "label": [label] }).to_string();

@@ -1,8 +1,8 @@
 //! The `.env` file: one line is edited, every other byte stays (FN-34).
 //!
-//! Both generations of compose read this file, by different grammars. Edits go by the one that reads more of it
-//! (v1's); an edit is taken only if afterwards both read the new value, and all other values are what they were.
-//! Values of keys that aren't ours may be secrets: nothing in here prints one.
+//! The two generations of compose read this file by different grammars. Edits follow v1's, which reads more of it. An edit
+//! is accepted only if both generations then read the new value, and all other values are unchanged. Values of keys that
+//! aren't ours may be secrets: nothing in this module prints one.
 
 mod v1;
 mod v2;
@@ -20,12 +20,12 @@ use crate::message;
 use crate::message::Message;
 use crate::product::PRODUCT;
 
-/// A line that a generation of compose refuses, skips, or reads in its own way.
+/// A line that one generation of compose refuses, skips, or reads differently from the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineProblem {
     /// Line number, from 1.
     pub line: usize,
-    /// What is wrong; quotes nothing of the file.
+    /// What is wrong, without any text of the file.
     pub reason: Message,
     /// The generation that refuses the whole file because of it.
     pub stops: Option<Generation>,
@@ -62,7 +62,7 @@ impl fmt::Debug for Dotenv {
 }
 
 impl Dotenv {
-    /// Reads whatever there is; [`Dotenv::problems`] says what is wrong with it.
+    /// Reads any bytes; [`Dotenv::problems`] has what is wrong with them.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let (entries, malformed) = v1::entries(bytes);
         Dotenv { bytes: bytes.to_vec(), entries, malformed }
@@ -73,7 +73,7 @@ impl Dotenv {
         &self.bytes
     }
 
-    /// The value of a key, as v1 reads it, variables in it not replaced. Of several the last counts.
+    /// The value of a key as v1 reads it, without substitution of variables. Of several lines the last one counts.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         let value = self.entry(key)?.value.as_ref()?;
         Some(String::from_utf8_lossy(&value.bytes).into_owned())
@@ -99,14 +99,14 @@ impl Dotenv {
         self.entries.iter().rev().find(|entry| entry.key == key.as_bytes())
     }
 
-    /// Gives a key this value. Where it has a line, only the value in it changes: `export`, quotes and a comment behind
-    /// it stay. Where it has none, one is put at the end.
+    /// Gives a key this value. In an existing line only the value changes: `export`, quotes and a comment stay. Without
+    /// one, a line is appended.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<()> {
         if self.get(key).as_deref() == Some(value) {
             return Ok(());
         }
         if self.entry(key).is_some_and(|entry| std::str::from_utf8(&self.bytes[entry.span.clone()]).is_err()) {
-            // Its line couldn't be kept as text, so nobody could put it back.
+            // The journal keeps lines as text, so undo couldn't restore this one.
             return Err(self.uneditable(key));
         }
         let plain = value.to_owned();
@@ -133,7 +133,7 @@ impl Dotenv {
         Err(self.uneditable(key))
     }
 
-    /// Puts the line of a key back as [`Dotenv::line`] gave it; `None` takes away what [`Dotenv::set`] had appended.
+    /// Restores the line of a key as [`Dotenv::line`] gave it; `None` removes what [`Dotenv::set`] had appended.
     pub(crate) fn set_line(&mut self, key: &str, line: Option<&str>) -> Result<()> {
         if self.line(key).as_deref() == line {
             return Ok(());
@@ -181,7 +181,7 @@ impl Dotenv {
         problems
     }
 
-    /// Why the two generations don't read the same value for a key, if they don't.
+    /// Why the two generations read different values for a key, if they do.
     fn difference(&self, key: &str) -> Option<Message> {
         let value = self.entry(key)?.value.as_ref();
         if value.is_some_and(|v| v.bytes.contains(&b'$')) {
@@ -232,7 +232,7 @@ impl Dotenv {
         [&self.bytes[..span.start], with.as_bytes(), &self.bytes[span.end..]].concat()
     }
 
-    /// With one more line at the end. A file whose last line isn't ended keeps that: [`Dotenv::without`] relies on it.
+    /// The bytes with one more line. A file without a final line end gets none either: [`Dotenv::without`] relies on it.
     fn appended(&self, line: &str) -> Vec<u8> {
         let mut end: &[u8] = match self.bytes.iter().position(|b| *b == b'\n') {
             Some(at) if at > 0 && self.bytes[at - 1] == b'\r' => b"\r\n",

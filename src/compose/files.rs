@@ -1,14 +1,14 @@
 //! `COMPOSE_FILE`: which files compose merges, and in which order.
 //!
-//! As long as the variable isn't set, compose takes its default names and an override file by itself; setting it
-//! turns that off (FN-33). So the list is extended, never replaced, and begins with what compose took by itself.
+//! While the variable isn't set, compose takes its default names and an override file; setting it turns that off (FN-33).
+//! So the list is extended, never replaced, and begins with the files that compose took by default.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use crate::product::PRODUCT;
 
-/// Names that compose tries by itself, the product's own first.
+/// Names that compose tries by default, the product's own first.
 const BASE: [&str; 4] = [PRODUCT.files.base, "docker-compose.yaml", "compose.yaml", "compose.yml"];
 const OVERRIDE: [&str; 4] =
     ["docker-compose.override.yml", "docker-compose.override.yaml", "compose.override.yaml", "compose.override.yml"];
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_compose_took_by_itself_is_named_first() {
+    fn what_compose_took_by_default_is_named_first() {
         for (present, expected) in [
             (&["docker-compose.yml"][..], "docker-compose.yml:docker-compose.vpn.yml"),
             (&[], "docker-compose.yml:docker-compose.vpn.yml"),

@@ -1,4 +1,4 @@
-//! The composes installed on this host: how each is called, and the file that is called (FN-35).
+//! The installations of compose on this host: how each is called, and its file (FN-35).
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::command::{parse_version, pinned_version};
 use super::{ComposeCommand, GatewayContainer, Generation};
 use crate::host::{Cmd, Host, Kind};
 
-/// The plugin of Docker's client, and the program of its own.
+/// As a plugin of Docker's client, and as a program.
 const PLUGIN: &[&str] = &["docker", "compose"];
 const PROGRAM: &[&str] = &["docker-compose"];
 
@@ -18,10 +18,10 @@ const PLUGIN_DIRS: [&str; 4] = [
     "/usr/libexec/docker/cli-plugins",
 ];
 
-/// Programs that are scripts are smaller than this.
+/// In bytes. A file that is larger is no script.
 const MAX_SCRIPT: u64 = 1 << 14;
 
-/// A compose of this host, whose version isn't known yet.
+/// An installation of compose, its version not known yet.
 #[derive(Debug)]
 pub(crate) struct InstalledCompose {
     words: &'static [&'static str],
@@ -48,18 +48,16 @@ impl InstalledCompose {
         plugin.into_iter().chain(program).collect()
     }
 
-    /// A call of it.
     pub(crate) fn call(&self, arg: &str) -> Cmd {
         Cmd::new(self.words[0]).args(self.words[1..].iter().copied()).arg(arg)
     }
 
-    /// The command that it is, once its version is known.
     pub(crate) fn into_command(self, (generation, version): (Generation, String)) -> ComposeCommand {
         let words = self.words.iter().map(|word| (*word).to_owned()).collect();
         ComposeCommand { words, generation, version }
     }
 
-    /// What `version` prints.
+    /// Asks it for its version.
     pub(crate) fn version(&self, host: &Host) -> Option<(Generation, String)> {
         version(host, &self.call("version"))
     }
@@ -79,7 +77,7 @@ fn version(host: &Host, cmd: &Cmd) -> Option<(Generation, String)> {
     parse_version(&out.stdout).filter(|_| out.ok())
 }
 
-/// Whether this client may find plugins elsewhere: it is a snap's, or its user has set it up.
+/// Whether this client may find plugins elsewhere: it comes from a snap, or its user has a configuration.
 fn has_other_plugins(host: &Host, client: &Path) -> bool {
     let of_user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
     client.starts_with("/snap") || of_user.is_some_and(|dir| !host.list(&dir).is_empty())

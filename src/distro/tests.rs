@@ -1,4 +1,4 @@
-//! Which release a host is taken for, and what its data says.
+//! Which release a host is recognised as.
 
 use super::*;
 use crate::facts::os;

@@ -23,8 +23,8 @@ pub(crate) fn gather(host: &Host) -> Clock {
     Clock { synchronised: synchronised(host), today: date(now.as_secs() / 86400) }
 }
 
-/// What systemd's timedatectl calls synchronised, asked of the kernel itself: timedatectl would first start a daemon,
-/// and that one makes directories.
+/// What timedatectl calls synchronised, asked from the kernel: timedatectl would start a daemon, which creates
+/// directories.
 #[expect(unsafe_code, reason = "no crate here has adjtimex")]
 fn synchronised(host: &Host) -> Option<bool> {
     if !host.is_live() {
@@ -35,11 +35,12 @@ fn synchronised(host: &Host) -> Option<bool> {
         let mut state: libc::timex = std::mem::zeroed();
         (libc::adjtimex(&raw mut state), state)
     };
-    // 16 s from boot on until somebody sets the clock right, and again after some hours without that.
+    // The kernel's estimate of the error is 16 s from boot until the clock is first set, and again some hours after
+    // the last time.
     (answer >= 0).then_some(state.maxerror < 16_000_000)
 }
 
-/// The date of a day counted from 1 January 1970, as ISO has it. Years are counted from March, so that the leap day
+/// The ISO date of a day counted from 1 January 1970. Years are counted from March, so that the leap day
 /// comes last.
 fn date(days: u64) -> String {
     let days = days + 719_468;

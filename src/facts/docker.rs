@@ -38,7 +38,7 @@ impl Default for Docker {
     }
 }
 
-/// Reads this part of the facts. Of a mounted tree that is the files alone.
+/// Reads this part of the facts; of a mounted tree only the files.
 pub(crate) fn gather(host: &Host) -> Docker {
     let program = host.program("docker");
     let mut docker = Docker {
@@ -59,7 +59,7 @@ pub(crate) fn gather(host: &Host) -> Docker {
     docker
 }
 
-/// Whether the daemon is the snap's (FN-39): the client is, or the snap's data is there and no other daemon program.
+/// Whether the daemon comes from the snap (FN-39): the client does, or the snap has data and there is no other daemon.
 fn is_snap(host: &Host, client: Option<&Path>) -> bool {
     let data = || host.stat(Path::new("/var/snap/docker")).is_ok_and(|stat| stat.is_some());
     client.is_some_and(|path| path.starts_with("/snap")) || (data() && host.program("dockerd").is_none())
@@ -123,7 +123,7 @@ fn pools(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// A file that can't be read as JSON gives no pools: the daemon doesn't start with it, and that is found elsewhere.
+/// A file that isn't JSON gives no pools: the daemon doesn't start with it, which another check finds.
 fn parse_daemon_json(text: &str) -> Vec<String> {
     let json: DaemonJson = serde_json::from_str(text).unwrap_or_default();
     json.bip.into_iter().chain(json.pools.into_iter().map(|pool| pool.base)).collect()
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snap_is_known_by_its_path_though_the_link_leads_to_snap_itself() {
+    fn a_snap_is_recognised_by_its_path_although_the_link_leads_to_snap_itself() {
         let dir = tree(&[("usr/bin/snap", "")]);
         fs::create_dir_all(dir.path().join("snap/bin")).unwrap();
         symlink("/usr/bin/snap", dir.path().join("snap/bin/docker")).unwrap();

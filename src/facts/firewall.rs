@@ -1,6 +1,6 @@
-//! The live packet filter: who drops what is sent to the VPN's ports, and where a rule of ours has to stand (FN-58).
+//! The live packet filter: what drops packets to the VPN's ports, and where a rule of ours has to be (FN-58).
 //!
-//! Several may be live at once, and then each of them decides (FN-24): a packet gets in when nobody drops it.
+//! Several filters may be live at once; a packet gets in when none of them drops it (FN-24).
 
 pub(crate) mod firewalld;
 pub(crate) mod iptables;
@@ -30,7 +30,7 @@ use crate::settings::Settings;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Firewall {
-    /// Every place that drops packets to a port of the VPN, or would without a rule of ours. Usually none or one.
+    /// Every filter that drops packets to a port of the VPN, or would without a rule of ours. Usually none or one.
     pub filters: Vec<Filter>,
     /// Native nftables chains that drop forwarded packets, and with them what Docker publishes: `inet filter forward`.
     pub forward: Vec<String>,
@@ -73,22 +73,22 @@ impl From<&FirewallNote> for Message {
     }
 }
 
-/// One place that drops packets to a port of the VPN.
+/// A filter that drops packets to a port of the VPN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
-    /// What it belongs to.
+    /// The front end or the kind of filter.
     pub backend: Backend,
-    /// Where a rule of ours has to stand: `inet filter input` for nftables, `iptables-nft INPUT` for iptables, a zone
-    /// for firewalld; ufw knows by itself.
+    /// Where a rule of ours has to be: `inet filter input` for nftables, `iptables-nft INPUT` for iptables, the zone for
+    /// firewalld; empty for ufw.
     pub place: String,
-    /// The interfaces it is about; none named means all, or all that no other zone names.
+    /// The interfaces it applies to. An empty set means all, or all that no other zone names.
     pub interfaces: BTreeSet<String>,
-    /// The VPN's ports that it drops for IPv4, rules of ours left out of account.
+    /// The VPN's ports that it drops for IPv4, not counting rules of ours.
     pub drops_ipv4: BTreeSet<u16>,
     /// The same for IPv6.
     pub drops_ipv6: BTreeSet<u16>,
-    /// Rules that carry our tag: port, and how many.
+    /// The number of rules with our tag, by port.
     pub ours: BTreeMap<u16, usize>,
 }
 
@@ -130,7 +130,7 @@ pub(crate) struct VpnPacket {
     pub port: u16,
     /// Whether it is an IPv6 packet.
     pub ipv6: bool,
-    /// Whether Docker sends it on to a container.
+    /// Whether Docker forwards it to a container.
     pub forwarded: bool,
 }
 
@@ -229,7 +229,7 @@ fn filter_of_save(save: &SavedTable, ports: &[u16], ufw: bool) -> Option<Filter>
     let dropped = |port: &u16| {
         let mut ruleset = iptables::ruleset(&save.text, VpnPacket::to(*port, save.ipv6));
         if let Some(input) = ruleset.chains.get_mut(iptables::INPUT).filter(|_| ufw) {
-            // ufw's chains are judged by ufw's own files; what stands beside them is judged here.
+            // ufw's chains are judged by ufw's own files; only the other rules are judged here.
             let before = input.rules.len();
             let of_ufw = |target: &str| target.starts_with("ufw-") || target.starts_with("ufw6-");
             input.rules.retain(|rule| !matches!(&rule.action, ruleset::RuleAction::Jump(target) if of_ufw(target)));

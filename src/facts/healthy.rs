@@ -1,4 +1,4 @@
-//! The host that tests begin with.
+//! The host that tests start from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::compose::{ComposeCommand, GatewayService, Generation, ResolvedConfig}
 use crate::distro::OsRelease;
 
 impl Facts {
-    /// A fresh Debian 12 on which the vendor's stack runs and nothing of ours is: no check has anything to say.
+    /// A fresh Debian 12 with the vendor's stack running and nothing of ours: every check passes.
     pub(crate) fn healthy() -> Facts {
         let gib = 1 << 30;
         let kernel = "6.1.0-13-amd64";

@@ -1,7 +1,7 @@
 //! The files in the instance's directory.
 //!
-//! A list that can't be parsed isn't passed on, nor is a word of vpn-private.conf but its template, nor a value of
-//! `.env` that isn't ours: what could be a secret never becomes a fact.
+//! What may be a secret never becomes a fact: of vpn-private.conf only the template is read, of `.env` only our values, and
+//! a list that can't be parsed is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -32,11 +32,11 @@ pub struct InstanceFacts {
     pub env: EnvFile,
     /// docker-compose.vpn.yml.
     pub overlay: TextFile,
-    /// Whether docker-compose.yml is the default stack's own. The text of a vendor's is none of our business.
+    /// Whether docker-compose.yml is the default stack's. The text of the vendor's isn't read.
     pub default_stack: bool,
     /// Which `docker-compose*.yml`/`compose*.yaml` names exist in the directory, and which of the names in COMPOSE_FILE.
     pub compose_files: BTreeSet<String>,
-    /// Files whose last write was cut off and waits for completion.
+    /// Files whose last write was interrupted and has to be completed.
     pub interrupted: Vec<String>,
     /// Why the directory can't be written (a read-only file system, say); `None` when it can.
     pub unwritable: Option<Unwritable>,
@@ -238,7 +238,7 @@ mod tests {
     const PEER: &str = "[Peer]\nPublicKey = acfzxE6ZsiYE4jIqsBicOt7oT8ZuKhxBvuz0+6JxiEc=\nAllowedIPs = 10.8.3.1/32\nEndpoint = 192.0.2.1:4567\n";
 
     #[test]
-    fn an_installed_instance_is_read_without_its_secrets() {
+    fn the_files_of_an_installed_instance_are_read_without_secrets() {
         let key = PrivateKey::generate();
         let conf = PrivateConf::fresh(key.clone(), 4567);
         let tree = Tree::new(&[
@@ -267,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_there_is_no_failure() {
+    fn an_empty_host_gives_empty_facts() {
         let empty = tempfile::tempdir().unwrap();
         let facts = gather(&Host::at(empty.path()).unwrap(), &Settings::default());
         assert_eq!(facts, InstanceFacts::default());
     }
 
     #[test]
-    fn unusable_files_say_why_without_a_word_of_them() {
+    fn the_reason_of_an_unusable_file_quotes_nothing_of_it() {
         let key = PrivateKey::generate().expose().to_string();
         let tree = Tree::new(&[
             ("vpn-public.conf", format!("{PEER}PrivateKey = {key}\n").as_bytes()),
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_write_is_seen() {
+    fn an_interrupted_write_is_seen() {
         let tree = Tree::new(&[("vpn-public.conf", b"torn"), (".vpn-public.conf.mitigator-vpn-redo", PEER.as_bytes())]);
         // As this program makes it: any other file of that name is nothing.
         let redo = tree.path(".vpn-public.conf.mitigator-vpn-redo");

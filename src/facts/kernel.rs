@@ -1,7 +1,7 @@
-//! The kernel and what it can do: capability, never version (FN-14).
+//! The kernel and what it can do, by capability and never by version (FN-14).
 //!
-//! `modinfo` and `depmod` are files underneath, and reading those is both faster and true of a mounted tree. What no
-//! file tells is tried: a link of type wireguard in a network namespace that is thrown away with the process (FN-16).
+//! The files that `modinfo` and `depmod` use are read directly, which is faster and works in a mounted tree. What no file
+//! shows is tried: a link of type wireguard in a network namespace that ends with the process (FN-16).
 
 mod refusal;
 
@@ -21,7 +21,7 @@ pub use refusal::ModuleRefusal;
 pub struct Kernel {
     /// `uname -r`; empty in a mounted tree, which has no running kernel.
     pub release: String,
-    /// What the running kernel says about WireGuard; of a mounted tree, what its newest kernel will.
+    /// Whether the running kernel has WireGuard; in a mounted tree, whether its newest kernel has.
     pub wireguard: WireGuardSupport,
     /// The newest installed kernel, which the next boot takes, and whether it has a wireguard module or built-in.
     pub next: Option<NextKernel>,
@@ -40,7 +40,7 @@ impl Kernel {
     }
 }
 
-/// How the running kernel stands to WireGuard: capability, never version (FN-14, FN-16).
+/// Whether the running kernel has WireGuard (FN-14, FN-16).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WireGuardSupport {
@@ -78,7 +78,7 @@ pub struct NextKernel {
 const MODULES_LOAD_D: [&str; 4] =
     ["/etc/modules-load.d", "/run/modules-load.d", "/usr/local/lib/modules-load.d", "/usr/lib/modules-load.d"];
 
-/// How a kernel's own files stand to the module.
+/// Whether a kernel's files have the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shipped {
     BuiltIn,
@@ -145,9 +145,9 @@ fn support(host: &Host, release: &str) -> WireGuardSupport {
         }
         (Shipped::No, false) => WireGuardSupport::Missing,
     };
-    // The probe makes the kernel ask for the module, and loading one would be a change. Here none can be loaded from
-    // this host's files: it is there already, or this host has none. A container's kernel may still find one in the
-    // files of its host; that is the answer there, and no file of ours gives it (FN-19).
+    // The attempt makes the kernel ask for the module, and loading one would be a change. At this point none can be loaded
+    // from this host's files: it is loaded already, or there is none. In a container the kernel may still load one from
+    // the files of the container's host, and only the attempt shows that (FN-19).
     match (probe(host), known) {
         (LinkAttempt::Works, WireGuardSupport::Missing) if exists(host, "/sys/module/wireguard") => {
             WireGuardSupport::Loaded
@@ -160,7 +160,7 @@ fn support(host: &Host, release: &str) -> WireGuardSupport {
     }
 }
 
-/// What became of a throw-away link.
+/// The result of creating a temporary link.
 #[derive(Debug, PartialEq, Eq)]
 enum LinkAttempt {
     Works,
@@ -198,13 +198,13 @@ fn shipped(host: &Host, release: &str, module: &str) -> Shipped {
     let dependencies = text(host, &format!("{dir}/modules.dep"));
     let module = dependencies.lines().filter_map(|line| line.split(':').next()).find(|path| is_ours(path));
     match module {
-        // The list outlives a file that somebody removed.
+        // The list may name a file that has been removed.
         Some(path) if exists(host, &format!("{dir}/{path}")) => Shipped::Module,
         _ => Shipped::No,
     }
 }
 
-/// The newest kernel that can be booted. A directory of modules without its kernel is a leftover.
+/// The newest kernel that can be booted. Directories of modules whose kernel is gone don't count.
 fn newest(host: &Host) -> Option<String> {
     host.list(Path::new("/lib/modules"))
         .into_iter()
@@ -212,7 +212,7 @@ fn newest(host: &Host) -> Option<String> {
         .max_by(|a, b| parts(a).cmp(&parts(b)))
 }
 
-/// A kernel release as something that sorts as boot loaders sort it: numbers by value, release candidates first.
+/// A sort key in the order of boot loaders: numbers by value, release candidates first.
 fn parts(release: &str) -> Vec<(String, u64)> {
     let release = release.replace("-rc", " rc");
     let mut parts = Vec::new();
@@ -227,7 +227,7 @@ fn parts(release: &str) -> Vec<(String, u64)> {
     parts
 }
 
-/// Whether unsigned modules are refused. shim can switch its own check off, which the kernel follows (FN-17).
+/// Whether unsigned modules are refused. With shim's own validation off, the kernel accepts them (FN-17).
 fn secure_boot(host: &Host) -> Option<bool> {
     if !exists(host, "/sys/firmware/efi") {
         return Some(false);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn secure_boot_follows_the_firmware_unless_shim_has_switched_it_off() {
+    fn secure_boot_follows_the_firmware_unless_shims_validation_is_off() {
         let variable = |on: u8| String::from_utf8(vec![6, 0, 0, 0, on]).unwrap();
         let (on, off) = (variable(1), variable(0));
         let sb = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";

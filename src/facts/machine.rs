@@ -1,4 +1,4 @@
-//! The machine and who we are on it.
+//! The machine, and whether we are root on it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use crate::host::{Cmd, Host};
 use crate::settings::Settings;
 
-/// The machine and who we are on it.
+/// The machine, and whether we are root on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
@@ -56,7 +56,7 @@ pub(super) fn arch(host: &Host) -> String {
     nix::sys::utsname::uname().map(|u| u.machine().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Total and available bytes. Without /proc the crate says 0, which no machine has.
+/// Total and available bytes. Without /proc the crate returns 0.
 fn memory(host: &Host) -> (Option<u64>, Option<u64>) {
     if !host.is_live() {
         return (None, None);
@@ -75,7 +75,7 @@ fn free_space(host: &Host, settings: &Settings) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The kind of container this is. systemd knows best; where it isn't installed, the marks its own detection looks at.
+/// The kind of container. systemd's detection is used; where it isn't installed, the marks that it looks at.
 fn container(host: &Host) -> Option<String> {
     if !host.is_live() {
         return None;
@@ -83,7 +83,7 @@ fn container(host: &Host) -> Option<String> {
     if host.has_program("systemd-detect-virt") {
         let ask = Cmd::new("systemd-detect-virt").arg("--container").deadline(Duration::from_secs(5));
         if let Ok(said) = host.query(&ask) {
-            // It exits with 1 when it says none.
+            // It exits with 1 when it prints none.
             let kind = said.stdout.trim();
             if !kind.is_empty() {
                 return (kind != "none").then(|| kind.to_owned());
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_are_known_by_their_marks() {
+    fn containers_are_recognised_by_their_marks() {
         let metal = "6.1.0-13-amd64";
         assert_eq!(marks("", "HOME=/\0TERM=linux\0", metal, false, false), None);
         assert_eq!(marks("lxc\n", "", metal, false, false).as_deref(), Some("lxc"));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mounted_tree_says_nothing_about_the_machine_it_is_mounted_on() {
+    fn of_a_mounted_tree_no_machine_is_known() {
         let dir = tempfile::tempdir().unwrap();
         let machine = gather(&Host::at(dir.path()).unwrap(), &Settings::default());
         assert_eq!((machine.arch.as_str(), machine.memory, machine.container), ("", None, None));

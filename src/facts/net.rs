@@ -15,7 +15,7 @@ pub struct Net {
     pub addresses: Vec<InterfaceAddress>,
     /// IPv4 routes: destination as CIDR (`default` is `0.0.0.0/0`), and device.
     pub routes: Vec<Route>,
-    /// Who listens on which UDP port.
+    /// All bound UDP ports.
     pub udp: Vec<UdpListener>,
 }
 
@@ -85,7 +85,7 @@ fn udp(host: &Host, text: &dyn Fn(&str) -> String) -> Vec<UdpListener> {
         .collect()
 }
 
-/// Reads /proc/net/route: the main table, addresses as the machine's own little-endian hexadecimal.
+/// Reads /proc/net/route: the main table, addresses in hexadecimal and in the machine's byte order.
 fn parse_routes(text: &str) -> Vec<Route> {
     const UP: u32 = 1;
     let route = |line: &str| {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn routes_of_a_docker_host() {
-        // A reject route has no device, a route that is down doesn't count.
+        // A reject route has no device; a route that is down is left out.
         let text = "\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0

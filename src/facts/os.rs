@@ -1,8 +1,8 @@
 //! The release, as os-release names it.
 //!
-//! The `os-release` crate parses; its traps are closed here. It panics on `NAME="`, reads a directory for ever, keeps
-//! comments as keys and backslashes as they are, and knows no `/usr/lib`. So the file is read by [`Host`], each line is
-//! unquoted as a shell would, and only lines that can't surprise the crate are handed to it.
+//! The `os-release` crate parses, with protection from its defects: it panics on `NAME="`, never ends on a directory, keeps
+//! comments as keys and backslashes as they are, and doesn't look in `/usr/lib`. So [`Host`] reads the file, each line is
+//! unquoted as by a shell, and only plain `KEY=value` lines are passed to the crate.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn gather(host: &Host) -> Result<OsRelease> {
     Ok(OsRelease::default())
 }
 
-/// Makes sense of any text.
+/// Parses any text without failing.
 pub fn parse(text: &str) -> OsRelease {
     let release: os_release::OsRelease = text.lines().filter_map(clean).collect();
     let extra = |key: &str| release.extra.get(key).filter(|value| !value.is_empty()).cloned();
@@ -45,13 +45,13 @@ fn clean(line: &str) -> Option<String> {
     if !named {
         return None;
     }
-    // Names end up on terminals, so nothing in them may steer one. A quote left at either end would make the crate
-    // unquote a second time; none belongs to a name.
+    // Names are shown on terminals, so control characters are removed. A quote left at either end would make the crate
+    // unquote a second time.
     let value: String = unquote(value.trim()).chars().filter(|c| !c.is_control()).collect();
     Some(format!("{key}={}", value.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'')))
 }
 
-/// What a shell makes of the value: quotes removed, backslashes resolved.
+/// The value as a shell reads it: quotes removed, backslashes resolved.
 fn unquote(value: &str) -> String {
     let (quote, inner) = match value.chars().next() {
         Some(quote @ ('"' | '\'')) => (Some(quote), &value[1..]),

@@ -27,7 +27,7 @@ pub struct PackageFacts {
     pub apt_version: String,
     /// The state of every package the release's data names.
     pub known: BTreeMap<String, Package>,
-    /// What stands behind a package that only names the newest kernel: `linux-image-amd64` to
+    /// The package that a metapackage of the newest kernel depends on: `linux-image-amd64` to
     /// `linux-image-4.19.0-21-amd64`. Known where the running kernel's headers are gone.
     #[serde(default)]
     pub newest: BTreeMap<String, String>,
@@ -35,9 +35,9 @@ pub struct PackageFacts {
     pub lock_holder: Option<LockHolder>,
     /// Packages that are half-installed or half-configured, and their state: `wireguard-dkms`, `iF`.
     pub broken: BTreeMap<String, String>,
-    /// Whether dpkg was cut off in the middle of a run; apt then refuses to work.
+    /// Whether a run of dpkg was interrupted; apt then refuses to work.
     pub interrupted: bool,
-    /// Where packages come from, in the order apt reads it; or apt's words about why it can't read it.
+    /// Where packages come from, in the order apt reads it; or why apt can't read it.
     pub sources: Result<Vec<ListedSuite>, Message>,
     /// The mirror the host's own configuration uses: the address of its first source of this release.
     pub mirror: Option<String>,
@@ -78,7 +78,7 @@ impl PackageFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListedSuite {
-    /// The archive's address, without a user or password that may stand in it.
+    /// The archive's address, without user and password.
     pub uri: String,
     /// The suite, `bookworm-updates`.
     pub suite: String,
@@ -107,7 +107,7 @@ impl Package {
 pub(crate) const LOCKS: [&str; 4] =
     ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"];
 
-/// How long apt may think about a question: without its cache it reads all of its lists anew, which is slow where all is.
+/// How long apt may take to answer: without its cache it reads all of its lists, which takes long on a slow machine.
 pub(crate) const ASKING: Duration = Duration::from_secs(300);
 
 /// Reads this part of the facts, on a host that runs this kernel.
@@ -138,7 +138,7 @@ pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFac
         !headers.iter().all(|name| known.get(name).is_some_and(Package::is_obtainable))
     };
     if let Some(distro) = distro.filter(|distro| !module && lacks_headers(distro)) {
-        newest = behind(host, &distro.next_kernel(release, &arch).unwrap_or_default());
+        newest = dependencies_of(host, &distro.next_kernel(release, &arch).unwrap_or_default());
         known.extend(newest.values().cloned().map(seen));
         ask(&mut known, &newest.values().map(String::as_str).collect::<Vec<_>>());
     }
@@ -157,8 +157,8 @@ pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFac
     }
 }
 
-/// What apt is asked about: what is missing, of the packages around the module only where the kernel has none. Asking
-/// is the slowest thing a preflight does, so a host that has all it needs isn't asked at all.
+/// The packages to ask apt about: those that are missing, and those for the module only where the kernel has none. Asking
+/// apt is the slowest part of a preflight, so it is left out on a host that has everything.
 fn worth_asking<'a>(known: &'a BTreeMap<String, Package>, distro: Option<&Distro>, module: bool) -> Vec<&'a str> {
     let tool = |name: &String| distro.is_some_and(|d| d.packages.tools.contains(name));
     let missing = known.iter().filter(|(_, package)| package.installed.is_none());
@@ -170,8 +170,7 @@ pub fn lock_holder(host: &Host) -> Option<LockHolder> {
     LOCKS.iter().find_map(|path| host.locked_by(Path::new(path)))
 }
 
-/// What apt would install under these names, or apt's words about why it can't say. Names apt has never heard of and
-/// names without a candidate are left out.
+/// The versions apt would install, by name, or why apt can't answer. Names without a candidate are left out.
 pub(crate) fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>, Message> {
     if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
         return Ok(BTreeMap::new());
@@ -181,8 +180,8 @@ pub(crate) fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String,
     if said.ok() { Ok(policy(&said.stdout)) } else { Err(Message::foreign(complaint(&said.stderr))) }
 }
 
-/// What these packages, each of which only names another one, stand for by now.
-fn behind(host: &Host, names: &[String]) -> BTreeMap<String, String> {
+/// What these metapackages depend on now.
+fn dependencies_of(host: &Host, names: &[String]) -> BTreeMap<String, String> {
     if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
         return BTreeMap::new();
     }
@@ -204,8 +203,8 @@ fn first_needs(text: &str) -> BTreeMap<String, String> {
     needs
 }
 
-/// Options that keep apt from writing its cache, for questions that must change nothing. Without its cache apt needs
-/// half a second, so where the cache is newer than all it was made of, and so wouldn't be written, there are none.
+/// Options that keep apt from writing its cache. Without its cache apt needs half a second, so there are none where the
+/// cache is newer than everything it was made from, and apt wouldn't write it.
 pub(crate) fn cacheless(host: &Host) -> &'static [&'static str] {
     let modified = |path: &str| host.stat(Path::new(path)).ok().flatten().map(|s| s.modified);
     let Some(cache) = modified("/var/cache/apt/pkgcache.bin") else { return NO_CACHE };
@@ -234,19 +233,19 @@ fn policy(text: &str) -> BTreeMap<String, String> {
     candidates
 }
 
-/// apt's first error, without its mark.
+/// apt's first error, without the `E:`.
 fn complaint(stderr: &str) -> String {
     let error = stderr.lines().find_map(|line| line.strip_prefix("E: "));
     error.or_else(|| stderr.lines().next()).unwrap_or("apt-cache gave no reason").trim().to_owned()
 }
 
-/// The address the release itself comes from, so that its other suites can be asked for at the same place.
+/// The address that the release itself comes from, where its other suites are as well.
 fn mirror(sources: &[ListedSuite], distro: Option<&Distro>) -> Option<String> {
     let codename = &distro?.codename;
     sources.iter().find(|s| s.suite == *codename).map(|s| s.uri.clone())
 }
 
-/// Time since apt last looked for lists. The lists carry the mirror's times, their directories the time of the visit.
+/// Time since apt last fetched lists. Lists have the mirror's times, their directories the time of the fetch.
 fn lists_age(host: &Host) -> Option<u64> {
     let names = host.list(Path::new(LISTS));
     if !names.iter().any(|name| name.contains("_Packages")) {
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_names_the_newest_kernel_stands_for_what_it_needs_first() {
+    fn a_metapackage_of_the_newest_kernel_leads_to_its_first_dependency() {
         // of apt 2.6
         let text = "linux-image-amd64\n  Depends: linux-image-6.1.0-56-amd64\nlinux-headers-amd64\n  \
                     Depends: linux-headers-6.1.0-56-amd64\n  Breaks: <linux-headers-generic>\n";
@@ -285,14 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn apts_own_words_say_why_its_sources_cant_be_read() {
+    fn the_reason_why_sources_cant_be_read_is_apts_first_error() {
         let stderr = "W: something\nE: Malformed entry 1 in list file /etc/apt/sources.list (Suite)\n\
                       E: The list of sources could not be read.\n";
         assert_eq!(complaint(stderr), "Malformed entry 1 in list file /etc/apt/sources.list (Suite)");
     }
 
     #[test]
-    fn a_tree_tells_what_is_installed_and_where_packages_come_from() {
+    fn a_mounted_tree_shows_what_is_installed_and_its_sources() {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = dir.path().join(path);

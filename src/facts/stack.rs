@@ -1,4 +1,4 @@
-//! The compose command and what it makes of this instance.
+//! The compose commands of this host, and the state of this instance's stack.
 //!
 //! Starting docker-compose 1.x costs a quarter of a second each time, more than everything else a preflight does. So it
 //! is started once, and all questions are asked at the same time.
@@ -13,14 +13,13 @@ use crate::host::Host;
 use crate::message::Message;
 use crate::settings::Settings;
 
-/// The compose command and what it makes of this instance.
+/// The compose commands of this host, and the state of this instance's stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StackFacts {
-    /// The compose commands found, the preferred one first: the generation that made the running containers, else
-    /// the newest.
+    /// The commands found, the preferred one first: of the generation that made the running containers, else the newest.
     pub commands: Vec<ComposeCommand>,
-    /// The resolved configuration's part that matters; `Err` holds compose's words; `None` without a compose file.
+    /// The resolved configuration, or why compose can't resolve it; `None` without a compose file.
     pub config: Option<Result<ResolvedConfig, Message>>,
     /// The running gateway container.
     pub gateway: Option<GatewayContainer>,
@@ -63,7 +62,7 @@ pub(crate) fn gather(host: &Host, settings: &Settings) -> StackFacts {
     })
 }
 
-/// Asks one compose for its version and, where there is one, for the configuration; `None` when it doesn't work.
+/// Asks one installation for its version and, with a compose file, for the configuration; `None` if it doesn't work.
 fn ask(
     host: &Host,
     installed: InstalledCompose,
@@ -75,7 +74,7 @@ fn ask(
         let of_file = if configured { installed.version_of_file(host) } else { None };
         (config.map(|config| config.join().expect("a reader doesn't panic")), of_file)
     });
-    // What has resolved a configuration works, and is the program whose version is known.
+    // A call that has resolved the configuration works, so the version of its file is its version.
     let proven = of_file.filter(|_| matches!(config, Some(Ok(_))));
     let version = proven.or_else(|| installed.version(host))?;
     Some((installed.into_command(version), config))

@@ -5,7 +5,7 @@ use crate::distro::Distro;
 use crate::facts::{Facts, Kernel, PackageFacts, WireGuardSupport};
 use crate::settings::Settings;
 
-/// Where the module comes from that the running kernel lacks.
+/// Where the kernel module comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ModuleSource {
     /// A package of ready modules for this very kernel.
@@ -36,7 +36,7 @@ impl ModuleSource {
         }
     }
 
-    /// Whether it is compiled on this host, so that nobody has signed it.
+    /// Whether it is compiled on this host, and so unsigned.
     pub(crate) fn is_built(&self) -> bool {
         match self {
             ModuleSource::Package(_) => false,
@@ -45,8 +45,8 @@ impl ModuleSource {
     }
 }
 
-/// What an install has to install on this host: the tools, and what gives the kernel its module or, with our own stack,
-/// stands in for it. Names only; apt knows what they depend on.
+/// What an install has to install on this host: the tools, the source of the kernel module, or with our own stack
+/// a userspace implementation. apt adds what they depend on.
 pub(crate) fn missing_packages(facts: &Facts, distro: &Distro, settings: &Settings) -> Vec<String> {
     let mut wanted = distro.packages.tools.clone();
     if !facts.kernel.wireguard.usable() {
@@ -66,7 +66,7 @@ pub(crate) fn lacks_suite(packages: &PackageFacts, distro: &Distro) -> bool {
     distro.suite.as_ref().is_some_and(|suite| !sources.iter().any(|s| s.fetched && s.suite == suite.name))
 }
 
-/// How an install gets the module that the running kernel lacks; `None` when it lacks none or can't have one: in a
+/// How an install gets the module that the running kernel lacks; `None` when it has one or can't get one: in a
 /// container (FN-19), or where Secure Boot would refuse what dkms builds (FN-17).
 pub(crate) fn module_route(facts: &Facts, distro: &Distro) -> Option<ModuleSource> {
     if facts.kernel.wireguard != WireGuardSupport::Missing || facts.machine.container.is_some() {
@@ -76,11 +76,11 @@ pub(crate) fn module_route(facts: &Facts, distro: &Distro) -> Option<ModuleSourc
     if facts.kernel.secure_boot != Some(true) || !source.is_built() {
         return Some(source);
     }
-    // A release may have a later kernel as well, with the module, and signed.
+    // A later kernel may have the module, signed.
     facts.kernel.next_has_it().then(|| ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() })
 }
 
-/// Where this release gets the module that this kernel lacks; `None` when it has no such thing.
+/// Where this release gets the module that this kernel lacks; `None` when it has no source for it.
 pub(crate) fn module_source(
     kernel: &Kernel,
     arch: &str,
@@ -93,7 +93,7 @@ pub(crate) fn module_source(
     }
     let dkms = distro.packages.dkms.clone();
     let headers = distro.headers(&kernel.release, arch).filter(|_| !dkms.is_empty());
-    // By the names of that very kernel: the package that stands for the newest may be installed, and be older.
+    // By the names of that kernel itself: an installed metapackage may depend on an older one.
     let newest = |names: Vec<String>| {
         names.into_iter().map(|name| packages.newest.get(&name).cloned().unwrap_or(name)).collect::<Vec<_>>()
     };
@@ -102,7 +102,7 @@ pub(crate) fn module_source(
         (Some(headers), _) if obtainable(&headers) => Some(ModuleSource::Dkms { headers, packages: dkms }),
         _ if kernel.next_has_it() => Some(ModuleSource::NextBoot { kernel: Vec::new(), packages: Vec::new() }),
         (_, Some(kernel)) if obtainable(&kernel) => Some(ModuleSource::NextBoot { kernel, packages: dkms }),
-        // Where apt knows none of them its lists are missing; the right ones are then the ones to ask for.
+        // apt knows none of them because its lists are missing. The headers of the running kernel are then right.
         (Some(headers), _) => Some(ModuleSource::Dkms { headers, packages: dkms }),
         (None, _) => None,
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn secure_boot_leaves_only_what_somebody_has_signed() {
+    fn secure_boot_leaves_only_signed_modules() {
         let buster = release("10");
         let mut facts = Facts::healthy();
         facts.kernel = Kernel { release: "4.19.0-21-amd64".into(), secure_boot: Some(true), ..Kernel::default() };

@@ -1,7 +1,7 @@
-//! How compose v1 reads a `.env`: python-dotenv's grammar, with the place of everything.
+//! How compose v1 reads a `.env`: python-dotenv's grammar, with the position of every part.
 //!
-//! This is the reading that edits go by: it knows statements that span lines, and it never gives up on a file, it
-//! skips what it can't read. Works on bytes, since a file that isn't all UTF-8 has to be edited, too.
+//! Edits follow this grammar: it has statements that span lines, and it skips what it can't read instead of refusing the
+//! file. It works on bytes, because a file that isn't UTF-8 throughout has to be edited as well.
 
 use std::ops::Range;
 
@@ -20,18 +20,18 @@ pub(super) struct Assignment {
     pub key_end: usize,
 }
 
-/// The value of an entry.
+/// The value of an assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Value {
     /// As it stands in the file, quotes included.
     pub span: Range<usize>,
-    /// What it says.
+    /// Without quotes and escapes.
     pub bytes: Vec<u8>,
     /// The quote it stands in.
     pub quote: Option<u8>,
 }
 
-/// All entries, and the lines of the statements that can't be read.
+/// All assignments, and the lines of the statements that can't be read.
 pub(super) fn entries(bytes: &[u8]) -> (Vec<Assignment>, Vec<usize>) {
     let mut reader = Scanner { bytes, at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }, seen: 0, line: 1 };
     let (mut entries, mut malformed) = (Vec::new(), Vec::new());
@@ -39,7 +39,7 @@ pub(super) fn entries(bytes: &[u8]) -> (Vec<Assignment>, Vec<usize>) {
         let mut from = reader.at;
         while let Some(len) = reader.newline().or_else(|| reader.space()) {
             reader.at += len;
-            // Space in front of a statement belongs to its line.
+            // White space before a statement belongs to its line.
             if reader.bytes[reader.at - 1] == b'\n' || reader.bytes[reader.at - 1] == b'\r' {
                 from = reader.at;
             }
@@ -111,7 +111,7 @@ impl Scanner<'_> {
         self.at += self.newline().unwrap_or(0);
     }
 
-    /// Reads one statement; a comment is none.
+    /// Reads one statement; `None` for a comment.
     fn statement(&mut self) -> Result<Option<Assignment>, Malformed> {
         let start = self.at;
         if self.bytes[self.at..].starts_with(b"export") {

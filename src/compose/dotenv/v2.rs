@@ -1,7 +1,7 @@
 //! How compose v2 reads a `.env`: compose-go's grammar, which differs from v1's on `#`, `$`, quotes and `:`, and
 //! refuses the whole file where v1 skips a line.
 //!
-//! Nothing is edited by this reading; it only tells where the two disagree.
+//! It serves to find where the two disagree; edits don't follow it.
 
 use std::collections::HashMap;
 
@@ -62,7 +62,7 @@ fn key(statement: &str) -> Result<(&str, bool, &str), Message> {
             _ => return Err(message!("a name with a character in it that no name may have")),
         }
     }
-    // Nothing ends the key: then all of it is the value of a nameless one.
+    // Without an end of the key, the whole text is the value of an empty key.
     let (key, rest, inherited) = match end {
         Some((at, c)) => (&text[..at], &text[at + 1..], c == '\n'),
         None => ("", text, false),

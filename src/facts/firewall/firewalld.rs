@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::iptables;
 
-/// The rule of ours in a zone. firewalld keeps no comments; a rich rule is told from the ports and services that people
-/// open, and takes nothing away from them.
+/// The rule of ours in a zone. firewalld keeps no comments. A rich rule differs from the ports and services that
+/// operators open, and removing it closes none of those.
 pub(crate) fn rich_rule(port: u16) -> String {
     format!("rule port port=\"{port}\" protocol=\"udp\" accept")
 }
@@ -15,7 +15,7 @@ pub(crate) fn rich_rule(port: u16) -> String {
 pub(crate) struct Zone {
     /// Its name.
     pub name: String,
-    /// Whether what it doesn't name is dropped.
+    /// Whether it drops what it doesn't name.
     pub drops: bool,
     /// Its interfaces.
     pub interfaces: BTreeSet<String>,
@@ -26,7 +26,7 @@ pub(crate) struct Zone {
 }
 
 impl Zone {
-    /// Whether a UDP packet to this port is dropped, our rule left out of account.
+    /// Whether it drops a UDP packet to this port, not counting our rule.
     pub(crate) fn drops(&self, port: u16) -> bool {
         let open = |p: &String| p.strip_suffix("/udp").is_some_and(|range| iptables::has_port(range, '-', port));
         self.drops && !self.ports.iter().any(open)

@@ -12,7 +12,7 @@ pub(crate) const INPUT: &str = "INPUT";
 pub(crate) struct SavedRule {
     /// The chain.
     pub chain: String,
-    /// Its place in the chain, from 1.
+    /// The position in the chain, from 1.
     pub number: usize,
     /// Everything after `-A CHAIN`, quotes removed.
     pub words: Vec<String>,
@@ -45,7 +45,7 @@ pub(crate) fn rules(save: &str) -> Vec<SavedRule> {
     rules
 }
 
-/// Whether the filter table can't be expressed as iptables rules: it is a native one that happens to have the name.
+/// Whether the filter table can't be expressed as iptables rules: it is a native table with the same name.
 pub(crate) fn is_incompatible(save: &str) -> bool {
     save.lines().any(|line| line.starts_with("# Table `filter'") && line.contains("incompatible"))
 }
@@ -55,7 +55,7 @@ pub(crate) fn chains(save: &str) -> impl Iterator<Item = &str> {
     filter_table(save).filter_map(|line| line.strip_prefix(':')?.split(' ').next())
 }
 
-/// What the filter table does to one kind of packet, rules of ours left out.
+/// The rules of the filter table for one kind of packet, without ours.
 pub(crate) fn ruleset(save: &str, packet: VpnPacket) -> Ruleset {
     let mut ruleset = Ruleset::default();
     for line in filter_table(save).filter_map(|line| line.strip_prefix(':')) {
@@ -97,14 +97,14 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The matches whose options are understood below; of any other it is unknown which packets it fits.
+/// The matches whose options are parsed below. Which packets any other match fits is unknown.
 const KNOWN_MATCHES: &[&str] = &["tcp", "udp", "comment", "conntrack", "state", "multiport", "addrtype", "pkttype"];
 
 /// What one rule does; `None` for one that decides nothing.
 fn estimate(words: &[String], packet: VpnPacket, is_chain: impl Fn(&str) -> bool) -> Option<Rule> {
     let mut fit = Fit::All;
     let mut negated = false;
-    // A match named by `-m` whose options haven't come yet.
+    // A match named by `-m`, before its options.
     let mut unknown_match = false;
     let mut rest = words;
     while let [option, after @ ..] = rest {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usual_server() {
+    fn on_a_common_server_the_policy_decides() {
         let usual = [
             "-A INPUT -i lo -j ACCEPT",
             "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",

@@ -1,4 +1,4 @@
-//! The live filters as their own programs print them.
+//! The live filters, as their programs print them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,6 @@ use super::{Backend, firewalld, iptables, nft, ufw};
 use crate::error::{Error, Result};
 use crate::host::{Cmd, Host};
 
-/// What is live, as the tools print it.
 pub(super) struct LiveFilters {
     pub ufw: bool,
     /// firewalld's default zone and all its zones, when it runs.
@@ -18,7 +17,7 @@ pub(super) struct LiveFilters {
 }
 
 impl LiveFilters {
-    /// One that can't be read doesn't keep the others from being looked at.
+    /// Reads all filters; those that can't be read are left out and add to `problems`.
     pub(super) fn read(host: &Host, problems: &mut Vec<Error>) -> LiveFilters {
         LiveFilters {
             ufw: host.has_program("ufw") && ufw::is_enabled(host),
@@ -28,8 +27,8 @@ impl LiveFilters {
         }
     }
 
-    /// Whether the INPUT chain of this table is somebody else's: a native one that has the name, or firewalld's, where
-    /// that works through iptables.
+    /// Whether the INPUT chain of this table doesn't belong to iptables: it is a native one with the same name, or
+    /// firewalld's, where firewalld works through iptables.
     pub(super) fn has_other_owner(&self, save: &SavedTable) -> bool {
         let native = save.input().is_some_and(|input| !self.listing.is_of_iptables(&input));
         native || (self.zones.is_some() && iptables::chains(&save.text).any(|chain| chain == "INPUT_ZONES"))
@@ -79,7 +78,7 @@ fn zones(host: &Host) -> Result<Option<(String, Vec<firewalld::Zone>)>> {
 /// A saved iptables filter table.
 pub(super) struct SavedTable {
     pub backend: Backend,
-    /// The program that changes what this is a copy of.
+    /// The program that changes the live table.
     pub program: String,
     pub ipv6: bool,
     pub text: String,
@@ -134,8 +133,8 @@ fn has_legacy_table(host: &Host, ipv6: bool) -> bool {
     names.lines().any(|name| name == "filter")
 }
 
-/// All of nftables; nothing without the program. Sets' contents are left out where this nft can do so: a ban list may
-/// have a million entries.
+/// All of nftables; empty without the program. The contents of sets are left out where this nft can do so: a ban list
+/// may have a million entries.
 pub(crate) fn listing(host: &Host) -> Result<nft::Listing> {
     if !host.has_program("nft") {
         return Ok(nft::Listing::default());

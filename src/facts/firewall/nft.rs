@@ -17,7 +17,7 @@ pub(crate) struct Listing {
     rules: Vec<RuleItem>,
 }
 
-/// Where a chain is; as text `inet filter input`.
+/// A chain by family, table and name; as text `inet filter input`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChainPath {
     pub family: String,
@@ -114,7 +114,7 @@ impl Listing {
         family && table && name && expressions.all(|e| !is_native(e))
     }
 
-    /// What the rules do to one kind of packet, rules of ours left out.
+    /// The rules for one kind of packet, without ours.
     pub(crate) fn ruleset(&self, packet: VpnPacket) -> Ruleset {
         let mut ruleset = Ruleset::default();
         for chain in &self.chains {
@@ -163,7 +163,7 @@ fn estimates(expressions: &[Value], packet: VpnPacket, target: &dyn Fn(&str) -> 
         let Some((kind, body)) = expression.as_object().and_then(|object| object.iter().next()) else { continue };
         match kind.as_str() {
             "match" => fit = fit.min(fit_of_match(body, packet)),
-            // What an extension of iptables matches can't be seen from here; nor do limits fit everybody.
+            // The listing doesn't show what an extension of iptables matches, and a limit doesn't fit all packets.
             "xt" | "limit" | "quota" | "ct count" => fit = fit.min(Fit::Some),
             "vmap" => {
                 let elements = body.pointer("/data/set").and_then(Value::as_array).into_iter().flatten();
@@ -208,7 +208,7 @@ fn fit_of_match(body: &Value, packet: VpnPacket) -> Fit {
     }
 }
 
-/// The port the packet was sent to; what it is after Docker has translated it, this program doesn't know.
+/// The port the packet was sent to. The port after Docker's translation isn't known.
 fn is_our_port(left: &Value, packet: VpnPacket) -> bool {
     if packet.forwarded {
         let ct = &left["ct"];
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_that_hit_us() {
+    fn rules_that_drop_our_packets() {
         for expressions in [
             r#"[{"counter": {"packets": 0, "bytes": 0}}, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}]"#,
             r#"[{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}}, {"drop": null}]"#,
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_of_others() {
+    fn rules_that_drop_other_packets() {
         for expressions in [
             r#"[{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 25}}, {"drop": null}]"#,
             r#"[{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@banned"}}, {"drop": null}]"#,
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_in_and_half_ways_in() {
+    fn rules_that_accept_all_and_rules_that_accept_some() {
         let port =
             r#"{"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 4567}}"#;
         let from = r#"{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"prefix": {"addr": "10.0.0.0", "len": 8}}}}"#;

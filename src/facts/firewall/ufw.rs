@@ -16,7 +16,7 @@ pub(crate) fn live_chain(ipv6: bool) -> &'static str {
     if ipv6 { "ufw6-user-input" } else { "ufw-user-input" }
 }
 
-/// Whether ufw is switched on: it filters now, or does so from the next boot.
+/// Whether ufw is enabled: it filters now, or from the next boot on.
 pub(crate) fn is_enabled(host: &Host) -> bool {
     setting(host, "/etc/ufw/ufw.conf", "ENABLED").is_some_and(|value| value.eq_ignore_ascii_case("yes"))
 }
@@ -26,7 +26,7 @@ pub(crate) fn has_ipv6(host: &Host) -> bool {
     setting(host, "/etc/default/ufw", "IPV6").is_none_or(|value| value.eq_ignore_ascii_case("yes"))
 }
 
-/// Whether what no rule lets in is dropped.
+/// Whether it drops what no rule accepts.
 pub(crate) fn drops_by_default(host: &Host) -> bool {
     setting(host, "/etc/default/ufw", "DEFAULT_INPUT_POLICY").is_none_or(|value| !value.eq_ignore_ascii_case("accept"))
 }
@@ -37,23 +37,23 @@ fn setting(host: &Host, path: &str, name: &str) -> Option<String> {
     Some(value.trim_matches(['"', '\'', ' ']).to_owned())
 }
 
-/// What ufw's rules do to one kind of packet, ours left out; the answer is that of the chain `user`.
+/// ufw's rules for one kind of packet, without ours, as the chain `user`.
 pub(crate) fn ruleset(rules: &str, packet: VpnPacket, drops_by_default: bool) -> Ruleset {
     let rules = tuples(rules).filter(|t| !t.is_ours(packet.port)).filter_map(|t| t.estimate(packet.port)).collect();
     Ruleset { chains: [("user".to_owned(), Chain { drops: drops_by_default, rules })].into() }
 }
 
-/// How many rules of ours for this port are kept.
+/// The number of rules of ours for this port.
 pub(crate) fn ours(rules: &str, port: u16) -> usize {
     tuples(rules).filter(|tuple| tuple.is_ours(port)).count()
 }
 
-/// Whether some other rule already opens exactly this port to everybody; a second one ufw would take for the same.
+/// Whether another rule already opens exactly this port to everybody. ufw would take a second one for the same rule.
 pub(crate) fn has_twin(rules: &str, port: u16) -> bool {
     tuples(rules).any(|tuple| tuple.is_same(port) && !tuple.is_ours(port))
 }
 
-/// ufw's own note of a rule: `### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=6d69…`.
+/// ufw's record of a rule: `### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=6d69…`.
 struct Tuple<'a> {
     action: &'a str,
     protocol: &'a str,
@@ -92,7 +92,7 @@ impl Tuple<'_> {
         let action = match self.action {
             "allow" | "allow_log" | "allow_log-all" => RuleAction::Accept,
             action if action.starts_with("deny") || action.starts_with("reject") => RuleAction::Drop,
-            // `limit` lets in at a rate only, `route:` is about forwarding.
+            // `limit` accepts up to a rate only, `route:` applies to forwarded packets.
             _ => return None,
         };
         let fit = [

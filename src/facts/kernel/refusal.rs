@@ -13,7 +13,7 @@ use crate::message::Message;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModuleRefusal {
-    /// A line of modprobe's configuration replaces loading by nothing.
+    /// A line of modprobe's configuration replaces loading by another program.
     Configured {
         /// The file.
         file: String,
@@ -44,7 +44,7 @@ impl From<&ModuleRefusal> for Message {
 
 /// Where modprobe reads its configuration.
 const MODPROBE_D: [&str; 4] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d"];
-/// Why modprobe wouldn't load a module that is there.
+/// Why modprobe or the kernel wouldn't load a module that is there.
 pub(super) fn refusal(host: &Host) -> Option<ModuleRefusal> {
     for dir in MODPROBE_D {
         for name in host.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf")) {
@@ -57,12 +57,12 @@ pub(super) fn refusal(host: &Host) -> Option<ModuleRefusal> {
     if text(host, "/proc/sys/kernel/modules_disabled").trim() == "1" {
         return Some(ModuleRefusal::ModulesDisabled);
     }
-    // A container's root usually may not (FN-19); another user isn't asked.
+    // Root in a container usually lacks it (FN-19); another user always does.
     let root = nix::unistd::geteuid().is_root();
     (root && may_load(&text(host, "/proc/self/status")) == Some(false)).then_some(ModuleRefusal::NoCapability)
 }
 
-/// Whether a line of modprobe.d replaces loading by nothing, with which modprobe succeeds and prints nothing (FN-16).
+/// Whether a line of modprobe.d runs `true` or `false` in place of loading; modprobe then prints nothing (FN-16).
 fn is_disabled(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     matches!(words[..], ["install", "wireguard", program, ..] if program.ends_with("true") || program.ends_with("false"))

@@ -1,28 +1,28 @@
-//! dpkg's own record of what is installed. Reading its file is faster than asking dpkg-query, needs no running host,
-//! and shows what a cut-off run has left behind.
+//! dpkg's record of installed packages. Reading the file is faster than asking dpkg-query, needs no running host, and shows
+//! what an interrupted run has left.
 
 use std::path::Path;
 
 use crate::error::Result;
 use crate::host::Host;
 
-/// dpkg's database grows with the host: some thousand packages fill what [`crate::host::MAX_FILE`] allows.
+/// In bytes. dpkg's database grows with the host; some thousand packages exceed [`crate::host::MAX_FILE`].
 const LIMIT: u64 = 64 << 20;
-/// What dpkg has done and not yet put into its database.
+/// Where dpkg records what isn't in its database yet.
 const JOURNAL: &str = "/var/lib/dpkg/updates";
 
 /// How far dpkg has got with a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PackageStage {
-    /// Nothing of it is there.
+    /// Not there at all.
     NotInstalled,
     /// Removed; its configuration files are left.
     ConfigFiles,
-    /// Unpacking or removing it was cut off.
+    /// Unpacking or removing it was interrupted.
     HalfInstalled,
     /// Unpacked, not configured.
     Unpacked,
-    /// Its configuration failed or was cut off.
+    /// Its configuration failed or was interrupted.
     HalfConfigured,
     /// Installed and configured.
     Installed,
@@ -35,14 +35,14 @@ pub struct RecordedPackage {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// How far it is.
+    /// How far dpkg has got.
     pub progress: PackageStage,
     /// The two or three letters `dpkg -l` shows: `ii`, `iF`, `iHR`.
     pub letters: String,
 }
 
 impl RecordedPackage {
-    /// Whether dpkg has left it half way.
+    /// Whether dpkg has left it unfinished.
     pub(crate) fn broken(&self) -> bool {
         self.letters.ends_with('R')
             || matches!(
@@ -56,7 +56,7 @@ impl RecordedPackage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DpkgRecord {
     entries: Vec<RecordedPackage>,
-    /// Whether a run of dpkg was cut off; apt refuses to work then.
+    /// Whether a run of dpkg was interrupted; apt then refuses to work.
     pub interrupted: bool,
 }
 
@@ -65,7 +65,7 @@ impl DpkgRecord {
     pub fn read(host: &Host) -> Result<DpkgRecord> {
         let text = host.read_database(Path::new("/var/lib/dpkg/status"), LIMIT)?.unwrap_or_default();
         let mut entries = parse(&text);
-        // While dpkg works, its journal stands here in files named by numbers, a package each; afterwards there is none.
+        // While dpkg works, its journal has numbered files, one per package; afterwards there are none.
         let journal = host.list(Path::new(JOURNAL)).into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
         let mut interrupted = false;
         for name in journal {
@@ -79,7 +79,7 @@ impl DpkgRecord {
         Ok(DpkgRecord { entries, interrupted })
     }
 
-    /// The package of this name. Where several architectures have one, the one that is furthest.
+    /// The package of this name; of several architectures the one with the furthest stage.
     pub fn entry(&self, name: &str) -> Option<&RecordedPackage> {
         self.entries.iter().filter(|e| e.name == name).max_by_key(|e| e.progress)
     }
@@ -89,7 +89,7 @@ impl DpkgRecord {
         self.entry(name).filter(|e| e.progress == PackageStage::Installed).map(|e| e.version.as_str())
     }
 
-    /// Packages that dpkg has left half way.
+    /// Packages that dpkg has left unfinished.
     pub(crate) fn broken(&self) -> impl Iterator<Item = &RecordedPackage> {
         self.entries.iter().filter(|e| e.broken())
     }
@@ -109,7 +109,7 @@ fn stanza(text: &str) -> Option<RecordedPackage> {
         "half-installed" => (PackageStage::HalfInstalled, 'H'),
         "unpacked" => (PackageStage::Unpacked, 'U'),
         "half-configured" => (PackageStage::HalfConfigured, 'F'),
-        // Work another package has left to it, which the next run of dpkg does.
+        // Triggers of other packages, which the next run of dpkg processes.
         "triggers-awaited" => (PackageStage::Installed, 'W'),
         "triggers-pending" => (PackageStage::Installed, 't'),
         _ => (PackageStage::Installed, 'i'),
@@ -193,7 +193,7 @@ Version: 2.11
     }
 
     #[test]
-    fn a_journal_left_behind_means_dpkg_was_cut_off() {
+    fn a_journal_means_that_dpkg_was_interrupted() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::at(dir.path()).unwrap();
         let updates = dir.path().join("var/lib/dpkg/updates");
@@ -205,7 +205,7 @@ Version: 2.11
     }
 
     #[test]
-    fn what_stands_in_the_journal_is_newer_than_the_database() {
+    fn the_journal_is_newer_than_the_database() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::at(dir.path()).unwrap();
         let updates = dir.path().join("var/lib/dpkg/updates");

@@ -83,8 +83,8 @@ fn deb822(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// How the names of this source's files in [`LISTS`] begin; `None` for an address whose files are named otherwise
-/// (a list of mirrors, say).
+/// The prefix of this source's files in [`LISTS`]; `None` for an address whose files have other names, such as a list of
+/// mirrors.
 fn list_prefix(uri: &str, suite: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once(':')?;
     if !["http", "https", "file", "copy", "ftp"].contains(&scheme) {
@@ -108,7 +108,7 @@ fn list_prefix(uri: &str, suite: &str) -> Option<String> {
     Some(name)
 }
 
-/// An address without `user:password@`, which is nobody's business.
+/// An address without `user:password@`.
 fn without_user(uri: &str) -> String {
     let Some((head, rest)) = uri.split_once("//") else { return uri.to_owned() };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
