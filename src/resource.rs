@@ -19,6 +19,9 @@ mod state;
 mod step;
 mod tunnel;
 
+#[cfg(test)]
+mod law;
+
 use std::fmt;
 use std::path::Path;
 
@@ -143,11 +146,11 @@ macro_rules! kinds {
         }
 
         impl ResourceKind {
-            /// All of them.
-            pub const ALL: &[ResourceKind] = &[$(ResourceKind::$kind),*];
+            #[cfg(test)]
+            pub(crate) const ALL: &[ResourceKind] = &[$(ResourceKind::$kind),*];
 
             /// Its word in journal and documents.
-            pub fn word(self) -> &'static str {
+            pub(crate) fn word(self) -> &'static str {
                 match self {
                     $(ResourceKind::$kind => $word,)*
                 }

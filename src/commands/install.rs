@@ -30,10 +30,10 @@ pub(super) fn survey(host: &Host, global: &Global, options: &InstallOptions) -> 
 
 /// `--peers FILE` names a file of the machine we run on, also with `--root`.
 fn peers_file(path: &Path) -> Result<String> {
-    let text = Host::live().read_text(&std::path::absolute(path).context(message!("--peers"))?)?;
+    let text = Host::live().read_text(&std::path::absolute(path).context(Message::command("--peers"))?)?;
     text.ok_or_else(|| {
         let command = "scp root@MEMBER:/srv/mitigator/vpn-public.conf .";
-        Error::input(message!("--peers {path}: no such file", path = path.display()))
+        Error::input(message!("--peers {file}: no such file", file = path.display()))
             .hint(message!("take it from any member: {command}", command))
     })
 }

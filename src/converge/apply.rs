@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::resource::{Resource, State, Step, Transition, each_kind};
 
 /// Applies every step in order. The first failure stops; what was done is in the journal.
-pub fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress) -> Result<()> {
+pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress) -> Result<()> {
     if plan.is_empty() {
         return Ok(());
     }

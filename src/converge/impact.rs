@@ -13,7 +13,7 @@ use crate::settings::{Restart, Settings};
 /// The least that has to be done. Ordered: a later one includes an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Impact {
+pub(crate) enum Impact {
     /// Nothing has to change.
     #[default]
     Nothing,
@@ -29,7 +29,7 @@ pub enum Impact {
 /// What a restart interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outage {
+pub(crate) enum Outage {
     /// The gateway container is made anew.
     Gateway,
     /// The whole stack restarts.
@@ -61,7 +61,7 @@ pub(crate) fn impact(plan: &Plan, stack: Liveness, tunnel_is_current: bool, sett
 
 impl Impact {
     /// The outage, if there is one.
-    pub fn outage(self) -> Option<Outage> {
+    pub(crate) fn outage(self) -> Option<Outage> {
         match self {
             Impact::Install { outage } => outage,
             Impact::Nothing | Impact::List => None,
@@ -71,7 +71,7 @@ impl Impact {
 
 impl Outage {
     /// As the operator is told before saying yes.
-    pub fn message(self) -> Message {
+    pub(crate) fn message(self) -> Message {
         match self {
             Outage::Gateway => message!("the gateway container is made anew: the VPN is down for a moment"),
             Outage::Stack => message!("the whole stack restarts: DDoS protection is off until it is up again"),

@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::resource::Step;
 
 /// Where this program keeps what it must remember.
-pub const STATE_DIR: &str = "/var/lib/mitigator-vpn";
+pub(crate) const STATE_DIR: &str = "/var/lib/mitigator-vpn";
 const JOURNAL: &str = "/var/lib/mitigator-vpn/journal.ndjson";
 
 /// The format of the records; older ones stay readable.
@@ -65,12 +65,12 @@ pub struct Receipt {
 
 impl Receipt {
     /// The number that the next step will have.
-    pub fn next_step(&self) -> u64 {
+    pub(crate) fn next_step(&self) -> u64 {
         self.next_step
     }
 
     /// The files that were written, or begun to be.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.changes.iter().filter_map(|change| change.step.path())
     }
 
@@ -119,14 +119,14 @@ impl Receipt {
 
 /// The journal, open for writing.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     file: Appending,
     next_step: u64,
 }
 
 impl Journal {
     /// Opens it behind its last whole record. With `run` it notes that a run starts, with these checks ignored.
-    pub fn open(host: &mut Host, run: Option<&[String]>) -> Result<Journal> {
+    pub(crate) fn open(host: &mut Host, run: Option<&[String]>) -> Result<Journal> {
         let receipt = Receipt::load(host)?;
         for dir in [Path::new("/var"), Path::new("/var/lib"), Path::new(STATE_DIR)] {
             host.create_dir(dir, Mode::DIRECTORY)?;
@@ -152,23 +152,23 @@ impl Journal {
     }
 
     /// Notes that a step is finished and proven.
-    pub fn done(&mut self, step: u64) -> Result<()> {
+    pub(crate) fn done(&mut self, step: u64) -> Result<()> {
         self.append(&Record::Done { step })
     }
 
     /// Notes that undo is through with a step.
-    pub fn close(&mut self, step: u64) -> Result<()> {
+    pub(crate) fn close(&mut self, step: u64) -> Result<()> {
         self.append(&Record::Closed { step })
     }
 
     /// Removes the journal, when everything in it is closed.
-    pub fn remove(self, host: &mut Host) -> Result<()> {
+    pub(crate) fn remove(self, host: &mut Host) -> Result<()> {
         drop(self.file);
         Journal::clear(host)
     }
 
     /// Removes what a run leaves that was killed before its first record was whole.
-    pub fn clear(host: &mut Host) -> Result<()> {
+    pub(crate) fn clear(host: &mut Host) -> Result<()> {
         host.remove(Path::new(JOURNAL))?;
         host.remove_dir(Path::new(STATE_DIR)).map(drop)
     }
@@ -260,9 +260,11 @@ mod tests {
     fn a_state_of_another_kind_is_bad_input_and_its_line_is_named() {
         let run = r#"{"run":{"format":1,"version":"0.1.0","at":1,"ignored":[]}}"#;
         for (kind, line, states) in records() {
-            let foreign = match kind {
-                ResourceKind::Stack | ResourceKind::Tunnel => r#""before":"absent","after":"present""#,
-                _ => r#""before":"stopped","after":"running""#,
+            let is_live = matches!(kind, ResourceKind::Stack | ResourceKind::Tunnel);
+            let foreign = if is_live {
+                r#""before":"absent","after":"present""#
+            } else {
+                r#""before":"stopped","after":"running""#
             };
             let error = Receipt::parse(&format!("{run}\n{}\n", line.replace(&states, foreign))).unwrap_err();
             assert_eq!(error.class(), Class::Input);

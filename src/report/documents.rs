@@ -214,7 +214,7 @@ pub struct PlanDocument {
 
 impl PlanDocument {
     /// From a plan and the checks before it.
-    pub fn new(
+    pub(crate) fn new(
         facts: &Facts,
         plan: &Plan,
         outage: Option<Outage>,

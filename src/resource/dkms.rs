@@ -17,14 +17,14 @@ use crate::message::{Argument, Message};
 const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// What make said in a build that failed. dkms removes the logs of those that went well.
-pub struct MakeLog {
+pub(crate) struct MakeLog {
     path: String,
     text: String,
 }
 
 impl MakeLog {
     /// The log that dkms names in what it said.
-    pub fn of(host: &Host, said: &Output) -> Option<MakeLog> {
+    pub(crate) fn of(host: &Host, said: &Output) -> Option<MakeLog> {
         let path = lines(said).find_map(|line| word_after(line, "Consult "))?.to_owned();
         let text = host.read_database(Path::new(&path), 16 << 20).ok()??;
         Some(MakeLog { path, text })
@@ -53,10 +53,10 @@ impl MakeLog {
 
 /// Why dkms has not built a module.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub cause: Message,
+pub(crate) struct Failure {
+    pub(crate) cause: Message,
     /// What mends it, or says more.
-    pub command: String,
+    pub(crate) command: String,
 }
 
 impl From<Failure> for Error {
@@ -73,7 +73,7 @@ fn missing_compiler(line: &str) -> Option<&str> {
 }
 
 /// Why dkms failed; `None` where it wasn't dkms.
-pub fn failure(said: &Output, log: Option<&MakeLog>) -> Option<Failure> {
+pub(crate) fn failure(said: &Output, log: Option<&MakeLog>) -> Option<Failure> {
     let mentions = |words: &str| lines(said).find(|line| line.contains(words));
     if let Some(line) = mentions("Your kernel headers for kernel") {
         return Some(no_headers(word_after(line, "for kernel ").unwrap_or("$(uname -r)")));
@@ -92,7 +92,7 @@ pub fn failure(said: &Output, log: Option<&MakeLog>) -> Option<Failure> {
 }
 
 /// Has dkms compile a module for this kernel if it has the source; says whether it had.
-pub fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool> {
+pub(crate) fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool> {
     let tree = format!("/var/lib/dkms/{module}");
     let has_source = |version: &String| is_there(host, &format!("{tree}/{version}/source"));
     let Some(version) = host.list(Path::new(&tree)).into_iter().rfind(has_source) else { return Ok(false) };
@@ -115,7 +115,7 @@ pub fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool> {
 }
 
 /// Whether dkms could build for this kernel. It asks no package either.
-pub fn has_headers(host: &Host, kernel: &str) -> bool {
+pub(crate) fn has_headers(host: &Host, kernel: &str) -> bool {
     is_there(host, &format!("/lib/modules/{kernel}/build/include"))
 }
 

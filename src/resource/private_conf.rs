@@ -117,7 +117,7 @@ impl Resource for PrivateFile {
 fn read(host: &Host, path: &Path) -> Result<Option<PrivateConf>> {
     let Some(text) = host.read_text(path)? else { return Ok(None) };
     let text = zeroize::Zeroizing::new(text);
-    PrivateConf::parse(&text).map(Some).with_context(|| message!("{path}", path = path.display()))
+    PrivateConf::parse(&text).map(Some).with_context(|| Message::foreign(path.display()))
 }
 
 // The fresh key is no part of which file this is.

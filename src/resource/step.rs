@@ -62,7 +62,7 @@ pub enum Verb {
 
 impl Verb {
     /// The word alone.
-    pub fn message(self) -> Message {
+    pub(crate) fn message(self) -> Message {
         match self {
             Verb::Create => message!("create"),
             Verb::Change => message!("change"),
@@ -104,7 +104,7 @@ impl Wanted {
 
 impl Step {
     /// The kind of its resource.
-    pub fn kind(&self) -> ResourceKind {
+    pub(crate) fn kind(&self) -> ResourceKind {
         each_kind!(Step, self, step => step.kind())
     }
 
@@ -114,12 +114,12 @@ impl Step {
     }
 
     /// What it does to it.
-    pub fn verb(&self) -> Verb {
+    pub(crate) fn verb(&self) -> Verb {
         each_kind!(Step, self, step => step.resource.verb(&step.before, &step.after))
     }
 
     /// Both, as a sentence.
-    pub fn message(&self) -> Message {
+    pub(crate) fn message(&self) -> Message {
         self.verb().with(self.noun())
     }
 
@@ -164,7 +164,7 @@ impl Step {
     }
 
     /// The lines that change, `-` before the old ones and `+` before the new ones; empty where a noun says it all.
-    pub fn diff(&self) -> Vec<String> {
+    pub(crate) fn diff(&self) -> Vec<String> {
         let (old, new) = each_kind!(Step, self, step => (step.before.text(), step.after.text()));
         TextDiff::from_lines(&old, &new)
             .iter_all_changes()

@@ -115,7 +115,7 @@ impl Session<'_> {
         });
         self.carry_out(&files.plan, settings)?;
         let made = PrivateConf::read(self.host, &private)?.map(|conf| conf.key.public());
-        made.ok_or_else(|| Error::unexpected(message!("{file} isn't there", file = self.host.display(&private))))
+        made.ok_or_else(|| Error::unexpected(message!("{path} isn't there", path = self.host.display(&private))))
     }
 
     /// Compare and swap: the list that was seen must still be here, under the host's lock (FN-52).
@@ -249,7 +249,7 @@ impl Session<'_> {
                     return Err(Error::new(Class::Step, stays));
                 }
                 Fate::Failed(reason) => {
-                    return Err(Error::new(Class::Step, message!("{resource}: {reason}", resource, reason)));
+                    return Err(Error::new(Class::Step, message!("{left}: {right}", left = resource, right = reason)));
                 }
             }
         }

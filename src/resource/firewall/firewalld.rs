@@ -7,7 +7,7 @@ use super::FirewallRule;
 use crate::error::Result;
 use crate::host::Host;
 
-pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
+pub(super) fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
     for query in rule.firewalld_commands("query") {
         if !host.query(&query)?.ok() {
             return Ok(false);
@@ -17,11 +17,11 @@ pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
 }
 
 /// Adding it twice is only warned about.
-pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     super::run_additions(rule, host)
 }
 
-pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     for cmd in rule.firewalld_commands("remove") {
         host.run(&cmd)?.success(format!("'{cmd}'"))?;
     }

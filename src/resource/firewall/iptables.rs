@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::message;
 
 /// Our rules, as saved; none where the program is gone, and its rules with it.
-pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
+pub(super) fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
     if !host.has_program(rule.iptables_program()) {
         return Ok(Vec::new());
     }
@@ -17,14 +17,14 @@ pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
 }
 
 /// Leaves exactly one.
-pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     if ours(rule, host)?.is_empty() {
         return super::run_additions(rule, host);
     }
     leave(1, rule, host)
 }
 
-pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     leave(0, rule, host)
 }
 
@@ -52,7 +52,7 @@ fn leave(wanted: usize, rule: &FirewallRule, host: &mut Host) -> Result<()> {
 }
 
 /// What puts the rule back when the packet filter has been loaded without it.
-pub fn restorer(rule: &FirewallRule) -> Restorer {
+pub(super) fn restorer(rule: &FirewallRule) -> Restorer {
     let ensure = format!(
         "{}-save | grep -q \"^-A {INPUT} .*--dport {} .*{TAG}\" || {}",
         rule.iptables_program(),

@@ -8,19 +8,19 @@ use crate::facts::firewall::{self, TAG};
 use crate::host::{Cmd, Host};
 
 /// Handles of our rules.
-pub fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<u64>> {
+pub(super) fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<u64>> {
     Ok(firewall::listing(host)?.ours(&rule.place, rule.port))
 }
 
 /// Leaves exactly one.
-pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     match &ours(rule, host)?[..] {
         [] => super::run_additions(rule, host),
         [_, surplus @ ..] => delete(rule, host, surplus),
     }
 }
 
-pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     delete(rule, host, &ours(rule, host)?)
 }
 
@@ -34,7 +34,7 @@ fn delete(rule: &FirewallRule, host: &mut Host, handles: &[u64]) -> Result<()> {
 }
 
 /// What puts the rule back when the packet filter has been loaded without it.
-pub fn restorer(rule: &FirewallRule) -> Restorer {
+pub(super) fn restorer(rule: &FirewallRule) -> Restorer {
     let list = Cmd::new("nft").args(["list", "chain"]).args(rule.place.split(' '));
     let ensure = format!("{list} | grep -q \"udp dport {} .*{TAG}\" || {}", rule.port, super::script(rule));
     Restorer { loader: "nftables.service", ensure }

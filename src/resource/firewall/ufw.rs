@@ -11,11 +11,11 @@ fn delete(rule: &FirewallRule) -> Cmd {
 }
 
 /// Whether it is in ufw's files, and in the kernel if ufw's chains are there.
-pub fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
+pub(super) fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
     Ok(is_kept(rule, host)? && is_live(rule, host)? != Some(false))
 }
 
-pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     let rules = host.read_text(ufw::rules_file(false))?.unwrap_or_default();
     if ufw::has_twin(&rules, rule.port) {
         let port = rule.port.to_string();
@@ -29,7 +29,7 @@ pub fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     super::run_additions(rule, host)
 }
 
-pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     let kept = |ipv6| -> Result<bool> {
         Ok(ufw::ours(&host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default(), rule.port) > 0)
     };

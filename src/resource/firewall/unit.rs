@@ -8,17 +8,17 @@ use crate::host::{Cmd, Host, Mode};
 use crate::resource::Resource;
 
 /// What puts a rule back.
-pub struct Restorer {
+pub(super) struct Restorer {
     /// The service that loads the packet filter without it.
-    pub loader: &'static str,
+    pub(super) loader: &'static str,
     /// A shell line that adds the rule unless it is there.
-    pub ensure: String,
+    pub(super) ensure: String,
 }
 
 const DIR: &str = "/etc/systemd/system";
 
 /// Whether it is written and switched on; where there is no systemd, there is nothing to write.
-pub fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result<bool> {
+pub(super) fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result<bool> {
     if !has_systemd(host) {
         return Ok(true);
     }
@@ -26,7 +26,7 @@ pub fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result
     Ok(written && is_enabled(rule, host)?)
 }
 
-pub fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> Result<()> {
+pub(super) fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> Result<()> {
     if !has_systemd(host) {
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> Result<
     Ok(())
 }
 
-pub fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
+pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     if host.stat(&path(rule))?.is_none() {
         return Ok(());
     }

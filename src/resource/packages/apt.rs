@@ -17,28 +17,28 @@ use crate::message::Message;
 use crate::resource::dkms::{self, MakeLog};
 
 /// How long to wait for somebody else's installation to end.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// dkms compiles on slow machines too; a deadline is only there for what hangs.
 const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// What a run of apt would do, by its own simulation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Transaction {
+pub(crate) struct Transaction {
     /// Packages that come, with their versions.
-    pub new: BTreeMap<String, String>,
+    pub(crate) new: BTreeMap<String, String>,
     /// Packages that are there and get another version.
-    pub upgraded: BTreeSet<String>,
+    pub(crate) upgraded: BTreeSet<String>,
     /// Packages that go.
-    pub removed: BTreeSet<String>,
+    pub(crate) removed: BTreeSet<String>,
 }
 
 /// Simulates installing these.
-pub fn simulate_install(host: &Host, names: &[&str]) -> Result<Transaction> {
+pub(crate) fn simulate_install(host: &Host, names: &[&str]) -> Result<Transaction> {
     simulate(host, &["--no-install-recommends", "install"], names)
 }
 
 /// Simulates removing these.
-pub fn simulate_remove(host: &Host, names: &[&str]) -> Result<Transaction> {
+pub(crate) fn simulate_remove(host: &Host, names: &[&str]) -> Result<Transaction> {
     simulate(host, &["-o", "APT::Get::AutomaticRemove=false", "remove"], names)
 }
 
@@ -80,7 +80,7 @@ fn transaction(simulation: &str) -> Transaction {
 }
 
 /// Waits until nobody else installs packages; never disturbs them (FN-20).
-pub fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
+pub(crate) fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
     let start = Instant::now();
     let mut said = None;
     while let Some(holder) = lock_holder(host) {
@@ -105,13 +105,13 @@ pub fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
 
 /// Fetches the package lists; gives back what apt complained about. It says 0 with a dead mirror and 100 with one dead
 /// source among living ones, so its exit code is no verdict: what counts is whether the packages are known afterwards.
-pub fn update(host: &mut Host) -> Result<Vec<String>> {
+pub(crate) fn update(host: &mut Host) -> Result<Vec<String>> {
     fetch_lists(host, &[])
 }
 
 /// As [`update`], of the sources in one file alone: somebody else's dead source has no part in the verdict on it, and
 /// everybody else's lists stay as they are.
-pub fn update_from(host: &mut Host, list: &Path) -> Result<Vec<String>> {
+pub(crate) fn update_from(host: &mut Host, list: &Path) -> Result<Vec<String>> {
     let only = format!("Dir::Etc::sourcelist={}", list.display());
     fetch_lists(host, &[&only, "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0"])
 }
@@ -139,7 +139,7 @@ fn complaints(stderr: &str) -> Vec<String> {
 }
 
 /// A change of packages that failed.
-pub enum Failed {
+pub(crate) enum Failed {
     /// apt's lists name files that the mirror has replaced since: new lists mend that.
     ByStaleLists(Error),
     /// For any other reason.
@@ -161,18 +161,18 @@ impl From<Failed> for Error {
 }
 
 /// Installs exactly these, all of which are new. `apt-get` is told to remove nothing.
-pub fn install(host: &mut Host, names: &[&str]) -> Result<(), Failed> {
+pub(crate) fn install(host: &mut Host, names: &[&str]) -> Result<(), Failed> {
     change(host, &["-y", "--no-install-recommends", "--no-remove", "install"], names)
 }
 
 /// Removes these, with their configuration if `purge`.
-pub fn remove(host: &mut Host, names: &[&str], purge: bool) -> Result<()> {
+pub(crate) fn remove(host: &mut Host, names: &[&str], purge: bool) -> Result<()> {
     let verb = if purge { "purge" } else { "remove" };
     Ok(change(host, &["-y", "-o", "APT::Get::AutomaticRemove=false", verb], names)?)
 }
 
 /// Marks packages as brought along by others, so that the host's own `apt autoremove` treats them as it should.
-pub fn mark_auto(host: &mut Host, names: &[&str]) -> Result<()> {
+pub(crate) fn mark_auto(host: &mut Host, names: &[&str]) -> Result<()> {
     host.run(&Cmd::new("apt-mark").arg("auto").args(names.iter().copied()))?.success("apt-mark auto").map(drop)
 }
 
@@ -229,10 +229,13 @@ fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<(), F
         .filter(|entry| names.contains(&entry.name.as_str()))
         .map(|entry| format!("{} ({})", entry.name, entry.letters))
         .collect();
-    let message = if half.is_empty() {
-        message!("{command}: {cause}", command = what, cause)
-    } else {
-        message!("{command}: {cause}; half installed: {names}", command = what, cause, names = half.join(", "))
+    let failed = message!("{left}: {right}", left = what, right = cause);
+    let message = match half.is_empty() {
+        true => failed,
+        false => {
+            let second = message!("half installed: {names}", names = half.join(", "));
+            message!("{first}; {second}", first = failed, second)
+        }
     };
     let error = Error::unexpected(message).hint(match command {
         Some(command) => Message::command(command),

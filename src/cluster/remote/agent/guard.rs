@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::converge::plan::Plan;
 use crate::error::{Class, Error, Result};
 use crate::host::{Host, Mode};
+use crate::message;
 use crate::resource::Step;
 use crate::settings::Settings;
 use crate::wireguard::{Network, PrivateKey};
@@ -72,7 +73,7 @@ impl Guard {
 pub(super) fn confirm(host: &mut Host, name: &str) -> Result<()> {
     let known = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !known || host.stat(&path(name))?.is_none() {
-        return Err(Error::new(Class::Unproven, "too late: it has been taken back"));
+        return Err(Error::new(Class::Unproven, message!("too late: it has been taken back")));
     }
     host.remove(&path(name))
 }
