@@ -37,6 +37,7 @@ pub use write::{Appending, Mode};
 use place::{Last, Place};
 
 use crate::error::{Context, Error, Result};
+use crate::message;
 
 /// Files larger than this are not read: nothing this program reads comes near it.
 pub const MAX_FILE: u64 = 4 << 20;
@@ -90,12 +91,12 @@ impl Host {
     /// The tree of a host mounted at `root`.
     pub fn at(root: &Path) -> Result<Self> {
         let root = fs::canonicalize(root)
-            .with_context(|| format!("--root {}", root.display()))
+            .with_context(|| message!("--root {path}", path = root.display()))
             .map_err(|e| e.with_class(crate::error::Class::Input))?;
         if !root.is_dir() {
-            return Err(Error::input(format!("--root {}: not a directory", root.display())));
+            return Err(Error::input(message!("--root {path}: not a directory", path = root.display())));
         }
-        let root_dir = File::open(&root).with_context(|| format!("--root {}", root.display()))?;
+        let root_dir = File::open(&root).with_context(|| message!("--root {path}", path = root.display()))?;
         Ok(Host { root, root_dir, listener: None })
     }
 
@@ -113,7 +114,7 @@ impl Host {
     /// the next run completes it, so what it was going to write is what this file says.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), write::pending));
-        if let Some(pending) = pending.with_context(|| format!("reading {}", self.display(path)))? {
+        if let Some(pending) = pending.with_context(|| message!("reading {path}", path = self.display(path)))? {
             return Ok(Some(pending));
         }
         self.read_plain(path, MAX_FILE)
@@ -141,27 +142,32 @@ impl Host {
             .map(|bytes| {
                 String::from_utf8(bytes).map_err(|e| {
                     let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-                    Error::input(format!("{}: line {line}: not UTF-8 text", self.display(path)))
-                        .hint(format!("look at it with: file {}", self.display(path)))
+                    let file = self.display(path);
+                    let hint = message!("look at it with: {command}", command = format!("file {file}"));
+                    Error::input(message!("{file}: line {line}: not UTF-8 text", file, line)).hint(hint)
                 })
             })
             .transpose()
     }
 
     fn read_plain(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-        let what = || format!("reading {}", self.display(path));
+        let shown = || self.display(path);
+        let what = || message!("reading {path}", path = shown());
+        let no_file = || Error::input(message!("{path} is not a regular file", path = shown()));
         let Some(stat) = self.stat(path)? else { return Ok(None) };
         match stat.kind {
             Kind::File => {}
             Kind::Directory => {
-                return Err(Error::input(format!("{} is a directory, not a file", self.display(path)))
-                    .hint(format!("look into it, then remove it: rmdir {}", self.display(path))));
+                let hint = format!("rmdir {}", shown());
+                return Err(Error::input(message!("{path} is a directory, not a file", path = shown()))
+                    .hint(message!("look into it, then remove it: {command}", command = hint)));
             }
             Kind::DanglingLink => {
-                return Err(Error::input(format!("{} is a link to nowhere", self.display(path)))
-                    .hint(format!("see where it leads: readlink {}", self.display(path))));
+                let hint = format!("readlink {}", shown());
+                return Err(Error::input(message!("{path} is a link to nowhere", path = shown()))
+                    .hint(message!("see where it leads: {command}", command = hint)));
             }
-            Kind::Other => return Err(Error::input(format!("{} is not a regular file", self.display(path)))),
+            Kind::Other => return Err(no_file()),
         }
         let input = |e: Error| e.with_class(crate::error::Class::Input);
         let opened = self.place(path, Last::Follow).and_then(|place| match place {
@@ -171,13 +177,14 @@ impl Host {
         let file = opened.with_context(what).map_err(input)?;
         // It may have become something else since it was looked at.
         if !file.metadata().with_context(what)?.is_file() {
-            return Err(Error::input(format!("{} is not a regular file", self.display(path))));
+            return Err(no_file());
         }
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).with_context(what)?;
         if bytes.len() as u64 > limit {
-            return Err(Error::input(format!("{} is larger than {} MiB", self.display(path), limit >> 20))
-                .hint(format!("this can't be the right file; see: ls -l {}", self.display(path))));
+            let hint = format!("ls -l {}", shown());
+            return Err(Error::input(message!("{path} is larger than {size} MiB", path = shown(), size = limit >> 20))
+                .hint(message!("this can't be the right file; see: {command}", command = hint)));
         }
         Ok(Some(bytes))
     }
@@ -185,7 +192,7 @@ impl Host {
     /// What stands at `path`; `None` when nothing does.
     pub fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         self.look(path)
-            .with_context(|| format!("looking at {}", self.display(path)))
+            .with_context(|| message!("looking at {path}", path = self.display(path)))
             .map_err(|e| e.with_class(crate::error::Class::Input))
     }
 
@@ -215,9 +222,8 @@ impl Host {
     /// Runs a command that only reads. The compiler can't check that one; its callers are all in `facts` and `observe`.
     pub fn query(&self, cmd: &Cmd) -> Result<Output> {
         if !self.is_live() {
-            return Err(Error::unexpected(format!(
-                "'{cmd}' makes sense on a running host only, not in a mounted tree"
-            )));
+            let error = message!("'{command}' can't be asked of a mounted tree, only of a running host", command = cmd);
+            return Err(Error::unexpected(error));
         }
         cmd.run()
     }

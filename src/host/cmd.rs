@@ -18,6 +18,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::error::{Context, Error, Result};
+use crate::message;
+use crate::message::Argument;
 
 /// How long a command may take when its caller sets nothing else.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -117,9 +119,9 @@ impl Cmd {
     /// Runs it to its end, with its reports, if it makes any, to a listener.
     pub(super) fn run_before(&self, listener: &Listener) -> Result<Output> {
         let Some(reports) = self.reports else { return self.run() };
-        let (reader, writer) = std::io::pipe().context("making a pipe")?;
+        let (reader, writer) = std::io::pipe().context(message!("making a pipe"))?;
         // This one is for the command to inherit.
-        fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty())).context("opening a pipe to a command")?;
+        fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty())).context(message!("opening a pipe to a command"))?;
         let listener = Arc::clone(listener);
         // Nobody waits for it: something that the command has left running may keep the pipe open.
         thread::spawn(move || {
@@ -150,14 +152,18 @@ impl Cmd {
         if let Some(dir) = &self.dir {
             expression = expression.dir(dir);
         }
-        let handle = expression.start().with_context(|| format!("starting '{}'", self.program))?;
-        let Some(output) = handle.wait_timeout(self.deadline).with_context(|| format!("running '{self}'"))? else {
+        let handle = expression.start().with_context(|| message!("starting '{command}'", command = &self.program))?;
+        let Some(output) =
+            handle.wait_timeout(self.deadline).with_context(|| message!("running '{command}'", command = self))?
+        else {
             for pid in handle.pids() {
                 // The group may be gone already; there is nothing more to do then.
                 let _ = killpg(Pid::from_raw(pid as i32), Signal::SIGKILL);
             }
             let _ = handle.wait();
-            return Err(Error::unexpected(format!("'{self}' gave no answer within {} s", self.deadline.as_secs())));
+            let seconds = self.deadline.as_secs();
+            let error = message!("'{command}' gave no answer within {seconds} s", command = self, seconds);
+            return Err(Error::unexpected(error));
         };
         let output = Output {
             code: output.status.code(),
@@ -178,7 +184,7 @@ impl Cmd {
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
-            .with_context(|| format!("starting '{}'", self.program))?;
+            .with_context(|| message!("starting '{command}'", command = &self.program))?;
         Ok(Pid::from_raw(child.id() as i32))
     }
 
@@ -247,15 +253,18 @@ impl Output {
     }
 
     /// Itself if it exited with 0, else an error that quotes the last lines the command printed.
-    pub fn success(self, what: impl fmt::Display) -> Result<Output> {
+    pub(crate) fn success(self, what: impl Into<Argument>) -> Result<Output> {
         if self.ok() {
             return Ok(self);
         }
         let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         let lines: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let tail = lines[lines.len().saturating_sub(4)..].join("; ");
-        let code = self.code.map_or("a signal".to_owned(), |c| format!("exit code {c}"));
-        Err(Error::unexpected(format!("{what} failed with {code}: {tail}")))
+        let what = what.into();
+        Err(Error::unexpected(match self.code {
+            Some(code) => message!("{what} failed with exit code {code}: {tail}", what, code, tail),
+            None => message!("{what} was ended by a signal: {tail}", what, tail),
+        }))
     }
 }
 

@@ -14,6 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::Host;
 use crate::error::{Context, Result};
+use crate::message;
 
 /// A line longer than this is no answer.
 const MAX_LINE: usize = 64 << 20;
@@ -51,8 +52,8 @@ impl Host {
     /// Takes as many open files as the system lets us have: three pipes for each conversation, of which there may be
     /// hundreds, and 1024 files in all is what a login gives.
     pub fn prepare_many_conversations(&self) -> Result<()> {
-        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
-        setrlimit(Resource::RLIMIT_NOFILE, most, most).context("the limit of open files")
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context(message!("raising the limit of open files"))?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most).context(message!("raising the limit of open files"))
     }
 
     /// Starts a program to talk to, with our own environment and terminal: ssh needs the operator's agent, and may ask.
@@ -63,12 +64,12 @@ impl Host {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting '{program}'"))?;
+            .with_context(|| message!("starting '{command}'", command = program))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let stdout = stdout.expect("it is piped");
         let stderr = stderr.expect("it is piped");
         for fd in [stdout.as_fd(), stderr.as_fd()].into_iter().chain(stdin.as_ref().map(AsFd::as_fd)) {
-            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("a pipe")?;
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(message!("opening a pipe to a command"))?;
         }
         let (heard, complaint) = (Vec::new(), Vec::new());
         Ok(Conversation { child, stdin, stdout, stderr, heard, searched: 0, complaint, ended: false })

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::Host;
 use crate::error::{Context, Error, Result};
+use crate::message;
 
 const SOCKET: &str = "/var/run/docker.sock";
 /// A daemon that needs longer than this is as good as none.
@@ -23,10 +24,10 @@ impl Host {
     /// The JSON that the daemon answers to `GET path`; its own words where it refuses.
     pub fn ask_docker(&self, path: &str) -> Result<String> {
         if !self.is_live() {
-            return Err(Error::unexpected("a mounted tree runs no daemon"));
+            return Err(Error::unexpected(message!("a mounted tree runs no daemon")));
         }
         tracing::debug!(path, "ask docker");
-        let answer = get(path).with_context(|| format!("the Docker daemon at {SOCKET}"))?;
+        let answer = get(path).with_context(|| message!("the Docker daemon at {socket}", socket = SOCKET))?;
         body(&answer)
     }
 }
@@ -53,13 +54,14 @@ fn body(answer: &[u8]) -> Result<String> {
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .filter(|(head, _)| head.starts_with("HTTP/1."))
-        .ok_or_else(|| Error::unexpected(format!("what listens at {SOCKET} is no Docker daemon")))?;
+        .ok_or_else(|| Error::unexpected(message!("what listens at {socket} is no Docker daemon", socket = SOCKET)))?;
     let status = head.split_whitespace().nth(1).unwrap_or_default();
     if status == "200" {
         return Ok(body.to_owned());
     }
     let refusal: Refusal = serde_json::from_str(body).unwrap_or_default();
-    Err(Error::unexpected(format!("the Docker daemon refuses with status {status}: {}", refusal.message)))
+    let words = refusal.message;
+    Err(Error::unexpected(message!("the Docker daemon refuses with status {status}: {words}", status, words)))
 }
 
 /// One value as it may stand in a query: all that has a meaning in one as `%XX`.

@@ -16,8 +16,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
 use super::place::{Last, Place};
-use super::{Host, LockHolder};
+use super::{Host, LockHolder, Process};
 use crate::error::{Class, Context, Error, Result};
+use crate::message;
+use crate::message::Message;
 
 /// Where root's locks are.
 const LOCKS: &str = "/run/mitigator-vpn";
@@ -51,8 +53,11 @@ impl Host {
     pub fn lock_beside(&self, path: &Path) -> Result<Lock> {
         let dir = path.parent().unwrap_or(Path::new("/"));
         let shown = self.display(dir);
-        let what = || format!("locking {shown}");
-        let hint = |e: Error| e.with_class(Class::Input).hint(format!("that must be a directory: ls -ld {shown}"));
+        let what = || message!("locking {path}", path = &shown);
+        let look = format!("ls -ld {shown}");
+        let hint = |e: Error| {
+            e.with_class(Class::Input).hint(message!("that must be a directory: {command}", command = &look))
+        };
         let target = self.target_to_make(path).with_context(what).map_err(hint)?;
         let id = target.dir_id().with_context(what)?;
         let handle = lock_file(id, target.dir()).with_context(what)?;
@@ -62,19 +67,36 @@ impl Host {
                 Ok(()) => return Ok(Lock { _held: handle }),
                 Err(TryLockError::Error(error)) => return Err(error).with_context(what),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-                Err(TryLockError::WouldBlock) => return Err(taken(&format!("{shown} is locked"), holder_of(&handle))),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(taken(match LockingRun::of(&handle) {
+                        Some(run) => message!(
+                            "{path} is locked: {run}, for {seconds} s",
+                            path = &shown,
+                            run = &run.process,
+                            seconds = run.seconds
+                        ),
+                        None => message!("{path} is locked", path = &shown),
+                    }));
+                }
             }
         }
     }
 
     /// Takes the lock of this host; another run that has it is named, with the time it has run.
     pub fn lock(&self) -> Result<Lock> {
-        let id = self.root_dir.metadata().map(|meta| (meta.dev(), meta.ino())).context("locking the host")?;
-        let root = lock_file(id, self.root_dir.as_fd()).context("locking the host")?;
+        let id = self.root_dir.metadata().map(|meta| (meta.dev(), meta.ino())).context(message!("locking the host"))?;
+        let root = lock_file(id, self.root_dir.as_fd()).context(message!("locking the host"))?;
         match root.try_lock() {
             Ok(()) => Ok(Lock { _held: root }),
-            Err(TryLockError::Error(error)) => Err(error).context("locking the host"),
-            Err(TryLockError::WouldBlock) => Err(taken("another run holds the lock", holder_of(&root))),
+            Err(TryLockError::Error(error)) => Err(error).context(message!("locking the host")),
+            Err(TryLockError::WouldBlock) => Err(taken(match LockingRun::of(&root) {
+                Some(run) => message!(
+                    "another run holds the lock: {run}, for {seconds} s",
+                    run = &run.process,
+                    seconds = run.seconds
+                ),
+                None => message!("another run holds the lock"),
+            })),
         }
     }
 }
@@ -100,29 +122,31 @@ fn lock_file((device, inode): (u64, u64), dir: BorrowedFd) -> io::Result<File> {
     Place::find(root.as_fd(), &name, Last::Keep)?.open(OFlag::O_RDWR | OFlag::O_CREAT, 0o600)
 }
 
-fn holder_of(file: &File) -> Option<(u32, String, u64)> {
-    holder(file.metadata().ok()?.ino())
+fn taken(message: Message) -> Error {
+    Error::new(Class::Locked, message).hint(message!("wait until it has finished, then run this again"))
 }
 
-fn taken(what: &str, holder: Option<(u32, String, u64)>) -> Error {
-    let message = match holder {
-        Some((pid, who, seconds)) => format!("{what}: {who} (pid {pid}), for {seconds} s"),
-        None => what.to_owned(),
-    };
-    Error::new(Class::Locked, message).hint("wait until it has finished, then run this again")
+/// The run of this program that has a lock.
+struct LockingRun {
+    /// Its name is that of the command and its verb: further arguments are nobody else's business.
+    process: Process,
+    /// How long it has run.
+    seconds: u64,
 }
 
-/// Pid, command line and age of the process that has an flock on the inode.
-fn holder(inode: u64) -> Option<(u32, String, u64)> {
-    let pid = flock_holder(&fs::read_to_string("/proc/locks").ok()?, inode)?;
-    let process = format!("/proc/{pid}");
-    let argv = fs::read(format!("{process}/cmdline")).ok()?;
-    // The command's name and its verb are enough; further arguments are nobody else's business.
-    let words: Vec<_> = argv.split(|b| *b == 0).take(2).map(String::from_utf8_lossy).collect();
-    let name = words.first()?.rsplit('/').next()?.to_owned();
-    let started = fs::metadata(&process).and_then(|meta| meta.modified()).ok()?;
-    let age = SystemTime::now().duration_since(started).unwrap_or_default().as_secs();
-    Some((pid, format!("{name} {}", words.get(1).map_or("", |w| w)).trim().to_owned(), age))
+impl LockingRun {
+    /// By the flock on the file.
+    fn of(file: &File) -> Option<LockingRun> {
+        let pid = flock_holder(&fs::read_to_string("/proc/locks").ok()?, file.metadata().ok()?.ino())?;
+        let proc = format!("/proc/{pid}");
+        let argv = fs::read(format!("{proc}/cmdline")).ok()?;
+        let words: Vec<_> = argv.split(|b| *b == 0).take(2).map(String::from_utf8_lossy).collect();
+        let name = words.first()?.rsplit('/').next()?;
+        let name = format!("{name} {}", words.get(1).map_or("", |word| word)).trim().to_owned();
+        let started = fs::metadata(&proc).and_then(|meta| meta.modified()).ok()?;
+        let seconds = SystemTime::now().duration_since(started).unwrap_or_default().as_secs();
+        Some(LockingRun { process: Process { name, pid }, seconds })
+    }
 }
 
 /// The pid of the flock on an inode in the text of /proc/locks.

@@ -18,6 +18,7 @@ use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
 use super::place::{Last, Place};
 use super::{Host, MAX_FILE, absent};
 use crate::error::{Context, Error, Result};
+use crate::message;
 
 /// Permission bits of a file or directory made by us; one that exists keeps its own mode and owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,9 @@ impl Host {
             let target = self.target_to_make(path)?;
             if self.is_held(&target) { redo_in_place(&target, bytes) } else { replace(&target, bytes, mode) }
         };
-        write().with_context(|| format!("writing {}", self.display(path))).map_err(|e| self.way_out(e, path))
+        write()
+            .with_context(|| message!("writing {path}", path = self.display(path)))
+            .map_err(|e| self.way_out(e, path))
     }
 
     /// Completes a write to `path` that a crash cut off, and clears what it left beside it. Says whether there was one.
@@ -54,7 +57,7 @@ impl Host {
             remove_durably(&redo(&target)?)?;
             Ok(true)
         };
-        recover().with_context(|| format!("completing an interrupted write to {}", self.display(path)))
+        recover().with_context(|| message!("completing an interrupted write to {path}", path = self.display(path)))
     }
 
     /// Removes a file; that nothing is there is fine.
@@ -63,7 +66,7 @@ impl Host {
             Some(entry) => remove_durably(&entry),
             None => Ok(()),
         };
-        remove().with_context(|| format!("removing {}", self.display(path)))
+        remove().with_context(|| message!("removing {path}", path = self.display(path)))
     }
 
     /// Makes one directory; its parent must be there.
@@ -75,9 +78,9 @@ impl Host {
         };
         match make() {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-            other => {
-                other.with_context(|| format!("creating {}", self.display(path))).map_err(|e| self.way_out(e, path))
-            }
+            other => other
+                .with_context(|| message!("creating {path}", path = self.display(path)))
+                .map_err(|e| self.way_out(e, path)),
         }
     }
 
@@ -91,7 +94,7 @@ impl Host {
             Ok(()) => Ok(true),
             Err(e) if absent(&e) => Ok(true),
             Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
-            Err(e) => Err(e).with_context(|| format!("removing {}", self.display(path))),
+            Err(e) => Err(e).with_context(|| message!("removing {path}", path = self.display(path))),
         }
     }
 
@@ -105,7 +108,7 @@ impl Host {
             entry.sync_dir()?;
             Ok(file)
         };
-        let file = open().with_context(|| format!("opening {}", self.display(path)));
+        let file = open().with_context(|| message!("opening {path}", path = self.display(path)));
         let file = file.map_err(|e| self.way_out(e, path))?;
         let dir = self.display(path.parent().unwrap_or(path));
         Ok(Appending { file, shown: self.display(path), dir })
@@ -128,18 +131,18 @@ pub struct Appending {
 impl Appending {
     /// Waits until nobody else has this file locked; the lock is held as long as this is.
     pub fn lock(&self) -> Result<()> {
-        self.file.lock().with_context(|| format!("locking {}", self.shown))
+        self.file.lock().with_context(|| message!("locking {path}", path = &self.shown))
     }
 
     /// Cuts off what stands behind the first `length` bytes.
     pub fn cut(&mut self, length: u64) -> Result<()> {
-        self.file.set_len(length).with_context(|| format!("shortening {}", self.shown))
+        self.file.set_len(length).with_context(|| message!("shortening {path}", path = &self.shown))
     }
 
     /// Adds these bytes; they are durable when this has returned.
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_all());
-        written.with_context(|| format!("writing {}", self.shown)).map_err(|e| way_out(e, &self.dir))
+        written.with_context(|| message!("writing {path}", path = &self.shown)).map_err(|e| way_out(e, &self.dir))
     }
 }
 
@@ -266,17 +269,21 @@ fn remove_durably(place: &Place) -> io::Result<()> {
 /// What to do about a failed write below a directory.
 fn way_out(error: Error, dir: &str) -> Error {
     let io = std::error::Error::source(&error).and_then(|s| s.downcast_ref::<io::Error>()).map(|e| e.kind());
-    match io {
+    let hint = match io {
         Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            error.hint(format!("make room, then run it again; see: df -h {dir}"))
+            message!("make room, then run it again; see: {command}", command = format!("df -h {dir}"))
         }
         Some(ErrorKind::ReadOnlyFilesystem) => {
-            error.hint(format!("remount it writable: mount -o remount,rw \"$(findmnt -n -o TARGET -T {dir})\""))
+            let remount = format!("mount -o remount,rw \"$(findmnt -n -o TARGET -T {dir})\"");
+            message!("remount it writable: {command}", command = remount)
         }
-        Some(ErrorKind::PermissionDenied) => error.hint("run it as root, with sudo for example"),
-        Some(ErrorKind::NotFound) => error.hint(format!("make the directory first: mkdir -p {dir}")),
-        _ => error,
-    }
+        Some(ErrorKind::PermissionDenied) => message!("run it as root, with sudo for example"),
+        Some(ErrorKind::NotFound) => {
+            message!("make the directory first: {command}", command = format!("mkdir -p {dir}"))
+        }
+        _ => return error,
+    };
+    error.hint(hint)
 }
 
 #[cfg(test)]
