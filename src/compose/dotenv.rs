@@ -22,7 +22,7 @@ use crate::product::PRODUCT;
 
 /// A line that one generation of compose refuses, skips, or reads differently from the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LineProblem {
+pub struct DotenvProblem {
     /// Line number, from 1.
     pub line: usize,
     /// What is wrong, without any text of the file.
@@ -31,9 +31,9 @@ pub struct LineProblem {
     pub stops: Option<Generation>,
 }
 
-impl From<&LineProblem> for Message {
-    fn from(problem: &LineProblem) -> Self {
-        let LineProblem { line, reason, stops } = problem;
+impl From<&DotenvProblem> for Message {
+    fn from(problem: &DotenvProblem) -> Self {
+        let DotenvProblem { line, reason, stops } = problem;
         match stops {
             Some(Generation::V1) => {
                 message!("line {line}: {reason} (compose v1 refuses the file)", line = *line, reason)
@@ -153,9 +153,9 @@ impl Dotenv {
     }
 
     /// The lines that compose refuses, skips, or reads differently in its two generations.
-    pub(crate) fn problems(&self) -> Vec<LineProblem> {
-        let mut problems: Vec<LineProblem> = Vec::new();
-        let mut add = |line, reason, stops| problems.push(LineProblem { line, reason, stops });
+    pub(crate) fn problems(&self) -> Vec<DotenvProblem> {
+        let mut problems: Vec<DotenvProblem> = Vec::new();
+        let mut add = |line, reason, stops| problems.push(DotenvProblem { line, reason, stops });
         let text = String::from_utf8_lossy(&self.bytes);
         if let Err(error) = std::str::from_utf8(&self.bytes) {
             add(line_at(&self.bytes, error.valid_up_to()), message!("not UTF-8 text"), Some(Generation::V1));

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compose::dotenv::{Dotenv, LineProblem};
+use crate::compose::dotenv::{Dotenv, DotenvProblem};
 use crate::compose::split_compose_file;
 use crate::error::Error;
 use crate::gateway::stack as default_stack;
@@ -97,7 +97,7 @@ pub struct EnvFile {
     pub problem: Option<Message>,
     /// What compose refuses in it, skips, or reads differently in v1 and v2.
     #[serde(rename = "oddities", default)]
-    pub line_problems: Vec<LineProblem>,
+    pub line_problems: Vec<DotenvProblem>,
     /// The raw lines of the same keys as `values`.
     pub lines: BTreeMap<String, String>,
     /// Values of `COMPOSE_FILE`, `COMPOSE_PATH_SEPARATOR`, `COMPOSE_PROJECT_NAME` and every `MITIGATOR_VPN_*`.

@@ -152,7 +152,7 @@ pub(super) fn compose_files(inputs: &Inputs) -> Judgement {
 mod tests {
     use super::*;
     use crate::compose::Generation;
-    use crate::compose::dotenv::LineProblem;
+    use crate::compose::dotenv::DotenvProblem;
     use crate::facts::Facts;
     use crate::host::Unwritable;
     use crate::preflight::Severity::{Fail, Pass, Warn};
@@ -236,7 +236,7 @@ mod tests {
     fn an_env_that_stops_the_compose_in_use_fails_and_any_other_oddity_warns() {
         let mut facts = Facts::healthy();
         facts.instance.env.line_problems =
-            vec![LineProblem { line: 3, reason: "a quote that is never closed".into(), stops: Some(Generation::V2) }];
+            vec![DotenvProblem { line: 3, reason: "a quote that is never closed".into(), stops: Some(Generation::V2) }];
         let (severity, text) = outcome("env-file", &facts);
         assert!(
             severity == Fail && text.contains("line 3") && text.contains("sed -n 3p /srv/mitigator/.env"),
