@@ -1,5 +1,5 @@
-//! The end state of one instance, as a list of resources in the order of the job. Read it top to bottom: it is the
-//! procedure an operator would follow by hand (the P-numbers are the steps of that procedure).
+//! The end state of one instance, as a list of resources in the order in which they are set. It is the procedure that an
+//! operator would follow by hand; the P-numbers are the steps of that procedure.
 //!
 //! Pure: everything it decides on is in the facts and settings.
 
@@ -28,7 +28,7 @@ use crate::wireguard::{LineProblem, Peer, PeerList, PrivateConf, PrivateKey, Pub
 const MODULE: &str = "wireguard";
 const AUTOLOAD_DIR: &str = "/etc/modules-load.d";
 
-/// What no host has: it is generated for a run.
+/// What is generated for a run.
 #[derive(Clone, Debug)]
 pub struct Generated {
     /// The key that the instance gets if it has none.
@@ -87,7 +87,7 @@ pub fn resources(
             list.want(rule, Presence::Present);
         }
     }
-    // On a live host the vendor's directory is there, or preflight has said no.
+    // On a live host the vendor's directory is there, or preflight has refused.
     for path in with_parents(dir) {
         list.want(Directory { path }, Presence::Present);
     }
@@ -132,7 +132,7 @@ pub(crate) fn public_file(settings: &Settings) -> File {
     File { path: settings.layout().public_conf() }
 }
 
-/// The packages to install. A kernel is a transaction of its own: once it runs, it stays when the rest is taken back.
+/// The packages to install. A kernel is a transaction of its own: undo leaves a running kernel and removes the rest.
 fn transactions(facts: &Facts, distro: &Distro, settings: &Settings) -> Vec<Vec<String>> {
     let next = match policy::module_route(facts, distro) {
         Some(ModuleSource::NextBoot { kernel, .. }) => kernel,
@@ -157,7 +157,7 @@ fn with_parents(dir: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-/// The private file: an existing key wins, always (FN-47).
+/// The private file. An existing key is always kept (FN-47).
 fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Result<(PublicKey, PrivateContent)> {
     Ok(match &facts.instance.private_conf {
         PrivateConfFile::Present { public, template, .. } => {
@@ -168,12 +168,12 @@ fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Resul
             let conf = PrivateConf::fresh(fresh.clone(), settings.port);
             (fresh.public(), PrivateContent::Private { template: conf.template, public: fresh.public() })
         }
-        // There may be a key in it that only its owner can save.
+        // It may hold a key that must not be lost.
         PrivateConfFile::Unusable { reason, .. } => return Err(Error::input(reason.clone())),
     })
 }
 
-/// The list: what is here, what `--peers` brought, and ourselves. Nobody is ever dropped (FN-49).
+/// The list: the one that is here, the one from `--peers`, and this instance's section. No member is dropped (FN-49).
 fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<PeerList> {
     let own = Peer {
         public_key: public,
@@ -184,7 +184,7 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
     let here = match &facts.instance.public_conf {
         TextFile::Text(text) => Some(PeerList::parse_named(PRODUCT.files.public_conf, text)?),
         TextFile::Absent => None,
-        // Never replaced by a list without the others, whatever check was ignored.
+        // It is never replaced by a list without the others, whatever check was ignored.
         TextFile::Unusable { reason, .. } => return Err(Error::input(reason.clone())),
     };
     let given = settings.peers.as_deref().map(|text| PeerList::parse_named("--peers", text)).transpose()?;
@@ -198,7 +198,7 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
             ))),
         };
     }
-    // A section of our own in either is made new there (FN-53): what it said before is no contradiction.
+    // This instance's own section is renewed in both (FN-53), so that an old one is no contradiction.
     let renewed = |list: Option<PeerList>| match list {
         Some(mut list) if list.by_address(own.address).is_some() => list.put(own.clone()).map(|()| Some(list)),
         list => Ok(list),
@@ -227,14 +227,14 @@ fn env_keys(facts: &Facts, settings: &Settings) -> Result<Vec<(String, String)>>
     );
     let mut keys =
         vec![(PRODUCT.env.compose_file.to_owned(), files), (PRODUCT.env.vpn_address.to_owned(), address.to_string())];
-    // The overlay's own default serves the usual prefix; a line that isn't needed isn't written.
+    // The overlay has a default for the usual prefix; then no line is needed.
     if settings.prefix != PRODUCT.prefix || values.contains_key(PRODUCT.env.vpn_prefix) {
         keys.push((PRODUCT.env.vpn_prefix.to_owned(), settings.prefix.to_string()));
     }
     Ok(keys)
 }
 
-/// The line of `.env` that gives a key this value: the one there with only its value changed, or a plain new one.
+/// The line of `.env` that sets a key: the existing one with a new value, or a new one.
 fn env_line(facts: &Facts, key: &str, value: &str) -> Result<String> {
     let there = facts.instance.env.lines.get(key).map_or("", String::as_str);
     let mut env = Dotenv::parse(there.as_bytes());

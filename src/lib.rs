@@ -19,12 +19,15 @@
 //! - [`preflight`] is a table of checks, each a pure function of the facts. All run before any verdict.
 //! - [`desired`] is the end state as a list of resources in the order of the job: the procedure itself, read top to
 //!   bottom. Pure.
-//! - [`resource`] has the kinds: each is `observe(&Host) -> State` and `set(&mut Host, &State)`, with one law: after
-//!   `set(s)`, `observe()` meets `s`. Apply is `set(desired)`, undo is `set(before)`; there is no code that reverts.
-//! - [`converge::plan`] is the difference. What is already right never enters it, so undo can't touch what we didn't make.
-//! - [`converge::apply`] announces each step in the [`converge::journal`], fsynced, before it sets it, and observes it afterwards. The
-//!   journal is the receipt: [`converge::undo`] walks it backwards, and keeps what somebody else has changed since.
-//! - [`converge::resume`] has a run that needs a reboot go on after it.
+//! - [`resource`] has the kinds, one file and one state type each: `observe(&Host)` returns the state, `set(&mut Host, &State)`
+//!   brings it about, with one law: after `set(s)`, `observe()` meets `s`. Apply is `set(desired)`, undo is `set(before)`;
+//!   there is no code that reverts. Everything that differs by kind is a method of the kind.
+//! - [`converge`] is the pipeline, which `install` and the agent of a cluster run call alike. The survey reads, completes the
+//!   settings and checks. [`converge::plan`] is the difference: what is already right never enters it, so undo can't touch
+//!   what this program didn't make. [`converge::apply`] announces each step in the [`converge::journal`], fsynced, before it
+//!   sets it, and observes it afterwards. The journal is the receipt: [`converge::undo`] walks it backwards, and keeps what
+//!   somebody else has changed since. What a change means for a running instance (nothing, its list, an install, which
+//!   outage) is decided by one function, and travels as a type.
 //! - [`tunnel`] looks at the live device from the host and proves it by handshakes; [`gateway`] is the other side, what
 //!   runs inside the container, and the image made from this very executable.
 //! - [`cluster`] is many hosts at once: over ssh it speaks to this same executable on each of them, which runs the

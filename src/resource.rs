@@ -1,9 +1,8 @@
-//! The kinds of things an instance is made of. Each kind is one file with a type of its own for how it can stand, and
-//! two functions: `observe` says how it stands, `set` makes it stand so. Apply is `set(desired)`, undo is `set(before)`.
-//! One law holds for every kind: after `set(s)`, `observe()` meets `s`.
+//! The kinds of things that an instance consists of. A kind is one file with a state type of its own and two functions:
+//! `observe` returns the current state, `set` brings it about. Apply is `set(desired)`, undo is `set(before)`. One law
+//! holds for every kind: after `set(s)`, `observe()` meets `s`.
 //!
-//! Resources and states go into the journal, so they hold no secret and name everything `set` needs to work from the
-//! journal alone.
+//! Resources and states are written to the journal. They hold no secret, and everything that `set` needs.
 
 mod apt_source;
 mod dkms;
@@ -47,48 +46,47 @@ use crate::message::Message;
 
 /// One kind of thing on a host that can be observed and set.
 pub trait Resource: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned {
-    /// How it can stand.
+    /// The states it can be in.
     type State: State;
-    /// Which kind it is.
+    /// Its name in the closed list.
     const KIND: ResourceKind;
 
-    /// Which one it is: `package wireguard-tools`, `file /srv/mitigator/.env`.
+    /// What it is called: `package wireguard-tools`, `file /srv/mitigator/.env`.
     fn noun(&self) -> Message;
 
-    /// How it stands now. Reads only.
+    /// Its current state. Reads only.
     fn observe(&self, host: &Host) -> Result<Self::State>;
 
-    /// Makes it stand as `state` says.
+    /// Brings this state about.
     fn set(&self, host: &mut Host, state: &Self::State) -> Result<()>;
 
-    /// What it is called to bring it from one state to another.
+    /// The verb for a change from one state to another.
     fn verb(&self, before: &Self::State, _after: &Self::State) -> Verb {
         if before.is_absence() { Verb::Create } else { Verb::Change }
     }
 
-    /// What others can be made from, if it is something of that kind.
+    /// What other resources may be made from, if this is such a thing.
     fn source(&self) -> Option<Source<'_>> {
         None
     }
 
-    /// Whether it has to be made anew when `source` changes.
+    /// Whether it has to be made again when `source` changes.
     fn is_made_from(&self, _source: Source<'_>) -> bool {
         false
     }
 
-    /// Whether it is something that runs, made from other resources. Undo stops it while those are still there, or
-    /// restarts it when they are back, and doesn't ask who has changed it since.
+    /// Whether it is something that runs, made from other resources. Undo stops it before those are removed, or restarts
+    /// it after they are restored, whatever has changed since.
     fn is_live(&self) -> bool {
         false
     }
 
-    /// The kind that it comes up and goes down with by itself: where that one is set, it needs no step of its own.
+    /// The kind with which it starts and stops. Where a resource of that kind is set, it needs no step of its own.
     fn comes_with(&self) -> Option<ResourceKind> {
         None
     }
 
-    /// Whether the observed state says everything. If it doesn't, a planned step is carried out also where its state is
-    /// met already.
+    /// Whether the observed state is complete. If not, a planned step is carried out even if its state is already met.
     fn is_observed_whole(&self) -> bool {
         true
     }
@@ -103,23 +101,23 @@ pub trait Resource: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwne
         false
     }
 
-    /// The packages that are asked for by it.
+    /// The packages it asks for.
     fn packages(&self) -> &[String] {
         &[]
     }
 
-    /// With what else setting it would bring along, as far as that is known without a change.
+    /// The resource with what else setting it would bring along, as far as that is known without a change.
     fn preview(&self, _host: &Host) -> Result<Self> {
         Ok(self.clone())
     }
 
-    /// As [`Resource::preview`], just before it is set: whatever has to be fetched to know it is fetched. The journal gets
-    /// the result, so that an undo knows everything that came.
+    /// As [`Resource::preview`], just before it is set, when package lists may be fetched. The result goes into the journal,
+    /// so that undo knows everything that came along.
     fn expand(&self, _host: &mut Host, after: &Self::State) -> Result<(Self, Self::State)> {
         Ok((self.clone(), after.clone()))
     }
 
-    /// Why an undo has to leave it, if it has to.
+    /// Why undo must not remove it, if there is a reason.
     fn must_stay(&self, _host: &Host) -> Result<Option<Message>> {
         Ok(None)
     }
@@ -134,8 +132,8 @@ pub enum Source<'r> {
     Image,
 }
 
-/// The closed list of kinds, with their words in journal and documents. Whatever differs by kind is a method of
-/// [`Resource`], so a new kind is its file, and its line here.
+/// The closed list of kinds, with their words in journal and documents. Everything that differs by kind is a method of
+/// [`Resource`]: a new kind is one file, and one line here.
 macro_rules! kinds {
     ($d:tt $($kind:ident $word:literal,)*) => {
         /// Which kind of resource.
@@ -185,7 +183,7 @@ macro_rules! kinds {
             }
         )*
 
-        /// Calls the same on whichever kind a [`Wanted`] or [`Step`] is of: `each_kind!(Step, step, t => t.noun())`.
+        /// Evaluates an expression for the kind of a [`Wanted`] or [`Step`]: `each_kind!(Step, step, t => t.noun())`.
         macro_rules! each_kind {
             ($d of:ident, $d value:expr, $d name:ident => $d call:expr) => {
                 match $d value {

@@ -9,7 +9,7 @@ use crate::converge::apply;
 use crate::converge::plan::Plan;
 use crate::converge::recover;
 use crate::converge::resume;
-use crate::converge::survey::{Survey, refuse_unreadable};
+use crate::converge::survey::{HostSurvey, refuse_unreadable};
 use crate::converge::verify::{Proof, ProofOutcome, verify};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
@@ -23,12 +23,12 @@ use crate::report::{
 use crate::resource::{ResourceKind, Step};
 
 /// Reads the host as the command line says, and runs every check.
-pub(super) fn survey(host: &Host, global: &Global, options: &InstallOptions) -> Result<Survey> {
+pub(super) fn survey(host: &Host, global: &Global, options: &InstallOptions) -> Result<HostSurvey> {
     let peers = options.peers.as_deref().map(peers_file).transpose()?;
-    Ok(Survey::take(host, resolve::typed(global, options, peers)))
+    Ok(HostSurvey::take(host, resolve::typed(global, options, peers)))
 }
 
-/// `--peers FILE` names a file of the machine we run on, also with `--root`.
+/// `--peers FILE` names a file of this machine, also with `--root`.
 fn peers_file(path: &Path) -> Result<String> {
     let text = Host::live().read_text(&std::path::absolute(path).context(Message::command("--peers"))?)?;
     text.ok_or_else(|| {
@@ -67,7 +67,7 @@ pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, outpu
     let _lock = host.lock()?;
     let outcome = converge(host, global, options, output);
     if options.no_resume {
-        // This is the run that goes on, or somebody does it by hand.
+        // This is the continued run, or a person continues by hand.
         resume::disarm(host)?;
     }
     outcome
@@ -86,11 +86,11 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
     }
     let plan = survey.plan(host)?;
     task.done();
-    let show = |survey: &Survey, plan: &Plan| output.document(&plan_document(survey, plan, survey.notes(plan)));
+    let show = |survey: &HostSurvey, plan: &Plan| output.document(&plan_document(survey, plan, survey.notes(plan)));
     if !plan.is_empty() && !global.yes {
         confirm(&message!("apply?"), output, || show(&survey, &plan))?;
     }
-    let agree = |survey: &Survey, rest: &Plan| match global.yes {
+    let agree = |survey: &HostSurvey, rest: &Plan| match global.yes {
         true => Ok(()),
         false => {
             let question = message!("apt has other packages for this host than planned; apply?");
@@ -108,7 +108,7 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
                 message!("systemctl reboot, then run it again")
             }));
         }
-        // What waited for a reboot has been done by this run, or is to be done anew.
+        // This run has done what waited for a reboot, or it has to be started again.
         applied => {
             resume::disarm(host)?;
             applied?
@@ -120,21 +120,21 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
     Ok(if failed { Class::Unproven.into() } else { ExitCode::SUCCESS })
 }
 
-fn refuse(survey: &Survey, output: &Output) -> Result<ExitCode> {
+fn refuse(survey: &HostSurvey, output: &Output) -> Result<ExitCode> {
     output.document(&preflight_document(survey))?;
     Ok(Class::Refused.into())
 }
 
-fn preflight_document(survey: &Survey) -> PreflightDocument {
+fn preflight_document(survey: &HostSurvey) -> PreflightDocument {
     PreflightDocument::new(&survey.facts, &survey.findings)
 }
 
-fn plan_document(survey: &Survey, plan: &Plan, notes: Vec<Message>) -> PlanDocument {
+fn plan_document(survey: &HostSurvey, plan: &Plan, notes: Vec<Message>) -> PlanDocument {
     let outage = survey.impact(plan).outage();
     PlanDocument::new(&survey.facts, plan, outage, notes, &preflight_document(survey))
 }
 
-fn install_document(survey: &Survey, plan: &Plan, proof: Proof) -> InstallDocument {
+fn install_document(survey: &HostSurvey, plan: &Plan, proof: Proof) -> InstallDocument {
     let own = &proof.own;
     let instance = InstanceDocument {
         vpn_address: Some(own.address),

@@ -1,4 +1,4 @@
-//! From the command line to the settings of a run, and back: a run that goes on after a reboot is typed again.
+//! From the command line to the settings of a run, and back for a run that continues after a reboot.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub(super) fn typed(global: &Global, options: &InstallOptions, peers: Option<Str
     }
 }
 
-/// What is typed for a run with these settings that leaves it at one reboot. The text of `--peers` is in `peers`.
+/// The arguments of an install with these settings that arms no further resume. `peers` is the file for `--peers`.
 pub(super) fn retyped(settings: &Settings, peers: &Path) -> Vec<String> {
     let mut words: Vec<String> = ["install", "--yes", "--no-resume"].map(str::to_owned).into();
     let mut option = |name: &str, value: String| words.push(format!("--{name}={value}"));

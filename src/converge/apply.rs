@@ -1,8 +1,9 @@
-//! Makes a plan true, so that it can be killed at any instant: announce in the journal, set, prove, note.
+//! Applies a plan. Every step is announced in the journal, set, observed and noted as done, so that a run can be killed at
+//! any instant.
 
 use crate::converge::journal::Journal;
 use crate::converge::plan::Plan;
-use crate::converge::survey::Survey;
+use crate::converge::survey::HostSurvey;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
 use crate::message;
@@ -21,7 +22,7 @@ pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &P
         host.tell(task.listener());
         let applied = each_kind!(Step, step, step => apply(host, &mut journal, step));
         applied.with_context(|| step.message()).map_err(|error| match error.class() {
-            // The way out is the caller's to say: it knows what goes on after the reboot.
+            // The caller adds the way out: it knows whether the run goes on after the reboot.
             Class::Reboot => error,
             Class::Unexpected | Class::Input | Class::Refused | Class::Unproven | Class::Step | Class::Locked => {
                 error.with_class(Class::Step).then(way_on())
@@ -32,7 +33,7 @@ pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &P
     Ok(())
 }
 
-/// As [`run`]. What follows a step that reveals others (a new apt source) is planned anew. Gives back all that was applied.
+/// As [`run`]. The steps after one that reveals others (a new apt source) are planned again. Returns all that was applied.
 pub fn run_replanned(
     host: &mut Host,
     mut plan: Plan,
@@ -52,14 +53,14 @@ pub fn run_replanned(
     Ok(plan)
 }
 
-/// As [`run_replanned`], for a plan of `survey`, which is taken again where that is needed. `agree` is asked where other
-/// packages have to be installed than planned.
+/// As [`run_replanned`], for a plan of `survey`, which is taken again for the second plan. `agree` is called if that plan
+/// installs other packages than the first one.
 pub(crate) fn run_surveyed(
     host: &mut Host,
-    survey: &mut Survey,
+    survey: &mut HostSurvey,
     plan: Plan,
     progress: &Progress,
-    agree: impl FnOnce(&Survey, &Plan) -> Result<()>,
+    agree: impl FnOnce(&HostSurvey, &Plan) -> Result<()>,
 ) -> Result<Plan> {
     let ignored = survey.settings.ignore.clone();
     run_replanned(host, plan, &ignored, progress, |host, agreed| {
@@ -86,7 +87,7 @@ where
     Step: From<Transition<K>>,
 {
     let (resource, after) = planned.resource.expand(host, &planned.after)?;
-    // Looked at again: an earlier step may have brought this one about (a restart applies the peer list).
+    // Observed again: an earlier step may have had this effect too (a restart applies the peer list).
     let before = resource.observe(host)?;
     if after.is_met_by(&before) && resource.is_observed_whole() {
         return Ok(());

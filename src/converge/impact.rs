@@ -1,6 +1,6 @@
 //! What a change means for a running instance: nothing, its list alone, or a whole install, and with which outage.
 //!
-//! It is decided here alone. The agent on a host sends the answer as it is, so the operator is told what the host will do.
+//! Only this module decides it. The agent on a host sends the result to the operator's side, which shows and uses it as it is.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub(crate) enum Impact {
     List,
     /// Everything that `install` does.
     Install {
-        /// What is interrupted by it. Judged by the files alone, it may turn out to be less.
+        /// What it interrupts. Judged by the files alone, this is an upper bound.
         outage: Option<Outage>,
     },
 }
@@ -30,13 +30,13 @@ pub(crate) enum Impact {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outage {
-    /// The gateway container is made anew.
+    /// The gateway container is recreated.
     Gateway,
     /// The whole stack restarts.
     Stack,
 }
 
-/// What this plan means, of the files alone or of a whole host. `stack` is how the stack stands as far as Docker tells;
+/// The impact of a plan, of the files alone or of a whole host. `stack` is the stack's state as far as Docker tells;
 /// `tunnel_is_current` says whether the live tunnel has the list that is on disk.
 pub(crate) fn impact(plan: &Plan, stack: Liveness, tunnel_is_current: bool, settings: &Settings) -> Impact {
     let restarts = settings.restart != Restart::None;
@@ -70,10 +70,10 @@ impl Impact {
 }
 
 impl Outage {
-    /// As the operator is told before saying yes.
+    /// What the operator is told before confirming.
     pub(crate) fn message(self) -> Message {
         match self {
-            Outage::Gateway => message!("the gateway container is made anew: the VPN is down for a moment"),
+            Outage::Gateway => message!("the gateway container is recreated: the VPN is interrupted for a moment"),
             Outage::Stack => message!("the whole stack restarts: DDoS protection is off until it is up again"),
         }
     }

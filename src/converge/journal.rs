@@ -1,8 +1,8 @@
-//! The write-ahead journal: what was about to change is on disk before it changes.
+//! The write-ahead journal: every change is on disk before it is made.
 //!
-//! One JSON record a line in `/var/lib/mitigator-vpn/journal.ndjson`, each fsynced before the step it announces. It
-//! is the receipt as well: what `undo` takes back is what this file says was begun, newest first. A record without its
-//! newline was cut off by a crash, so what it announced never started.
+//! `/var/lib/mitigator-vpn/journal.ndjson` has one JSON record a line, each fsynced before the step it announces. It is the
+//! receipt as well: `undo` takes back what this file says was begun, newest first. A record without its newline was cut off
+//! by a crash, so its step never started.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use crate::message;
 use crate::message::Message;
 use crate::resource::Step;
 
-/// Where this program keeps what it must remember.
+/// The directory for this program's own state.
 pub(crate) const STATE_DIR: &str = "/var/lib/mitigator-vpn";
 const JOURNAL: &str = "/var/lib/mitigator-vpn/journal.ndjson";
 
@@ -33,9 +33,9 @@ enum Record {
         #[serde(flatten)]
         change: Step,
     },
-    /// It did, and observing it shows so.
+    /// The step is done, and observing its resource has shown so.
     Done { step: u64 },
-    /// Undo has dealt with it: taken back, or found changed by somebody else since.
+    /// Undo has taken the step back, or found its resource changed by somebody else since.
     Closed { step: u64 },
 }
 
@@ -46,7 +46,7 @@ pub struct JournaledChange {
     pub number: u64,
     /// What was changed, and how.
     pub step: Step,
-    /// Whether it was finished; one that wasn't may be torn.
+    /// Whether it was finished. An unfinished change may be torn.
     pub done: bool,
 }
 
@@ -85,7 +85,7 @@ impl Receipt {
 
     fn parse(text: &str) -> Result<Receipt> {
         let mut receipt = Receipt::default();
-        // Behind the last newline there is only what a crash cut off.
+        // A crash may have left part of a record behind the last newline.
         let whole = text.rfind('\n').map_or(0, |at| at + 1);
         receipt.whole = whole as u64;
         for (number, line) in text[..whole].lines().enumerate() {
@@ -125,14 +125,14 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens it behind its last whole record. With `run` it notes that a run starts, with these checks ignored.
+    /// Opens it behind its last whole record. With `run` it notes the start of a run that ignores these checks.
     pub(crate) fn open(host: &mut Host, run: Option<&[String]>) -> Result<Journal> {
         let receipt = Receipt::load(host)?;
         for dir in [Path::new("/var"), Path::new("/var/lib"), Path::new(STATE_DIR)] {
             host.create_dir(dir, Mode::DIRECTORY)?;
         }
         let mut file = host.append(Path::new(JOURNAL), Mode::SECRET)?;
-        // Behind the last whole record there is only what a crash has torn.
+        // What is behind the last whole record was torn by a crash.
         file.cut(receipt.whole)?;
         let mut journal = Journal { file, next_step: receipt.next_step };
         if let Some(ignored) = run {
@@ -151,23 +151,23 @@ impl Journal {
         Ok(step)
     }
 
-    /// Notes that a step is finished and proven.
+    /// Notes that a step is finished and observed.
     pub(crate) fn done(&mut self, step: u64) -> Result<()> {
         self.append(&Record::Done { step })
     }
 
-    /// Notes that undo is through with a step.
+    /// Notes that undo has dealt with a step.
     pub(crate) fn close(&mut self, step: u64) -> Result<()> {
         self.append(&Record::Closed { step })
     }
 
-    /// Removes the journal, when everything in it is closed.
+    /// Removes the journal. Everything in it must be closed.
     pub(crate) fn remove(self, host: &mut Host) -> Result<()> {
         drop(self.file);
         Journal::clear(host)
     }
 
-    /// Removes what a run leaves that was killed before its first record was whole.
+    /// Removes the remains of a run that was killed before its first record was whole.
     pub(crate) fn clear(host: &mut Host) -> Result<()> {
         host.remove(Path::new(JOURNAL))?;
         host.remove_dir(Path::new(STATE_DIR)).map(drop)

@@ -1,4 +1,4 @@
-//! What has to change: the difference between how things stand and how they should.
+//! The plan: the difference between the current state and the desired one.
 //!
 //! What is already right never enters the plan, so undo can't touch what this program didn't make.
 
@@ -16,8 +16,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compares every wanted resource with how it stands. A resource that is made from others (the stack from its
-    /// files, the tunnel from the peer list) is in the plan also when one of those is.
+    /// Compares every wanted state with the current one. A resource that is made from others (the stack from its files, the
+    /// tunnel from the peer list) is also in the plan if one of those is.
     pub fn diff(host: &Host, wanted: Vec<Wanted>) -> Result<Plan> {
         let mut plan = Plan::default();
         for wanted in wanted {
@@ -48,7 +48,7 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// The packages it installs, without what comes along.
+    /// The packages it installs, without their dependencies.
     pub fn packages(&self) -> BTreeSet<&str> {
         self.steps.iter().flat_map(Step::packages).map(String::as_str).collect()
     }

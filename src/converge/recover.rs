@@ -1,4 +1,4 @@
-//! Writes that an earlier run was killed in.
+//! Completes writes during which an earlier run was killed.
 
 use std::path::Path;
 
@@ -9,15 +9,14 @@ use crate::lang;
 use crate::message;
 use crate::product::InstanceLayout;
 
-/// Completes those of the instance's two lists and of every file that the journal knows, and clears away what they left
-/// beside them.
+/// Completes writes to the instance's two `.conf` files and to every file in the journal, and removes their redo copies.
 pub(crate) fn complete_writes(host: &mut Host, layout: InstanceLayout) -> Result<()> {
     let receipt = Receipt::load(host)?;
     let own = [layout.private_conf(), layout.public_conf()];
     complete_writes_to(host, own.iter().map(|path| path.as_path()).chain(receipt.paths()))
 }
 
-/// Completes those to these files.
+/// Completes writes to these files.
 pub(crate) fn complete_writes_to<'p>(host: &mut Host, paths: impl IntoIterator<Item = &'p Path>) -> Result<()> {
     for path in paths {
         if host.recover(path)? {

@@ -1,8 +1,8 @@
-//! Going on after a reboot: a run that needs one leaves a systemd unit behind, which types the rest of it again once the
-//! host is up, and is taken away by the run it starts.
+//! Continues an install after a reboot. A run that needs one leaves a systemd unit behind, which runs the install again once
+//! the host is up; that run removes the unit.
 //!
-//! The unit has everything it needs in one directory of ours: this executable and the list that `--peers` named. Both may
-//! have come by way of `/tmp`, which a reboot empties.
+//! Everything the unit needs is in one directory: this executable and the list that `--peers` named. Both may have been in
+//! `/tmp`, which a reboot empties.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ pub(crate) const UNIT: &str = "mitigator-vpn-resume.service";
 
 const UNITS: &str = "/etc/systemd/system";
 
-/// The file that `--peers` names in the run that goes on.
+/// The file that `--peers` names in the continued run.
 pub(crate) fn peers() -> PathBuf {
     dir().join("peers.conf")
 }
 
-/// Has this program go on after the next boot, called with these arguments; `list` is what [`peers`] will hold. Says no
-/// where there is no systemd to do it.
+/// Installs the unit that calls this program with these arguments after the next boot. `list` is written to [`peers`].
+/// Returns false where systemd doesn't run.
 pub(crate) fn arm(host: &mut Host, arguments: &[String], list: Option<&str>) -> Result<bool> {
     if host.stat(Path::new("/run/systemd/system"))?.is_none() {
         return Ok(false);
@@ -41,13 +41,13 @@ pub(crate) fn arm(host: &mut Host, arguments: &[String], list: Option<&str>) -> 
     Ok(true)
 }
 
-/// Nothing goes on by itself any more.
+/// Removes the unit and what it needs.
 pub(crate) fn disarm(host: &mut Host) -> Result<()> {
     if host.stat(&unit())?.is_some() {
         systemctl(host, &["disable", UNIT])?;
         host.remove(&unit())?;
-        // Without its file systemd takes the service for one of another kind, and ends it after 90 seconds: this very run,
-        // where the unit has started it. What systemd remembers of it goes when it ends.
+        // A reload without the unit's file makes systemd stop the service after 90 seconds, and that is this very run if
+        // the unit has started it. systemd forgets the unit when the run ends.
         if !is_resumed()? {
             systemctl(host, &["daemon-reload"])?;
         }
@@ -58,7 +58,7 @@ pub(crate) fn disarm(host: &mut Host) -> Result<()> {
     host.remove_dir(&dir()).map(drop)
 }
 
-/// Whether this is the run that goes on: it is the copy itself.
+/// Whether this is the continued run: its executable is the copy.
 fn is_resumed() -> Result<bool> {
     Ok(executable()? == program())
 }
@@ -102,7 +102,7 @@ WantedBy=multi-user.target
     )
 }
 
-/// A word as systemd takes it for one: it knows specifiers, variables and quotes.
+/// An argument quoted for `ExecStart`, where systemd expands specifiers and variables.
 fn quoted(word: &str) -> String {
     let escaped = word.replace('\\', r"\\").replace('"', r#"\""#).replace('%', "%%").replace('$', "$$");
     format!("\"{escaped}\"")

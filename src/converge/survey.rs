@@ -1,4 +1,4 @@
-//! What is known and judged of a host before anything is planned, and the plan that follows from it.
+//! The survey of a host: its facts, its release's data, the complete settings and the findings, and the plan from them.
 
 use crate::converge::impact::{Impact, impact};
 use crate::converge::plan::Plan;
@@ -17,28 +17,28 @@ use crate::resource::{Liveness, Step};
 use crate::settings::{FirewallPolicy, Restart, Settings, StackKind};
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey};
 
-/// Settings in which something may have been left open, for the instance's files to say.
+/// Settings that may be incomplete. The instance's files complete them.
 #[derive(Clone, Debug)]
 pub(crate) struct PartialSettings {
-    /// With a default for what was left open.
+    /// With a default for what was not given.
     pub settings: Settings,
-    /// Whether the UDP port was left open.
+    /// Whether the UDP port was not given.
     pub port_is_open: bool,
     /// Whether the endpoint was given as an address alone.
     pub endpoint_port_is_open: bool,
-    /// Whether the prefix length was left open.
+    /// Whether the prefix length was not given.
     pub prefix_is_open: bool,
 }
 
 impl From<Settings> for PartialSettings {
-    /// Nothing is left open.
+    /// Complete settings.
     fn from(settings: Settings) -> Self {
         PartialSettings { settings, port_is_open: false, endpoint_port_is_open: false, prefix_is_open: false }
     }
 }
 
 impl PartialSettings {
-    /// What was left open is taken from the instance: a second run needs no options.
+    /// Takes from the instance what was not given, so that a second run needs no options.
     pub(crate) fn complete(&self, instance: &InstanceFacts) -> Settings {
         let mut settings = self.settings.clone();
         let value = |key: &str| instance.env.values.get(key);
@@ -63,7 +63,7 @@ impl PartialSettings {
             TextFile::Text(text) => PeerList::parse(text).ok(),
             TextFile::Absent | TextFile::Unusable { .. } => None,
         };
-        // The vendor's update downloads `.env` anew and loses our keys (FN-9); the key says which section is ours.
+        // The vendor's update replaces `.env` and loses our keys (FN-9); the private key tells which section is our own.
         let own = list.as_ref().and_then(|list| {
             let (public, _) = key?;
             list.peers().find(|peer| peer.public_key == public)
@@ -76,9 +76,9 @@ impl PartialSettings {
     }
 }
 
-/// A host as it was read, with every check's finding.
+/// A host's facts, with every check's finding.
 #[derive(Clone, Debug)]
-pub(crate) struct Survey {
+pub(crate) struct HostSurvey {
     pub facts: Facts,
     /// The release's data, or why it isn't supported.
     pub distro: Result<Distro, Message>,
@@ -88,23 +88,23 @@ pub(crate) struct Survey {
     key: PrivateKey,
 }
 
-impl Survey {
+impl HostSurvey {
     /// Reads the host and runs every check.
-    pub(crate) fn take(host: &Host, partial: PartialSettings) -> Survey {
-        Survey::with_key(host, partial, PrivateKey::generate())
+    pub(crate) fn take(host: &Host, partial: PartialSettings) -> HostSurvey {
+        HostSurvey::with_key(host, partial, PrivateKey::generate())
     }
 
-    /// The same anew, after something has changed. The key of a new instance stays the one that was announced.
-    pub(crate) fn again(&self, host: &Host) -> Survey {
-        Survey::with_key(host, self.partial.clone(), self.key.clone())
+    /// Takes the survey again, after something has changed. The key for a new instance stays the same.
+    pub(crate) fn again(&self, host: &Host) -> HostSurvey {
+        HostSurvey::with_key(host, self.partial.clone(), self.key.clone())
     }
 
-    fn with_key(host: &Host, partial: PartialSettings, key: PrivateKey) -> Survey {
+    fn with_key(host: &Host, partial: PartialSettings, key: PrivateKey) -> HostSurvey {
         let (facts, distro) = Facts::gather(host, &partial.settings);
         let settings = partial.complete(&facts.instance);
         let inputs = Inputs { facts: &facts, distro: distro.as_ref(), settings: &settings };
         let findings = preflight::run(&inputs);
-        Survey { facts, distro, settings, findings, partial, key }
+        HostSurvey { facts, distro, settings, findings, partial, key }
     }
 
     /// The findings that forbid an install.
@@ -151,10 +151,10 @@ impl Survey {
     }
 }
 
-/// What an instance's files alone tell: a hundredth of the time of a [`Survey`].
+/// A survey of an instance's files alone. It takes a hundredth of the time of a [`HostSurvey`].
 pub(crate) struct FileSurvey {
     pub facts: Facts,
-    /// What has to change among the files, whatever that means for the rest of the host.
+    /// The plan as far as files decide it.
     pub plan: Plan,
 }
 
@@ -166,8 +166,8 @@ impl FileSurvey {
         Ok(FileSurvey { facts, plan })
     }
 
-    /// The steps in the instance's directory. An older image of the default gateway serves as well: a newer one is worth
-    /// no restart.
+    /// The steps in the instance's directory. The default gateway's compose file is left out: a newer image is not worth a
+    /// restart.
     pub(crate) fn of_instance(&self, settings: &Settings) -> Plan {
         let base = settings.layout().base();
         let is_inside = |step: &&Step| step.path().is_some_and(|path| path.starts_with(&settings.dir) && path != base);
@@ -175,8 +175,7 @@ impl FileSurvey {
     }
 }
 
-/// Reads the files of an instance that can only be understood whole: a damaged one is bad input, told line by line,
-/// whatever the checks say of it.
+/// Reads the instance's files. A damaged one is bad input and reported line by line, whatever the checks find.
 pub(crate) fn refuse_unreadable(host: &Host, layout: InstanceLayout) -> Result<()> {
     PeerList::read(host, &layout.public_conf())?;
     PrivateConf::read(host, &layout.private_conf())?;

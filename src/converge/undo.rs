@@ -1,7 +1,7 @@
-//! Takes back exactly what was done: the journal backwards.
+//! Takes back what the journal says was done, newest first.
 //!
-//! The stack and the tunnel live off the files, so they are special in one way: what did not run before stops first,
-//! while its files are still there; what did run is restarted last, when its files are back.
+//! Live resources (the stack, the tunnel) are made from files and have an order of their own: what did not run before is
+//! stopped first, while its files are still there; what did run is restarted last, when its files are restored.
 
 use crate::converge::journal::{Journal, JournaledChange, Receipt};
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::resource::{Resource, State, Step, Transition, each_kind};
 pub enum Fate {
     /// It is as it was before.
     TakenBack,
-    /// It stays, for somebody has changed it since, or the host needs it by now; the reason, or how it stands.
+    /// It stays, because somebody has changed it since or the host needs it by now: the reason, or its state.
     Kept(Message),
     /// It could not be taken back; the reason.
     Failed(Message),
@@ -92,7 +92,7 @@ pub(crate) fn order(changes: &[JournaledChange]) -> Vec<&JournaledChange> {
     stop.into_iter().rev().chain(still.into_iter().rev()).chain(restart).collect()
 }
 
-/// The changes that are through with this one: what runs stands for all its restarts.
+/// The numbers of the changes that are dealt with by taking back this one: for a live resource, all its restarts.
 fn dealt_with(change: &JournaledChange, changes: &[JournaledChange]) -> Vec<u64> {
     let stands_for = |other: &&JournaledChange| {
         other.number == change.number || change.step.is_live() && other.step.kind() == change.step.kind()
@@ -113,7 +113,7 @@ fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> 
     if before.is_met_by(&now) {
         return Ok(Fate::TakenBack);
     }
-    // A step that never finished may have left anything; that is ours all the same.
+    // An unfinished step may have left any state, and all of it is ours.
     if done && !after.is_met_by(&now) {
         return Ok(Fate::Kept(now.summary()));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::compose;
 use crate::converge::plan::Plan;
-use crate::converge::survey::Survey;
+use crate::converge::survey::HostSurvey;
 use crate::counted;
 use crate::error::{Class, Error, Result};
 use crate::host::Host;
@@ -18,7 +18,7 @@ use crate::tunnel::{self, ProbedPeer, mtu, timings};
 use crate::wireguard::device::Device;
 use crate::wireguard::{Peer, PeerList};
 
-/// What an install has come to.
+/// The result of an install.
 #[derive(Debug)]
 pub(crate) struct Proof {
     pub outcome: ProofOutcome,
@@ -27,7 +27,7 @@ pub(crate) struct Proof {
     pub own: Peer,
     /// The live device, where there is one.
     pub device: Option<Device>,
-    /// The other members; `None` where there is no tunnel to ask them through, for files are all that was changed.
+    /// The other members; `None` if only files were changed and there is no tunnel.
     pub peers: Option<Vec<ProbedPeer>>,
     /// What is left for a person to do.
     pub next: Vec<Message>,
@@ -36,16 +36,16 @@ pub(crate) struct Proof {
 /// Whether the tunnel is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProofOutcome {
-    /// Everybody answers, or files are all there is.
+    /// All members answer, or only files were changed.
     Proven,
     /// Members lack this instance's key, or large packets don't get to them.
     Reserved,
-    /// No tunnel, another one than the list says, or members that are silent.
+    /// There is no tunnel, it differs from the list, or members are silent.
     Failed,
 }
 
-/// Proves what a plan has made of the host.
-pub(crate) fn verify(host: &Host, survey: &Survey, plan: &Plan, progress: &Progress) -> Result<Proof> {
+/// Verifies a host after a plan was applied.
+pub(crate) fn verify(host: &Host, survey: &HostSurvey, plan: &Plan, progress: &Progress) -> Result<Proof> {
     let settings = &survey.settings;
     let path = settings.layout().public_conf();
     let list = PeerList::read(host, &path)?;
@@ -54,7 +54,7 @@ pub(crate) fn verify(host: &Host, survey: &Survey, plan: &Plan, progress: &Progr
         return Err(Error::new(Class::Unproven, message!("{file} does not list this instance", file = path.display())));
     };
     let list_changed = plan.steps.iter().any(|step| step.path() == Some(&path));
-    // Members can answer only if the list they gave us already had us in it.
+    // Members can answer only if the list they gave already had this instance in it.
     let known_to_members = settings.peers.as_deref().is_some_and(|given| given == list.to_text()) || !list_changed;
 
     let mut proof = Proof { outcome: ProofOutcome::Proven, list, own, device: None, peers: None, next: Vec::new() };

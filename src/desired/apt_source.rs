@@ -8,7 +8,7 @@ use crate::policy;
 use crate::resource::AptSource;
 use crate::settings::Settings;
 
-/// The source an install has to add: something is missing, apt doesn't know it, and the release's data says where it is.
+/// The source to add: a package is missing, apt doesn't know it, and the release's data names a suite that has it.
 pub(super) fn apt_source(facts: &Facts, distro: &Distro, settings: &Settings) -> Option<AptSource> {
     let suite = distro.suite.as_ref()?;
     let known = |name: &String| facts.packages.obtainable(name);
@@ -17,7 +17,7 @@ pub(super) fn apt_source(facts: &Facts, distro: &Distro, settings: &Settings) ->
     {
         return None;
     }
-    // A mirror somebody names is the only one: at an air-gapped site the others can't be reached.
+    // A mirror that was named is the only one: an air-gapped site can't reach others.
     let (mirror, archive) = match &settings.apt_mirror {
         Some(named) => (Some(named.clone()), None),
         None => (facts.packages.mirror.clone(), suite.archive.clone()),

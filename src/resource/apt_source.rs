@@ -1,8 +1,8 @@
-//! A suite that a release's own sources lack, as an apt source of ours.
+//! An apt source for a suite that the host's own sources lack.
 //!
 //! Mirrors drop the suites of old releases; Debian's archive keeps them, with Release files long past their Valid-Until
-//! (FN-11). So the host's own mirror is tried first, by apt itself and with nothing but this source, then the archive.
-//! Signatures stay on, dates are ignored for the archive alone, and a source that doesn't work out is taken away again.
+//! (FN-11). The host's own mirror is tried first, then the archive, each by apt itself with no other source. Signatures are
+//! always checked, dates are ignored for the archive alone, and a source that doesn't work is removed again.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::host::{Host, Mode};
 use crate::message;
 use crate::message::{Argument, Message};
 
-/// How a file of ours begins; any other is somebody else's and never touched.
+/// The first line of a file written here. Any other file is somebody else's and never touched.
 const FIRST_LINE: &str = "# Added by mitigator-vpn; mitigator-vpn undo removes it.";
 
 /// One suite in one file of `/etc/apt/sources.list.d`.
@@ -26,9 +26,9 @@ pub struct AptSource {
     pub path: PathBuf,
     /// The suite, `buster-backports`.
     pub suite: String,
-    /// What is added along with the archive, each as `ADDRESS SUITE`: the release's main suite and its security suite,
-    /// the least needed last. Where the backports have gone, the rest went as well. What the host has from there already
-    /// isn't named twice: apt refuses one suite under two conditions.
+    /// Suites that are added along with the archive's, each as `ADDRESS SUITE`: the release's main suite and its security
+    /// suite, the least needed last. They move to the archive together with the backports. A suite that the host already
+    /// takes from there is left out: apt refuses one suite under two conditions.
     #[serde(default)]
     pub beside: Vec<String>,
     /// A mirror that may have the suite.
@@ -109,7 +109,7 @@ impl Resource for AptSource {
 
 impl AptSource {
     fn add(&self, host: &mut Host) -> Result<()> {
-        // What is said of the last one counts: that is where the suite ought to be.
+        // The complaint about the last one counts: that is where the suite ought to be.
         let mut complaints = Vec::new();
         for text in self.texts() {
             host.write(&self.path, text.as_bytes(), Mode::PUBLIC)?;
@@ -127,7 +127,7 @@ impl AptSource {
         Err(error.hint(message!("name a mirror that has it: {command}", command)))
     }
 
-    /// What the file can say, the best first.
+    /// The contents to try, the best first.
     fn texts(&self) -> Vec<String> {
         let mirror = self.mirror.iter().map(|mirror| format!("{FIRST_LINE}\ndeb {mirror} {} main\n", self.suite));
         let line = |from: &str| format!("deb [check-valid-until=no] {from} main\n");

@@ -1,5 +1,4 @@
-//! A module that dkms compiles on this host: why it was not compiled, as one cause with one way out, and having it done
-//! after all.
+//! A module that dkms compiles on this host: the cause and the remedy of a failed build, and building it after all.
 //!
 //! A build that fails leaves its package half configured (FN-13). A build that is *skipped*, for want of headers, leaves a
 //! package that looks installed in every way, and no module (FN-12).
@@ -13,17 +12,17 @@ use crate::lang;
 use crate::message;
 use crate::message::{Argument, Message};
 
-/// A small machine compiles for minutes; a deadline is only there for what hangs.
+/// A small machine compiles for minutes. The deadline is for a build that hangs.
 const DEADLINE: Duration = Duration::from_secs(1800);
 
-/// What make said in a build that failed. dkms removes the logs of those that went well.
+/// make's output of a failed build. dkms removes the logs of successful ones.
 pub(crate) struct MakeLog {
     path: String,
     text: String,
 }
 
 impl MakeLog {
-    /// The log that dkms names in what it said.
+    /// The log that dkms names in its output.
     pub(crate) fn of(host: &Host, said: &Output) -> Option<MakeLog> {
         let path = lines(said).find_map(|line| word_after(line, "Consult "))?.to_owned();
         let text = host.read_database(Path::new(&path), 16 << 20).ok()??;
@@ -55,7 +54,7 @@ impl MakeLog {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) cause: Message,
-    /// What mends it, or says more.
+    /// The remedy, or a command that shows more.
     pub(crate) command: String,
 }
 
@@ -65,14 +64,14 @@ impl From<Failure> for Error {
     }
 }
 
-/// The compiler in `make[1]: gcc-8: Command not found` and its like.
+/// The compiler in a line such as `make[1]: gcc-8: Command not found`.
 fn missing_compiler(line: &str) -> Option<&str> {
     let endings = [": Command not found", ": command not found", ": not found", ": No such file or directory"];
     let program = endings.iter().find_map(|ending| line.strip_suffix(ending))?.rsplit(": ").next()?;
     program.starts_with("gcc").then_some(program)
 }
 
-/// Why dkms failed; `None` where it wasn't dkms.
+/// Why dkms failed; `None` if something else did.
 pub(crate) fn failure(said: &Output, log: Option<&MakeLog>) -> Option<Failure> {
     let mentions = |words: &str| lines(said).find(|line| line.contains(words));
     if let Some(line) = mentions("Your kernel headers for kernel") {
@@ -91,7 +90,7 @@ pub(crate) fn failure(said: &Output, log: Option<&MakeLog>) -> Option<Failure> {
     Some(Failure { cause: message!("the module doesn't build: {cause}", cause), command })
 }
 
-/// Has dkms compile a module for this kernel if it has the source; says whether it had.
+/// Lets dkms compile a module for this kernel. Returns false where dkms has no source of it.
 pub(crate) fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool> {
     let tree = format!("/var/lib/dkms/{module}");
     let has_source = |version: &String| is_there(host, &format!("{tree}/{version}/source"));
@@ -100,7 +99,7 @@ pub(crate) fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool>
         return Err(no_headers(kernel).into());
     }
     lang::info(&message!("having dkms build {module} {version} for {kernel}", module, version = &version, kernel));
-    // forced, for dkms may remember a module that somebody has removed since
+    // Forced, because dkms may remember a module that somebody has removed since.
     let cmd = Cmd::new("dkms").args(["install", "--force", "-m", module, "-v", &version, "-k", kernel]);
     let said = host.run(&cmd.deadline(DEADLINE))?;
     if said.ok() {
@@ -114,7 +113,7 @@ pub(crate) fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool>
     Err(failure.into())
 }
 
-/// Whether dkms could build for this kernel. It asks no package either.
+/// Whether dkms could build for this kernel. dkms itself looks for this directory, not for a package.
 pub(crate) fn has_headers(host: &Host, kernel: &str) -> bool {
     is_there(host, &format!("/lib/modules/{kernel}/build/include"))
 }
@@ -124,8 +123,8 @@ fn no_headers(kernel: &str) -> Failure {
     Failure { cause, command: reinstall(kernel) }
 }
 
-/// Also where dpkg takes them for installed, which they are not any more. Once they are there, their package has dkms
-/// build what was left out.
+/// `--reinstall` also covers headers that dpkg still lists and that are gone. Installing them makes dkms build what was
+/// skipped.
 fn reinstall(kernel: &str) -> String {
     format!("apt-get install --reinstall linux-headers-{kernel}")
 }

@@ -28,7 +28,7 @@ pub enum EnvLine {
     Absent,
     /// There is a file without the key.
     Empty,
-    /// This raw line, so that undo gives back quotes, comments and all.
+    /// This line as it is, so that undo restores quotes and comments.
     Line(String),
 }
 

@@ -11,8 +11,8 @@ use crate::host::{Host, Mode};
 use crate::message;
 use crate::message::Message;
 
-/// A text file whose whole content is ours to decide. One that a container has mounted is written in place, any other
-/// replaced by rename: [`Host::write`] chooses.
+/// A text file whose whole content is decided here. [`Host::write`] writes a file in place if a container has it mounted,
+/// and replaces any other by rename.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Where it is.
@@ -49,7 +49,7 @@ impl State for Content {
     }
 }
 
-/// A file that reads otherwise than it should.
+/// The summary of a file whose text is not the expected one.
 pub(super) fn other_text(text: &str) -> Message {
     counted!("it has {count} byte of other text" | "it has {count} bytes of other text", count = text.len())
 }
@@ -97,7 +97,7 @@ impl Resource for Directory {
         Ok(Presence::of(host.stat(&self.path)?.is_some()))
     }
 
-    /// Makes it, or removes it if it is empty: what others put into it stays.
+    /// Creates it, or removes it if it is empty.
     fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
         match state {
             Presence::Present => host.create_dir(&self.path, Mode::DIRECTORY),

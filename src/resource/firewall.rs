@@ -1,11 +1,11 @@
-//! An opened UDP port: one rule of ours in each place that would drop what members send (FN-58).
+//! An opened UDP port: one rule in each place that would drop packets from peers (FN-58).
 //!
-//! Additive only: a rule is added or taken away, nothing is ever flushed, restarted or reloaded, because a reload of
-//! the firewall deletes Docker's rules (FN-23). Ours carries our name as its comment and is recognised by it in what the
-//! firewall saves; it is counted, and there is exactly one (FN-24).
+//! A rule is added or removed, nothing is ever flushed, restarted or reloaded, because a reload of the firewall deletes
+//! Docker's rules (FN-23). The rule has this program's name as its comment and is recognised by it in what the firewall
+//! saves; there is exactly one (FN-24).
 //!
-//! ufw and firewalld keep their rules over a reboot; for nftables and iptables a systemd unit of ours puts the rule
-//! back, because their own start-up files begin with a flush and belong to the operator.
+//! ufw and firewalld keep their rules over a reboot. For nftables and iptables a systemd unit restores the rule, because
+//! their own start-up files begin with a flush and belong to the operator.
 
 mod firewalld;
 mod iptables;
@@ -35,7 +35,7 @@ impl Resource for FirewallRule {
         Verb::Open
     }
 
-    /// `Present` when exactly one rule of ours is there, and will be there after the next boot.
+    /// `Present` if there is exactly one rule, and it will be there after the next boot.
     fn observe(&self, host: &Host) -> Result<Presence> {
         let there = match self.backend {
             Backend::Ufw => ufw::is_there(self, host)?,
@@ -48,7 +48,7 @@ impl Resource for FirewallRule {
         Ok(Presence::of(there))
     }
 
-    /// Adds it, or removes exactly ours.
+    /// Adds it, or removes what was added here.
     fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
         let before = docker_chains(host)?;
         match state {
@@ -85,7 +85,7 @@ fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     }
 }
 
-/// The unit first: it would put the rule back.
+/// The unit is removed first, because it would restore the rule.
 fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     match rule.backend {
         Backend::Ufw => ufw::remove(rule, host),

@@ -29,8 +29,8 @@ impl GatewayImage {
         GatewayImage { reference: image::reference(digest, userspace), userspace }
     }
 
-    /// Docker knows an image for good before the files of its layer are on the disk; after a power cut they are there, and
-    /// empty. So it gets its name only when they have been flushed.
+    /// Docker records an image before the files of its layer are on the disk; after a power cut they exist and are empty. So
+    /// the image gets its name only after they have been flushed.
     fn load(&self, host: &mut Host) -> Result<()> {
         let unflushed = self.unflushed();
         let archive = self.archive(host, &unflushed)?;
@@ -72,14 +72,14 @@ impl Resource for GatewayImage {
         message!("image {name}", name = &self.reference)
     }
 
-    /// The tag names the executable, so there is no more to compare than whether the daemon has it.
+    /// The tag names the executable, so an image with this tag is the right one.
     fn observe(&self, host: &Host) -> Result<Presence> {
         is_there(host, &self.reference).map(Presence::of)
     }
 
     /// `docker load`, or `docker image rm`.
     fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
-        // Whatever has this name was cut off on its way to the disk: loading it again would keep its torn files.
+        // An image with this name was not flushed to disk: loading it again would keep its torn files.
         remove(host, &self.unflushed())?;
         match state {
             Presence::Present => self.load(host),
@@ -98,7 +98,7 @@ fn is_there(host: &Host, reference: &str) -> Result<bool> {
     Ok(!listed.stdout.trim().is_empty())
 }
 
-/// Takes the name away, and the image with its last one.
+/// Removes the name; Docker removes an image with its last name.
 fn remove(host: &mut Host, reference: &str) -> Result<()> {
     if !is_there(host, reference)? {
         return Ok(());

@@ -28,12 +28,12 @@ impl Resource for Module {
         Verb::Load
     }
 
-    /// `Present` when it is loaded or built in.
+    /// `Present` if it is loaded or built in.
     fn observe(&self, host: &Host) -> Result<Presence> {
         Ok(Presence::of(host.is_live() && kernel::in_kernel(host, &self.name)))
     }
 
-    /// `modprobe`, or `modprobe -r`. One that is in use stays, and that is an error with the reason.
+    /// `modprobe`, or `modprobe -r`. It is an error if a module stays loaded because it is in use.
     fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
         match (state, self.observe(host)?) {
             (Presence::Present, Presence::Present) | (Presence::Absent, Presence::Absent) => Ok(()),
@@ -48,7 +48,8 @@ impl Module {
         let running = kernel::release();
         let mut said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
         let next = kernel::next_with(host, &self.name);
-        // dkms leaves a module out, and says 0, where it finds no headers; a kernel that has it is then the nearer way (FN-12).
+        // Without headers dkms skips a module and exits with 0. Another kernel that has the module is then the shorter way
+        // (FN-12).
         let worth_building = is_missing(&said) && (next.is_none() || dkms::has_headers(host, &running));
         if worth_building && dkms::build(host, &self.name, &running)? {
             said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
@@ -74,7 +75,7 @@ fn is_missing(said: &Output) -> bool {
     said.stderr.contains("not found in directory")
 }
 
-/// Why modprobe couldn't, as one cause. `next` is another installed kernel that has the module.
+/// Why modprobe failed. `next` is another installed kernel that has the module.
 fn refusal(name: &str, said: &Output, running: &str, next: Option<&str>) -> Error {
     let mentions = |any: &[&str]| any.iter().any(|words| said.stderr.contains(words));
     if mentions(&["Required key not available", "Key was rejected by service", "Loading of unsigned module"]) {
@@ -117,7 +118,7 @@ fn refusal(name: &str, said: &Output, running: &str, next: Option<&str>) -> Erro
         .hint(Message::command("dmesg | tail"))
 }
 
-/// The last thing a command said.
+/// The last line that a command printed.
 fn words(said: &Output) -> Argument {
     let mut lines = said.stderr.lines().chain(said.stdout.lines()).map(str::trim);
     lines.rfind(|line| !line.is_empty()).map_or_else(|| message!("no reason given").into(), Argument::from)

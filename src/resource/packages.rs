@@ -1,8 +1,8 @@
-//! Installed packages, in one transaction of apt's.
+//! Packages that apt installs in one transaction.
 //!
-//! The law of this kind is about presence: after `set(s)` each package that has a version in `s` is installed, in
-//! whatever version apt gives it, and each that has none is gone. A version in a wanted state is therefore only a
-//! witness of what was seen; an empty one stands for any. What is there is never upgraded or downgraded.
+//! The law of this kind is about presence: after `set(s)` each package with a version in `s` is installed, in whatever
+//! version apt chose, and each without one is gone. An empty version stands for any. An installed package is never
+//! upgraded or downgraded.
 
 pub(super) mod apt;
 
@@ -26,11 +26,11 @@ use apt::{Failed, Transaction};
 pub struct Packages {
     /// Those that are asked for.
     pub names: Vec<String>,
-    /// Those that come along because the asked ones need them, known once [`Packages::expand`] has asked apt.
+    /// Their dependencies that are installed with them, known once apt has been asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub brings: Vec<String>,
-    /// Of both, those whose configuration files were here already, left from an earlier installation. Removing such a
-    /// package leaves them again; any other is purged, so that nothing of it stays.
+    /// Those of either list whose configuration files were already there, from an earlier installation. Undo removes such a
+    /// package and leaves the files; it purges any other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl State for Versions {
         }
     }
 
-    /// In whatever version: what is there is never upgraded or downgraded.
+    /// Any version meets any wanted version.
     fn is_met_by(&self, observed: &Versions) -> bool {
         let is_there = |name| observed.packages.get(name).is_some_and(Option::is_some);
         self.packages.iter().all(|(name, version)| version.is_some() == is_there(name))
@@ -122,15 +122,14 @@ impl Resource for Packages {
         self.simulated(host, &missing)
     }
 
-    /// Dependencies are known only now, when the package lists are fresh; undo must know them by name. The lists are
-    /// fetched first where apt doesn't know a package.
+    /// Undo must know dependencies by name. The lists are fetched first where apt doesn't know a package.
     fn expand(&self, host: &mut Host, _after: &Versions) -> Result<(Packages, Versions)> {
         let expanded = self.with_dependencies(host)?;
         let wanted = expanded.wanted();
         Ok((expanded, wanted))
     }
 
-    /// The running kernel came with them.
+    /// They brought the running kernel.
     fn must_stay(&self, _host: &Host) -> Result<Option<Message>> {
         let running = format!("linux-image-{}", kernel::release());
         let came = self.all().any(|name| *name == running);
@@ -182,7 +181,7 @@ impl Packages {
         self.names.iter().map(String::as_str).filter(|name| status.version(name).is_none()).collect()
     }
 
-    /// Whether there is anything of a package that removing it would have to take away.
+    /// Whether removing the package would remove anything.
     fn is_there(&self, status: &DpkgRecord, name: &String) -> bool {
         match status.entry(name).map(|entry| entry.progress) {
             None | Some(PackageStage::NotInstalled) => false,
@@ -203,7 +202,7 @@ impl Packages {
         Ok(Packages { leftovers: expanded.all().filter(|name| left(name)).cloned().collect(), ..expanded })
     }
 
-    /// Refuses what nobody asked for: another kernel (FN-15), the loss of a package.
+    /// Refuses a transaction that installs a kernel nobody asked for (FN-15) or removes a package.
     fn allow(&self, transaction: &Transaction) -> Result<()> {
         let asked = self.names.join(", ");
         let hint = || Message::command(format!("apt-get -s --no-install-recommends install {}", self.names.join(" ")));
@@ -236,7 +235,7 @@ impl Packages {
             }
             Err(Failed::Otherwise(error)) => return Err(error),
         }
-        // An exit code of 0 is no proof.
+        // apt may exit with 0 and have failed (FN-11).
         let status = DpkgRecord::read(host)?;
         if let Some(name) = names.iter().find(|name| status.version(name).is_none()) {
             let letters = status.entry(name).map(|entry| Argument::from(&entry.letters));
@@ -248,8 +247,7 @@ impl Packages {
         if brought.is_empty() { Ok(()) } else { apt::mark_auto(host, &brought) }
     }
 
-    /// The journal knows the packages by name. If apt has changed its mind since, it would bring some that nobody would
-    /// ever remove.
+    /// The journal has the packages by name. If apt decides otherwise by now, undo would not remove what it adds.
     fn still_as_planned(&self, host: &Host, names: &[&str]) -> Result<()> {
         let transaction = apt::simulate_install(host, names)?;
         self.allow(&transaction)?;
@@ -293,7 +291,7 @@ impl Packages {
     }
 }
 
-/// Which of these apt could not install, as far as its lists go.
+/// Which of these are in none of apt's lists.
 fn unknown<'a>(host: &Host, names: &[&'a str]) -> Result<Vec<&'a str>> {
     let known: BTreeMap<String, String> = candidates(host, names).map_err(|words| {
         Error::unexpected(message!("apt can't read its sources: {words}", words))

@@ -1,5 +1,5 @@
-//! vpn-private.conf. Its states name the key by its public half and hold the text around it, so a journal can give
-//! back every byte of the file without ever having held the key.
+//! vpn-private.conf. Its states hold the public half of the key and the text around it: the journal can restore every byte
+//! of the file without holding the key.
 
 use std::path::{Path, PathBuf};
 
@@ -86,8 +86,8 @@ impl Resource for PrivateFile {
         })
     }
 
-    /// Writes the text around the key it names. That key is the fresh one, the one already in the file, or one that a
-    /// rotation keeps; there is no other place a key could come from.
+    /// Writes the text with the key whose public half the state names: the fresh one, the one in the file, or one that a
+    /// rotation keeps beside it.
     fn set(&self, host: &mut Host, state: &PrivateContent) -> Result<()> {
         let (template, public) = match state {
             PrivateContent::Private { template, public } => (template, *public),
@@ -120,7 +120,7 @@ fn read(host: &Host, path: &Path) -> Result<Option<PrivateConf>> {
     PrivateConf::parse(&text).map(Some).with_context(|| Message::foreign(path.display()))
 }
 
-// The fresh key is no part of which file this is.
+// The fresh key doesn't count: it is not what identifies the file.
 impl PartialEq for PrivateFile {
     fn eq(&self, other: &Self) -> bool {
         self.path == other.path

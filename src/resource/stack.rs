@@ -29,7 +29,7 @@ pub struct Stack {
 pub enum StackRestart {
     /// `down`, then `up -d`.
     Full,
-    /// The gateway's container is made anew, the others run on.
+    /// The gateway's container is recreated, the others run on.
     Gateway,
 }
 
@@ -45,8 +45,8 @@ impl Resource for Stack {
         if before.is_absence() { Verb::Start } else { Verb::Restart }
     }
 
-    /// Compared by compose's own hash of the configuration (FN-57) and by what the container sees at its mounts (FN-40);
-    /// the content of the two `.conf` files is the tunnel's matter.
+    /// Compares compose's hash of the configuration (FN-57) and the files that the container sees at its mounts (FN-40). The
+    /// content of the two `.conf` files is compared by the tunnel.
     fn observe(&self, host: &Host) -> Result<Liveness> {
         let (gateway, running) = compose::containers(host, &self.dir);
         match (Liveness::of_containers(gateway.as_ref(), running), gateway) {
@@ -58,7 +58,7 @@ impl Resource for Stack {
         }
     }
 
-    /// Restarts it, or takes it down.
+    /// Restarts it, or stops it by `down`.
     fn set(&self, host: &mut Host, state: &Liveness) -> Result<()> {
         let down = self.compose.down(&self.dir);
         match state {
@@ -101,7 +101,7 @@ impl Stack {
 
     fn run(&self, host: &mut Host, cmd: &Cmd) -> Result<()> {
         let said = host.run(cmd)?;
-        // v1 reading an image made by a recent engine (FN-35).
+        // compose 1.x fails so on an image made by a recent Docker Engine (FN-35).
         let is_too_old = said.stderr.contains("ContainerConfig") || said.stdout.contains("ContainerConfig");
         said.success(format!("'{cmd}'")).map(drop).map_err(|error| {
             error.hint(if is_too_old {
@@ -114,7 +114,7 @@ impl Stack {
         })
     }
 
-    /// Compose is content once a container has started, whatever becomes of it.
+    /// compose reports success once a container has started, even if it exits at once.
     fn stays_up(&self, host: &Host) -> Result<()> {
         let state = match compose::containers(host, &self.dir).0 {
             Some(gateway) if gateway.state == "running" => return Ok(()),
@@ -126,7 +126,7 @@ impl Stack {
     }
 }
 
-/// What to type to see what the gateway says.
+/// The command that shows the gateway's log.
 pub(super) fn logs(dir: &Path, compose: &ComposeCommand) -> String {
     format!("cd {} && {} logs gateway", dir.display(), compose.command_line())
 }

@@ -1,4 +1,4 @@
-//! How resources stand: what every state can tell, and the two that several kinds share.
+//! States of resources: the trait, and the two that several kinds share.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use crate::compose::GatewayContainer;
 use crate::message;
 use crate::message::Message;
 
-/// How a resource of one kind stands, or should.
+/// The state of a resource, observed or wanted.
 pub trait State: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned {
     /// In a few words.
     fn summary(&self) -> Message;
 
-    /// Whether something that stands as `observed` is as this wish says.
+    /// Whether an observed state fulfils this wanted one.
     fn is_met_by(&self, observed: &Self) -> bool {
         self == observed
     }
@@ -22,13 +22,13 @@ pub trait State: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned {
     /// Whether there is nothing, or nothing that runs.
     fn is_absence(&self) -> bool;
 
-    /// Its lines, as a difference shows them: none where a noun says it all.
+    /// The lines that a difference shows; empty for a state without text.
     fn text(&self) -> String {
         String::new()
     }
 }
 
-/// Of a thing about which there is no more to say: a directory, a loaded module, an opened port.
+/// The state of a directory, a loaded module, an opened port: there or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
@@ -57,7 +57,7 @@ impl State for Presence {
     }
 }
 
-/// Of something that runs, made from files.
+/// The state of something that runs and is made from files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Liveness {
@@ -70,8 +70,8 @@ pub enum Liveness {
 }
 
 impl Liveness {
-    /// Of a stack, as far as Docker alone tells: from its gateway's container and the number of its containers that run.
-    /// A gateway that is paused, restarts, or sees an old copy of a file (FN-40) doesn't run as its files say.
+    /// The state of a stack as far as Docker tells, from its gateway's container and the number of its running containers.
+    /// A gateway that is paused, restarting, or sees an old copy of a file (FN-40) is outdated.
     pub(crate) fn of_containers(gateway: Option<&GatewayContainer>, running: usize) -> Liveness {
         match gateway {
             Some(gateway) if gateway.state == "running" && gateway.stale.is_empty() => Liveness::Running,

@@ -1,4 +1,4 @@
-//! A wish and a change, of one kind and of any kind, and a change's form in the journal:
+//! Wanted states and changes, of one kind and of any kind, and the form of a change in the journal:
 //! `"resource":{"file":{"path":"/f"}},"before":"absent","after":{"text":"x"}`.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub struct Transition<K: Resource> {
 }
 
 impl<K: Resource> Goal<K> {
-    /// The change from how it stands now.
+    /// The change from the current state.
     pub(crate) fn transition(self, host: &Host) -> error::Result<Transition<K>> {
         let before = self.resource.observe(host)?;
         Ok(Transition { resource: self.resource, before, after: self.state })
@@ -75,7 +75,7 @@ impl Verb {
         }
     }
 
-    /// With what it is done to.
+    /// The verb with its object.
     fn with(self, resource: Message) -> Message {
         match self {
             Verb::Create => message!("create {resource}", resource),
@@ -118,12 +118,12 @@ impl Step {
         each_kind!(Step, self, step => step.resource.verb(&step.before, &step.after))
     }
 
-    /// Both, as a sentence.
+    /// Verb and resource.
     pub(crate) fn message(&self) -> Message {
         self.verb().with(self.noun())
     }
 
-    /// What others can be made from, if its resource is something of that kind.
+    /// See [`Resource::source`].
     pub(crate) fn source(&self) -> Option<Source<'_>> {
         each_kind!(Step, self, step => step.resource.source())
     }
@@ -152,8 +152,8 @@ impl Step {
         each_kind!(Step, self, step => step.resource.packages())
     }
 
-    /// Whether the instance gets its VPN address by it. A person has to enter that address in the web interface (P13):
-    /// nothing on the host knows whether it is there.
+    /// Whether it sets the instance's VPN address. A person has to enter that address in the web interface (P13); nothing on
+    /// the host tells whether that has been done.
     pub(crate) fn sets_vpn_address(&self) -> bool {
         matches!(self, Step::EnvKey(step) if step.resource.key == PRODUCT.env.vpn_address)
     }
@@ -163,7 +163,7 @@ impl Step {
         each_kind!(Step, self, step => step.before.is_absence())
     }
 
-    /// The lines that change, `-` before the old ones and `+` before the new ones; empty where a noun says it all.
+    /// The lines that change, `-` before the old ones and `+` before the new ones; empty for states without text.
     pub(crate) fn diff(&self) -> Vec<String> {
         let (old, new) = each_kind!(Step, self, step => (step.before.text(), step.after.text()));
         TextDiff::from_lines(&old, &new)
@@ -199,7 +199,7 @@ impl<K: Resource> Serialize for Transition<K> {
     }
 }
 
-/// A step as it is read: what its states are is known when its kind is.
+/// A step as it is read. The types of its states follow from its kind.
 #[derive(Deserialize)]
 pub(super) struct RawStep {
     resource: BTreeMap<ResourceKind, Value>,

@@ -1,4 +1,4 @@
-//! The live tunnel: whether the gateway's peers are the ones in vpn-public.conf. Applied without a restart (C2).
+//! The live tunnel: whether the gateway's peers are those in vpn-public.conf. It is changed without a restart (C2).
 
 use std::path::PathBuf;
 
@@ -47,11 +47,11 @@ impl Resource for Tunnel {
         Ok(if is_current { Liveness::Running } else { Liveness::Outdated })
     }
 
-    /// `reconfigure`, after a look at whether the container sees the file at all (FN-40).
+    /// `reconfigure`, unless the container sees an old copy of a file (FN-40).
     fn set(&self, host: &mut Host, state: &Liveness) -> Result<()> {
         match state {
             Liveness::Running | Liveness::Outdated => {}
-            // The stack takes the tunnel down with it.
+            // It stops with the stack.
             Liveness::Stopped => return Ok(()),
         }
         let (gateway, _) = compose::containers(host, &self.dir);
@@ -78,12 +78,12 @@ impl Resource for Tunnel {
         true
     }
 
-    /// A stack that starts brings its tunnel up from the files.
+    /// A stack that starts sets its tunnel up from the files.
     fn comes_with(&self) -> Option<ResourceKind> {
         Some(ResourceKind::Stack)
     }
 
-    /// Where its packets go can't be compared, for peers roam.
+    /// Endpoints can't be compared, because peers roam.
     fn is_observed_whole(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
-//! The far side: what runs on a host as long as somebody is connected to it.
+//! The agent: the process on a host while the operator's side is connected to it.
 //!
-//! It does what the commands on that host would do, with the same code: look, survey, plan, apply, take back. Requests
-//! come in on standard input, answers go out on standard output, and the end of the input is its end. What a request
-//! has begun is finished first: a connection that breaks leaves a host as whole as one that doesn't.
+//! It uses the same code as the commands on that host: look, survey, plan, apply, take back. Requests come in on standard
+//! input, replies go out on standard output, and the agent ends with its input. A request that has begun is finished first,
+//! so a broken connection leaves nothing half done.
 
 mod guard;
 mod keys;
@@ -23,7 +23,7 @@ use crate::converge::impact::{Impact, impact};
 use crate::converge::journal::Receipt;
 use crate::converge::plan::Plan;
 use crate::converge::recover;
-use crate::converge::survey::{FileSurvey, Survey};
+use crate::converge::survey::{FileSurvey, HostSurvey};
 use crate::converge::undo::{self, Fate, Undone};
 use crate::error::{Class, Context, Error, Result};
 use crate::facts::PrivateConfFile;
@@ -38,37 +38,37 @@ use crate::settings::{Restart, Settings};
 use crate::tunnel::{self, Baseline, ProbedPeer, mtu};
 use crate::wireguard::{ListDigest, PeerList, PrivateConf, PublicKey};
 
-/// How long another run on the host is waited for.
+/// How long to wait for another run on the host.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
-/// One session on one host.
-struct Session<'h> {
+/// The agent of one connection.
+struct Agent<'h> {
     host: &'h mut Host,
-    /// How the tunnel stood before this session last changed it.
+    /// The tunnel's counters before the last change over this connection.
     baseline: Option<Baseline>,
-    /// The first step of this session in the journal.
+    /// The number of this connection's first step in the journal.
     first_step: Option<u64>,
-    /// The addresses of the connection that this session came in by.
-    way_in: Vec<IpAddr>,
-    /// Stands by a change that could cut the way in off.
+    /// The addresses of both ends of the connection.
+    connection: Vec<IpAddr>,
+    /// Guards a change that could cut off the connection.
     guard: Option<Guard>,
 }
 
-/// Answers requests until the input ends. `way_in` is what sshd says of the connection, in `SSH_CONNECTION`.
-pub fn run(host: &mut Host, way_in: &str, input: impl BufRead, mut output: impl Write) -> Result<()> {
+/// Answers requests until the input ends. `connection` is sshd's `SSH_CONNECTION`.
+pub fn run(host: &mut Host, connection: &str, input: impl BufRead, mut output: impl Write) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     say(&mut output, &Hello { protocol: PROTOCOL, version, now })?;
-    let way_in = way_in.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let mut session = Session { host, baseline: None, first_step: None, way_in, guard: None };
+    let connection = connection.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let mut agent = Agent { host, baseline: None, first_step: None, connection, guard: None };
     for line in input.lines() {
         let line = line.context(message!("standard input"))?;
         let request = serde_json::from_str(&line).context(message!("a request"));
-        let reply = request.and_then(|request| session.answer(request));
+        let reply = request.and_then(|request| agent.answer(request));
         let reply = reply.unwrap_or_else(|error| Reply::Failed(AgentError::from(&error)));
         let said = say(&mut output, &reply);
-        // Nobody may be left to hear it: that is what a guard is for.
-        session.stand_guard()?;
+        // The reply may be lost with the connection: that is what a guard is for.
+        agent.stand_guard()?;
         said?;
     }
     Ok(())
@@ -79,11 +79,11 @@ fn say(output: &mut impl Write, words: &impl serde::Serialize) -> Result<()> {
     output.write_all(line.as_bytes()).and_then(|()| output.flush()).context(message!("standard output"))
 }
 
-impl Session<'_> {
+impl Agent<'_> {
     fn answer(&mut self, request: Request) -> Result<Reply> {
         match request {
             Request::Look(settings) => {
-                let through_vpn = guard::is_through_vpn(&settings, &self.way_in);
+                let through_vpn = guard::is_through_vpn(&settings, &self.connection);
                 look(self.host, &settings).map(|look| Reply::Look(Box::new(Look { through_vpn, ..look })))
             }
             Request::Survey(settings) => survey(self.host, settings).map(Reply::Survey),
@@ -129,14 +129,14 @@ impl Session<'_> {
         let stack = Liveness::of_containers(gateway.as_ref(), running);
         match impact(&files.of_instance(&settings), stack, true, &settings) {
             Impact::Install { .. } => {
-                let mut survey = Survey::take(self.host, settings.into());
+                let mut survey = HostSurvey::take(self.host, settings.into());
                 if survey.is_refused() {
                     return Ok(Reply::Refused(remarkable(survey.findings)));
                 }
                 let plan = survey.plan(self.host)?;
                 self.prepare(&plan, &survey.settings, gateway, guard)?;
                 // The operator has agreed to an install, whatever packages it takes.
-                let agree = |_: &Survey, _: &Plan| Ok(());
+                let agree = |_: &HostSurvey, _: &Plan| Ok(());
                 let applied = apply::run_surveyed(self.host, &mut survey, plan, &Progress::Silent, agree)?;
                 Ok(self.applied(&applied))
             }
@@ -149,7 +149,7 @@ impl Session<'_> {
         }
     }
 
-    /// The new key and the list that has it, in one go: between the two nobody could answer this host.
+    /// Takes the new key and the list that has it into use together: with one of them alone no peer could answer this host.
     fn switch_key(&mut self, settings: &Settings, seen: Option<ListDigest>, guard: Duration) -> Result<Reply> {
         let _lock = lock(self.host)?;
         if let Some(conflict) = self.conflict(settings, seen)? {
@@ -161,8 +161,8 @@ impl Session<'_> {
         self.change(&plan, settings, gateway, guard)
     }
 
-    /// The reply to somebody who has seen another list than the one that is here. What an earlier run was killed in is
-    /// completed first.
+    /// The reply if the operator's side has seen another list than the one that is here. Interrupted writes are completed
+    /// first.
     fn conflict(&mut self, settings: &Settings, seen: Option<ListDigest>) -> Result<Option<Reply>> {
         recover::complete_writes(self.host, settings.layout())?;
         let here = PeerList::read(self.host, &settings.layout().public_conf())?;
@@ -182,7 +182,8 @@ impl Session<'_> {
         Ok(self.applied(plan))
     }
 
-    /// Notes how the tunnel and the journal stand before a change, and posts a guard if the change could cut off the way in.
+    /// Notes the tunnel's counters and the journal's position before a change, and posts a guard if the change could cut off
+    /// the connection.
     fn prepare(
         &mut self,
         plan: &Plan,
@@ -192,7 +193,7 @@ impl Session<'_> {
     ) -> Result<()> {
         let device = gateway.map(|gateway| tunnel::observe(self.host, gateway.pid)).transpose()?.flatten();
         self.baseline = Some(Baseline::of(device.as_ref()));
-        if guard::is_needed(plan, settings, &self.way_in) {
+        if guard::is_needed(plan, settings, &self.connection) {
             self.guard = Some(Guard::post(self.host, patience)?);
         }
         self.note_first_step()
@@ -207,7 +208,7 @@ impl Session<'_> {
         }
     }
 
-    /// Waits for somebody to come in anew after a change that could have cut the way off; takes it back if nobody does.
+    /// Waits for the confirmation of a guarded change over a new connection, and takes the change back without one.
     fn stand_guard(&mut self) -> Result<()> {
         let Some(guard) = self.guard.take() else { return Ok(()) };
         if guard.is_confirmed(self.host)? {
@@ -228,7 +229,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Which members answer, since this session last changed the tunnel if it has.
+    /// Which members answer, since the last change over this connection if there was one.
     fn probe(&self, dir: &Path, members: &[Ipv4Addr], patience: Duration, sizes: bool) -> Result<Vec<ProbedPeer>> {
         let gateway = || compose::containers(self.host, dir).0.map(|gateway| gateway.pid);
         let (_, mut peers) = tunnel::probe(self.host, gateway, members, self.baseline.as_ref(), patience)?;
@@ -257,7 +258,7 @@ impl Session<'_> {
     }
 }
 
-/// The host's lock; another run on it is waited for.
+/// Takes the host's lock, waiting for another run on it.
 fn lock(host: &Host) -> Result<Lock> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -272,7 +273,7 @@ fn lock(host: &Host) -> Result<Lock> {
 
 /// What a whole install would do, unless a check forbids it.
 fn survey(host: &Host, settings: Settings) -> Result<protocol::Survey> {
-    let survey = Survey::take(host, settings.into());
+    let survey = HostSurvey::take(host, settings.into());
     let plan = if survey.is_refused() { Plan::default() } else { survey.plan(host)? };
     Ok(protocol::Survey {
         refused: survey.is_refused(),

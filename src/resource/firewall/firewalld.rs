@@ -1,7 +1,7 @@
-//! A rich rule of firewalld: once in the running rules, once in the kept ones, without a reload.
+//! A rich rule of firewalld, in the running and in the permanent configuration, without a reload.
 //!
-//! With the first kept rule firewalld copies the zone's file to /etc/firewalld/zones, and leaves the copy there when the
-//! rule goes: after an undo it says what the packaged file says.
+//! With the first permanent rule firewalld copies the zone's file to /etc/firewalld/zones, and leaves the copy there when
+//! the rule is removed: after an undo it has the content of the packaged file.
 
 use super::FirewallRule;
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub(super) fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
     Ok(true)
 }
 
-/// Adding it twice is only warned about.
+/// firewalld only warns if it is added twice.
 pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     super::run_additions(rule, host)
 }

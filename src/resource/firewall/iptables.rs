@@ -1,4 +1,4 @@
-//! A rule in the INPUT chain of one of iptables' variants. It goes first, before whatever drops.
+//! A rule in the INPUT chain of one of iptables' variants. It is the first rule, before those that drop.
 
 use super::FirewallRule;
 use super::unit::Restorer;
@@ -8,7 +8,7 @@ use crate::facts::firewall::{TAG, save};
 use crate::host::Host;
 use crate::message;
 
-/// Our rules, as saved; none where the program is gone, and its rules with it.
+/// The rules with our tag, as saved. None where the program is gone, and its rules with it.
 pub(super) fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
     if !host.has_program(rule.iptables_program()) {
         return Ok(Vec::new());
@@ -16,7 +16,7 @@ pub(super) fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
     Ok(rules(&save(host, rule.iptables_program())?).into_iter().filter(|saved| saved.is_ours(rule.port)).collect())
 }
 
-/// Leaves exactly one.
+/// Exactly one is there afterwards.
 pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     if ours(rule, host)?.is_empty() {
         return super::run_additions(rule, host);
@@ -28,13 +28,13 @@ pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     leave(0, rule, host)
 }
 
-/// Takes ours away, the last first, until so many are left.
+/// Deletes rules with our tag, the last first, until `wanted` are left.
 fn leave(wanted: usize, rule: &FirewallRule, host: &mut Host) -> Result<()> {
     let mut left = ours(rule, host)?;
     while left.len() > wanted {
         let last = &left[left.len() - 1];
-        // By its own words: a number would hit another rule if somebody added one in the meantime. Only where iptables
-        // doesn't find a rule that is there (FN-24), by its number.
+        // By its specification: a number would hit another rule if somebody added one in the meantime. By its number only
+        // where iptables doesn't find a rule that is there (FN-24).
         let by_words = rule.iptables_command("-D").args(last.words.iter().cloned());
         if !host.run(&by_words)?.ok() {
             let by_number = rule.iptables_command("-D").arg(last.number.to_string());
@@ -51,7 +51,7 @@ fn leave(wanted: usize, rule: &FirewallRule, host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// What puts the rule back when the packet filter has been loaded without it.
+/// How to restore the rule after the packet filter has been loaded without it.
 pub(super) fn restorer(rule: &FirewallRule) -> Restorer {
     let ensure = format!(
         "{}-save | grep -q \"^-A {INPUT} .*--dport {} .*{TAG}\" || {}",

@@ -1,5 +1,5 @@
-//! A rule in a native nftables chain. It goes first in the chain that drops: an accept in a chain of our own would not
-//! keep a later one from dropping (FN-58).
+//! A rule in a native nftables chain. It is the first rule of the chain that drops: an accept in a chain of our own would
+//! not keep a later chain from dropping (FN-58).
 
 use super::FirewallRule;
 use super::unit::Restorer;
@@ -7,12 +7,12 @@ use crate::error::Result;
 use crate::facts::firewall::{self, TAG};
 use crate::host::{Cmd, Host};
 
-/// Handles of our rules.
+/// Handles of the rules with our tag.
 pub(super) fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<u64>> {
     Ok(firewall::listing(host)?.ours(&rule.place, rule.port))
 }
 
-/// Leaves exactly one.
+/// Exactly one is there afterwards.
 pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     match &ours(rule, host)?[..] {
         [] => super::run_additions(rule, host),
@@ -33,7 +33,7 @@ fn delete(rule: &FirewallRule, host: &mut Host, handles: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// What puts the rule back when the packet filter has been loaded without it.
+/// How to restore the rule after the packet filter has been loaded without it.
 pub(super) fn restorer(rule: &FirewallRule) -> Restorer {
     let list = Cmd::new("nft").args(["list", "chain"]).args(rule.place.split(' '));
     let ensure = format!("{list} | grep -q \"udp dport {} .*{TAG}\" || {}", rule.port, super::script(rule));

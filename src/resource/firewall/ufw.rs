@@ -22,7 +22,7 @@ pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
         return Err(Error::unexpected(message!("ufw lets UDP {port} in already, by a rule that isn't ours", port))
             .hint(message!("see: {command}", command = "ufw status numbered")));
     }
-    // A run cut off between file and kernel: ufw would call the rule existing and leave the kernel as it is.
+    // A run was killed between file and kernel: ufw would report an existing rule and leave the kernel as it is.
     if is_kept(rule, host)? && is_live(rule, host)? == Some(false) {
         remove(rule, host)?;
     }
@@ -54,7 +54,7 @@ fn is_kept(rule: &FirewallRule, host: &Host) -> Result<bool> {
     Ok(true)
 }
 
-/// `None` where ufw's chains aren't loaded. In the kernel its rules carry no comment.
+/// `None` where ufw's chains aren't loaded. In the kernel its rules have no comment.
 fn is_live(rule: &FirewallRule, host: &Host) -> Result<Option<bool>> {
     let accept = format!("--dport {} -j ACCEPT", rule.port);
     let mut live = None;

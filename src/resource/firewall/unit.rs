@@ -1,4 +1,4 @@
-//! The systemd unit that puts a rule back after a boot, or after the firewall has been loaded anew.
+//! The systemd unit that restores a rule after a boot, or after the firewall has been reloaded.
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +7,9 @@ use crate::error::Result;
 use crate::host::{Cmd, Host, Mode};
 use crate::resource::Resource;
 
-/// What puts a rule back.
+/// How to restore a rule.
 pub(super) struct Restorer {
-    /// The service that loads the packet filter without it.
+    /// The service that loads the packet filter without the rule.
     pub(super) loader: &'static str,
     /// A shell line that adds the rule unless it is there.
     pub(super) ensure: String,
@@ -17,7 +17,7 @@ pub(super) struct Restorer {
 
 const DIR: &str = "/etc/systemd/system";
 
-/// Whether it is written and switched on; where there is no systemd, there is nothing to write.
+/// Whether it is written and enabled. Without systemd there is nothing to write.
 pub(super) fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result<bool> {
     if !has_systemd(host) {
         return Ok(true);
@@ -34,7 +34,7 @@ pub(super) fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> 
     reload(host)?;
     systemctl(host, &["enable", &name(rule)])?;
     if is_running(host) {
-        // Started, it follows the firewall's own service; the rule is there, so there is nothing for it to add.
+        // A started unit follows reloads of the firewall's service. The rule is there already, so it adds nothing now.
         systemctl(host, &["start", &name(rule)])?;
     }
     Ok(())
@@ -95,7 +95,7 @@ fn has_systemd(host: &Host) -> bool {
     host.has_program("systemctl")
 }
 
-/// Whether systemd runs as well as being there: in a chroot or a plain container it doesn't.
+/// Whether systemd is running. In a chroot or a plain container it may be installed and not run.
 fn is_running(host: &Host) -> bool {
     host.stat(Path::new("/run/systemd/system")).is_ok_and(|stat| stat.is_some())
 }

@@ -1,6 +1,5 @@
-//! apt, driven by a program instead of a person: nobody answers questions, nobody sees a warning scroll by, and an exit
-//! code of 0 proves little (FN-11). So every change is simulated first, waits for its turn, and is judged by what dpkg
-//! says afterwards.
+//! Calls of apt without a person: it must not ask, its warnings must be read, and an exit code of 0 proves little (FN-11).
+//! So every change is simulated first, waits for dpkg's lock, and is checked against dpkg's record afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,19 +15,19 @@ use crate::message;
 use crate::message::Message;
 use crate::resource::dkms::{self, MakeLog};
 
-/// How long to wait for somebody else's installation to end.
+/// How long to wait for another program's installation to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
-/// dkms compiles on slow machines too; a deadline is only there for what hangs.
+/// On a slow machine dkms compiles for minutes. The deadline is for a command that hangs.
 const DEADLINE: Duration = Duration::from_secs(1800);
 
-/// What a run of apt would do, by its own simulation.
+/// What a run of apt would do, by its simulation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Transaction {
-    /// Packages that come, with their versions.
+    /// Packages that are installed, with their versions.
     pub(crate) new: BTreeMap<String, String>,
-    /// Packages that are there and get another version.
+    /// Installed packages that get another version.
     pub(crate) upgraded: BTreeSet<String>,
-    /// Packages that go.
+    /// Packages that are removed.
     pub(crate) removed: BTreeSet<String>,
 }
 
@@ -43,7 +42,7 @@ pub(crate) fn simulate_remove(host: &Host, names: &[&str]) -> Result<Transaction
 }
 
 fn simulate(host: &Host, verb: &[&str], names: &[&str]) -> Result<Transaction> {
-    // Even a simulation writes the log of its planner unless it has none.
+    // Even a simulation writes a planner log unless its name is empty.
     let cmd = Cmd::new("apt-get").args(["-s", "-q", "-o", "Dir::Log::Planner="]).args(cacheless(host).iter().copied());
     let cmd = cmd.args(verb.iter().copied()).args(names.iter().copied()).deadline(ASKING);
     let said = host.query(&cmd)?;
@@ -79,7 +78,7 @@ fn transaction(simulation: &str) -> Transaction {
     transaction
 }
 
-/// Waits until nobody else installs packages; never disturbs them (FN-20).
+/// Waits until no other program installs packages (FN-20).
 pub(crate) fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
     let start = Instant::now();
     let mut said = None;
@@ -103,14 +102,13 @@ pub(crate) fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Fetches the package lists; gives back what apt complained about. It says 0 with a dead mirror and 100 with one dead
-/// source among living ones, so its exit code is no verdict: what counts is whether the packages are known afterwards.
+/// Fetches the package lists and returns apt's complaints. apt exits with 0 if a mirror is down and with 100 if one of
+/// several sources is, so its exit code doesn't count: what counts is whether the packages are known afterwards.
 pub(crate) fn update(host: &mut Host) -> Result<Vec<String>> {
     fetch_lists(host, &[])
 }
 
-/// As [`update`], of the sources in one file alone: somebody else's dead source has no part in the verdict on it, and
-/// everybody else's lists stay as they are.
+/// As [`update`], for the sources in one file alone: other sources that are down don't matter, and their lists stay.
 pub(crate) fn update_from(host: &mut Host, list: &Path) -> Result<Vec<String>> {
     let only = format!("Dir::Etc::sourcelist={}", list.display());
     fetch_lists(host, &[&only, "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0"])
@@ -125,7 +123,7 @@ fn fetch_lists(host: &mut Host, options: &[&str]) -> Result<Vec<String>> {
     Ok(complaints(&said.stderr))
 }
 
-/// apt's warnings and errors, each once, without those that only sum up or that a missing /dev/pts causes.
+/// apt's warnings and errors, each once, without summaries and those that a missing /dev/pts causes.
 fn complaints(stderr: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in stderr.lines() {
@@ -140,7 +138,7 @@ fn complaints(stderr: &str) -> Vec<String> {
 
 /// A change of packages that failed.
 pub(crate) enum Failed {
-    /// apt's lists name files that the mirror has replaced since: new lists mend that.
+    /// apt's lists name files that the mirror has replaced since: new lists help.
     ByStaleLists(Error),
     /// For any other reason.
     Otherwise(Error),
@@ -160,7 +158,7 @@ impl From<Failed> for Error {
     }
 }
 
-/// Installs exactly these, all of which are new. `apt-get` is told to remove nothing.
+/// Installs these packages. `apt-get` is told to remove nothing.
 pub(crate) fn install(host: &mut Host, names: &[&str]) -> Result<(), Failed> {
     change(host, &["-y", "--no-install-recommends", "--no-remove", "install"], names)
 }
@@ -171,7 +169,7 @@ pub(crate) fn remove(host: &mut Host, names: &[&str], purge: bool) -> Result<()>
     Ok(change(host, &["-y", "-o", "APT::Get::AutomaticRemove=false", verb], names)?)
 }
 
-/// Marks packages as brought along by others, so that the host's own `apt autoremove` treats them as it should.
+/// Marks packages as dependencies, so that `apt autoremove` handles them as such.
 pub(crate) fn mark_auto(host: &mut Host, names: &[&str]) -> Result<()> {
     host.run(&Cmd::new("apt-mark").arg("auto").args(names.iter().copied()))?.success("apt-mark auto").map(drop)
 }
@@ -193,7 +191,7 @@ fn change(host: &mut Host, verb: &[&str], names: &[&str]) -> Result<(), Failed> 
 
 /// `apt-get` that asks nothing, restarts nothing and keeps configuration files as they are (FN-21).
 fn apt_get() -> Cmd {
-    // Our own waiting leaves a moment in which somebody else may begin; newer apt waits that out itself.
+    // Between our wait and apt's start another program may take the lock; newer versions of apt wait for it themselves.
     let options = ["DPkg::Lock::Timeout=120", "Dpkg::Options::=--force-confold"];
     let descriptor = |fd| vec!["-o".to_owned(), format!("APT::Status-Fd={fd}")];
     quiet(Cmd::new("apt-get"))
@@ -207,17 +205,17 @@ fn advance(line: &str) -> Option<Advance> {
     let mut fields = line.splitn(4, ':');
     let known = ["dlstatus", "pmstatus"].contains(&fields.next()?);
     let (_, percent, doing) = (fields.next()?, fields.next()?, fields.next()?);
-    // What a maintainer script is called may have anything in it.
+    // The description may contain anything.
     let doing: String = doing.chars().filter(|c| !c.is_control()).collect();
     known.then_some(Advance { percent: percent.parse().ok()?, doing })
 }
 
 fn quiet(cmd: Cmd) -> Cmd {
-    // needrestart ignores DEBIAN_FRONTEND, and what it restarts may be dockerd.
+    // needrestart ignores DEBIAN_FRONTEND and may restart dockerd.
     cmd.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_SUSPEND", "1").env("UCF_FORCE_CONFFOLD", "1")
 }
 
-/// A failed run as one cause and a way out.
+/// The error of a failed run, with one cause and a way out.
 fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<(), Failed> {
     if said.ok() {
         return Ok(());
@@ -244,7 +242,7 @@ fn judge(host: &Host, said: &Output, what: &str, names: &[&str]) -> Result<(), F
     Err(if by_stale_lists { Failed::ByStaleLists(error) } else { Failed::Otherwise(error) })
 }
 
-/// Why it failed, and what to type where that is known.
+/// Why a run failed, and the remedy if it is known.
 #[derive(Debug, PartialEq, Eq)]
 struct Failure {
     cause: Message,

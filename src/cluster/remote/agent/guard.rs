@@ -1,8 +1,7 @@
-//! A dead man's switch: what could cut the operator's own way in is taken back by the host itself, unless somebody comes
-//! in anew and says that the way still works.
+//! A guard takes back a change that could cut off the operator's connection, unless it is confirmed over a new connection.
 //!
-//! A guard is a file in /run; who confirms removes it. So the confirmation needs nothing but a new connection, and a
-//! reboot in between leaves nothing behind.
+//! A guard is a file in /run, and confirming removes the file. So the confirmation needs nothing but a new connection, and
+//! a reboot leaves nothing behind.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,32 +18,32 @@ use crate::wireguard::{Network, PrivateKey};
 
 const DIRECTORY: &str = "/run/mitigator-vpn";
 
-/// Stands by one change.
+/// The guard of one change.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// What to confirm it by.
+    /// The name to confirm it by.
     pub(super) name: String,
     patience: Duration,
 }
 
-/// Whether a change could cut off the way in: it goes through the VPN itself, or the packet filter changes.
-pub(super) fn is_needed(plan: &Plan, settings: &Settings, way_in: &[IpAddr]) -> bool {
-    plan.steps.iter().any(Step::may_cut_connections) || !plan.is_empty() && is_through_vpn(settings, way_in)
+/// Whether a change could cut off the connection: it goes through the VPN itself, or the packet filter changes.
+pub(super) fn is_needed(plan: &Plan, settings: &Settings, connection: &[IpAddr]) -> bool {
+    plan.steps.iter().any(Step::may_cut_connections) || !plan.is_empty() && is_through_vpn(settings, connection)
 }
 
 /// Whether one of the connection's ends is inside the VPN.
-pub(super) fn is_through_vpn(settings: &Settings, way_in: &[IpAddr]) -> bool {
+pub(super) fn is_through_vpn(settings: &Settings, connection: &[IpAddr]) -> bool {
     let vpn = settings.vpn_address.map(|own| Network::of(own, settings.prefix));
-    way_in.iter().any(|address| match (address.to_canonical(), vpn) {
+    connection.iter().any(|address| match (address.to_canonical(), vpn) {
         (IpAddr::V4(address), Some(vpn)) => vpn.contains(address),
         _ => false,
     })
 }
 
 impl Guard {
-    /// Posts one, before the change.
+    /// Posts a guard, before the change.
     pub(super) fn post(host: &mut Host, patience: Duration) -> Result<Guard> {
-        // Nobody who can't ask this session can guess it.
+        // The name can't be guessed by anybody who doesn't get this agent's reply.
         let random = PrivateKey::generate().public();
         let name = random.as_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let guard = Guard { name, patience };
@@ -55,7 +54,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Waits until somebody has confirmed, or for as long as it may.
+    /// Waits for the confirmation, at most as long as the guard's patience.
     pub(super) fn is_confirmed(&self, host: &mut Host) -> Result<bool> {
         let deadline = Instant::now() + self.patience;
         while host.stat(&path(&self.name))?.is_some() {
@@ -69,7 +68,7 @@ impl Guard {
     }
 }
 
-/// Lets what is guarded stay.
+/// Confirms the guarded change.
 pub(super) fn confirm(host: &mut Host, name: &str) -> Result<()> {
     let known = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !known || host.stat(&path(name))?.is_none() {
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_is_posted_where_the_way_in_goes_through_the_vpn() {
+    fn a_guard_is_posted_where_the_connection_goes_through_the_vpn() {
         let settings = Settings { vpn_address: Some([10, 8, 3, 1].into()), ..Settings::default() };
         let (resource, after) = (File { path: "/f".into() }, Content::Text("x".into()));
         let plan = Plan { steps: vec![Transition { resource, before: Content::Absent, after }.into()] };

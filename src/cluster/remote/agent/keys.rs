@@ -1,7 +1,7 @@
-//! The far side's part in a rotation: a key that comes next, and one that was.
+//! The agent's part in a rotation: the next key and the previous one.
 //!
-//! Both are files beside vpn-private.conf, as secret as that. Whatever instant a rotation is cut off in, one of the two
-//! is the key that others know this host by, so it can go on, or be taken back.
+//! Both are files beside vpn-private.conf, with the same mode. Whenever a rotation is interrupted, one of the two is the key
+//! that the other members have, so the rotation can continue or be taken back.
 
 use crate::converge::journal::{Journal, JournaledChange, Receipt};
 use crate::converge::plan::Plan;
@@ -24,7 +24,7 @@ pub(super) fn staged(host: &Host, settings: &Settings) -> Option<PublicKey> {
     conf.map(|conf| conf.key.public())
 }
 
-/// Makes the key that comes next; one that an earlier run has staged is as good.
+/// Makes the next key. One that an earlier run has staged is kept.
 pub(super) fn stage(host: &mut Host, settings: &Settings) -> Result<PublicKey> {
     let _lock = super::lock(host)?;
     let file = private_file(settings);
@@ -53,7 +53,7 @@ pub(super) fn switch(host: &mut Host, settings: &Settings) -> Result<Plan> {
     Ok(Plan { steps: vec![list.transition(host)?.into(), key.transition(host)?.into()] })
 }
 
-/// The key before is gone for good, and the journal knows only the new one: an undo must not look for the other.
+/// Deletes the previous key. The journal is rewritten to the new one, because undo could not restore the other.
 pub(super) fn drop_old(host: &mut Host, settings: &Settings) -> Result<()> {
     let _lock = super::lock(host)?;
     let file = private_file(settings);

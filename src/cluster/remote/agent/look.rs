@@ -1,4 +1,4 @@
-//! A look at a host that costs little: its own files, its gateway, no package manager and no compose.
+//! A quick look at a host: its files and its gateway, without the package manager and compose.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::tunnel;
 use crate::wireguard::{ListDigest, MembersDigest, PeerList};
 
-/// How the host stands: the files, the list as container and device have it.
+/// The files of the host, and the list as its container and its device have it.
 pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
     let files = FileSurvey::take(host, settings)?;
     let list = PeerList::read(host, &settings.layout().public_conf())?;
@@ -32,7 +32,7 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
         gateway.seen == digest && gateway.tunnel.as_ref().is_some_and(|tunnel| tunnel.differences.is_empty())
     });
     let mut pending = files.of_instance(settings);
-    // The operator's side has another list in mind: what is here counts as it is.
+    // The operator's side compares the list itself.
     let path = settings.layout().public_conf();
     pending.steps.retain(|step| step.path() != Some(&path));
     Ok(Look {
