@@ -179,14 +179,13 @@ impl Member {
             Member::Address(address) => peer.address == *address,
             Member::Key(key) => peer.public_key == *key,
         });
-        let named = match &self {
-            Member::Address(address) => message!("the VPN address {address}", address = *address),
-            Member::Key(key) => message!("the key {key}…", key = key.short()),
+        let nobody = match &self {
+            Member::Address(address) => message!("no member has the VPN address {address}", address = *address),
+            Member::Key(key) => message!("no member has the key {key}…", key = key.short()),
         };
         let Some(peer) = member.cloned() else {
             let command = "mitigator-vpn peers list";
-            return Err(Error::input(message!("no member has {named}", named))
-                .hint(message!("see who is there: {command}", command)));
+            return Err(Error::input(nobody).hint(message!("see who is there: {command}", command)));
         };
         if list.len() == 1 {
             return Err(Error::input(message!("{address} is the only member", address = peer.address))
