@@ -136,7 +136,7 @@ pub(crate) fn public_file(settings: &Settings) -> File {
 fn transactions(facts: &Facts, distro: &Distro, settings: &Settings) -> Vec<Vec<String>> {
     let next = match policy::module_route(facts, distro) {
         Some(ModuleSource::NextBoot { kernel, .. }) => kernel,
-        _ => Vec::new(),
+        Some(ModuleSource::Package(_) | ModuleSource::Dkms { .. }) | None => Vec::new(),
     };
     let missing = policy::missing_packages(facts, distro, settings).into_iter();
     let (kernel, rest): (Vec<_>, Vec<_>) = missing.partition(|name| next.contains(name));

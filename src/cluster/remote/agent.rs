@@ -109,10 +109,9 @@ impl Agent<'_> {
         if let PrivateConfFile::Present { public, .. } = files.facts.instance.private_conf {
             return Ok(public);
         }
-        files.plan.steps.retain(|step| match step {
-            Step::Directory(step) => settings.dir.starts_with(&step.resource.path),
-            step => step.path() == Some(&private),
-        });
+        let is_parent =
+            |step: &Step| matches!(step, Step::Directory(step) if settings.dir.starts_with(&step.resource.path));
+        files.plan.steps.retain(|step| is_parent(step) || step.path() == Some(&private));
         self.carry_out(&files.plan, settings)?;
         let made = PrivateConf::read(self.host, &private)?.map(|conf| conf.key.public());
         made.ok_or_else(|| Error::unexpected(message!("{path} isn't there", path = self.host.display(&private))))

@@ -33,10 +33,10 @@ pub(super) fn is_needed(plan: &Plan, settings: &Settings, connection: &[IpAddr])
 
 /// Whether one of the connection's ends is inside the VPN.
 pub(super) fn is_through_vpn(settings: &Settings, connection: &[IpAddr]) -> bool {
-    let vpn = settings.vpn_address.map(|own| Network::of(own, settings.prefix));
-    connection.iter().any(|address| match (address.to_canonical(), vpn) {
-        (IpAddr::V4(address), Some(vpn)) => vpn.contains(address),
-        _ => false,
+    let Some(vpn) = settings.vpn_address.map(|own| Network::of(own, settings.prefix)) else { return false };
+    connection.iter().any(|address| match address.to_canonical() {
+        IpAddr::V4(address) => vpn.contains(address),
+        IpAddr::V6(_) => false,
     })
 }
 
