@@ -9,6 +9,7 @@ pub mod peers;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cluster::ClusterCommand;
 use gateway::GatewayCommand;
@@ -73,7 +74,8 @@ pub struct Global {
         default_missing_value = "document", env = "MITIGATOR_VPN_JSON")]
     pub json: Option<Json>,
     /// Ask no questions
-    #[arg(long, global = true, help_heading = "Global options", env = "MITIGATOR_VPN_YES")]
+    #[arg(long, global = true, help_heading = "Global options", env = "MITIGATOR_VPN_YES",
+        value_parser = BoolishValueParser::new())]
     pub yes: bool,
     /// Treat a failure of these checks as a warning
     #[arg(
@@ -198,7 +200,7 @@ pub struct InstallOptions {
     #[command(flatten)]
     pub policy: HostPolicy,
     /// After a reboot that the run needs (exit code 4), don't continue by itself
-    #[arg(long, env = "MITIGATOR_VPN_NO_RESUME")]
+    #[arg(long, env = "MITIGATOR_VPN_NO_RESUME", value_parser = BoolishValueParser::new())]
     pub no_resume: bool,
 }
 

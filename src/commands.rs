@@ -75,7 +75,7 @@ fn man_page(command: Option<&str>) -> Result<Vec<u8>> {
             let found = whole.get_subcommands().find(|sub| sub.get_name() == name).cloned();
             found.ok_or_else(|| {
                 Error::input(message!("there is no command '{name}'", name))
-                    .hint(message!("list them: mitigator-vpn --help"))
+                    .hint(message!("list them: {command}", command = "mitigator-vpn --help"))
             })?
         }
     };

@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn context_keeps_class_and_hint_and_prints_the_chain_once() {
-        let inner: Result<()> = Err(Error::input("port 0").hint("use 1 to 65535"));
-        let error = inner.context("line 3").context("vpn-public.conf").unwrap_err();
+        let inner: Result<()> = Err(Error::input(message!("port 0")).hint(message!("use 1 to 65535")));
+        let error = inner.context(message!("line 3")).context(message!("vpn-public.conf")).unwrap_err();
         assert_eq!(error.to_string(), "vpn-public.conf: line 3: port 0");
         assert_eq!(error.class(), Class::Input);
         assert_eq!(error.way_out().as_deref(), Some("use 1 to 65535"));
@@ -192,14 +192,17 @@ mod tests {
 
     #[test]
     fn what_to_do_next_comes_after_the_way_out() {
-        let error = || Error::unexpected("no");
-        assert_eq!(error().hint("mend it").then("go on").way_out().as_deref(), Some("mend it\ngo on"));
-        assert_eq!(error().then("go on").way_out().as_deref(), Some("go on"));
+        let error = || Error::unexpected(message!("no"));
+        assert_eq!(
+            error().hint(message!("mend it")).then(message!("go on")).way_out().as_deref(),
+            Some("mend it\ngo on")
+        );
+        assert_eq!(error().then(message!("go on")).way_out().as_deref(), Some("go on"));
     }
 
     #[test]
     fn foreign_errors_are_unexpected_and_keep_their_words() {
-        let error = std::fs::read("/nonexistent/file").context("reading").unwrap_err();
+        let error = std::fs::read("/nonexistent/file").context(message!("reading")).unwrap_err();
         assert_eq!(error.class().exit_code(), 1);
         assert!(error.to_string().starts_with("reading: No such file"), "{error}");
     }

@@ -1,11 +1,10 @@
 //! In which language people are spoken to.
 //!
-//! The program thinks in English: rooms that decide say plain English sentences, and JSON, the journal and files keep
-//! them. A sentence becomes Russian where it turns into a line for a person, by [`Lang::say`], from a catalogue that is
-//! data (`lang/ru.toml`, `lang/explain.ru.toml`). What the catalogue doesn't have stays English: nothing is ever lost.
+//! The program decides in values: modules return a [`Message`], whose `Display` is English, and JSON, the journal and files
+//! keep that. A message becomes Russian where it turns into a line for a person, by [`Lang::render`]: an exact lookup in a
+//! catalogue that is data (`lang/ru.toml`, `lang/explain.ru.toml`). A sentence that the catalogue lacks stays English.
 
 mod catalogue;
-mod template;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -58,24 +57,8 @@ impl Lang {
     pub fn render(self, message: &Message) -> String {
         match self {
             Lang::En => message.to_string(),
-            Lang::Ru => match message.as_foreign() {
-                Some(text) => self.say_lines(text),
-                None => message.render(&|part: &Message| RUSSIAN.sentence_of(part).unwrap_or_else(|| part.english())),
-            },
+            Lang::Ru => message.render(&|part: &Message| RUSSIAN.sentence(part).unwrap_or_else(|| part.english())),
         }
-    }
-
-    /// A sentence, or a word of the frame, in this language. The space around it stays.
-    pub fn say(self, english: &str) -> String {
-        match self {
-            Lang::En => english.to_owned(),
-            Lang::Ru => RUSSIAN.translate(english),
-        }
-    }
-
-    /// A text of several sentences, one a line.
-    pub fn say_lines(self, english: &str) -> String {
-        english.split('\n').map(|line| self.say(line)).collect::<Vec<_>>().join("\n")
     }
 
     /// What `explain` says of a check, where it doesn't say what the check itself does.
@@ -104,8 +87,8 @@ pub fn info(message: &Message) {
     tracing::info!("{}", OF_THE_LOG.get().copied().unwrap_or_default().render(message));
 }
 
-/// Every sentence of the catalogue: English, and Russian.
-pub fn catalogue() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// Every English sentence of the catalogue, with its translation or the three forms of it.
+pub fn catalogue() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     RUSSIAN.entries()
 }
 

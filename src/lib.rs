@@ -1,56 +1,68 @@
-//! `mitigator-vpn` turns a bare supported host into a proven member of the Mitigator cluster VPN: it reads the host,
-//! says everything that would go wrong before it changes anything, shows the plan, applies it so that it can be killed
-//! at any instant, proves the result by handshakes, and can take back exactly what it did.
+//! `mitigator-vpn` turns a bare supported host into a proven member of the Mitigator cluster VPN and keeps it one: it reads
+//! the host, says everything that would go wrong before it changes anything, shows the plan, applies it so that it can be
+//! killed at any instant, proves the result by handshakes, and can take back exactly what it did.
 //!
-//! # The way of the data
+//! # The pipeline
 //!
 //! ```text
 //! cli ──► settings ─┐
-//! host ─► facts ────┼─► preflight ─► desired ─► plan ─► apply ─► tunnel (the proof)
-//! distros/ ► distro ┘   (findings)  (resources) (steps)   │
-//!                                                        journal ◄── undo, some other day
+//! host ─► facts ────┼─► preflight ──► desired ──► plan ──► apply ──► verify      (converge runs it, one host)
+//! distros/, product ┘   findings      resources   steps      │       reachability
+//!                                                          journal ◄── undo, resume
+//!
+//! cluster.toml ─► inventory ─► hosts (ssh) ─► merge ─► action ─► rollout ─► status   (cluster runs it, all hosts)
+//!                                │ a JSON line each way
+//!                                └► agent: this executable on the host, which calls converge there
 //! ```
 //!
-//! - [`host`] is the only place that touches files and processes. `&Host` reads, `&mut Host` changes: the compiler keeps
-//!   `preflight`, `plan` and `status` from altering anything, and a clippy list keeps everyone else off `std::fs`.
-//! - [`facts`] is everything there is to know, read once and side by side; plain data, without secrets.
-//! - [`distro`] is a release as data: which packages, never how. One TOML file each in `distros/`.
-//! - [`policy`] is what follows from the facts and the settings, for preflight and desired alike. Pure.
-//! - [`preflight`] is a table of checks, each a pure function of the facts. All run before any verdict.
-//! - [`desired`] is the end state as a list of resources in the order of the job: the procedure itself, read top to
-//!   bottom. Pure.
-//! - [`resource`] has the kinds, one file and one state type each: `observe(&Host)` returns the state, `set(&mut Host, &State)`
-//!   brings it about, with one law: after `set(s)`, `observe()` meets `s`. Apply is `set(desired)`, undo is `set(before)`;
-//!   there is no code that reverts. Everything that differs by kind is a method of the kind.
-//! - [`converge`] is the pipeline, which `install` and the agent of a cluster run call alike. The survey reads, completes the
-//!   settings and checks. [`converge::plan`] is the difference: what is already right never enters it, so undo can't touch
-//!   what this program didn't make. [`converge::apply`] announces each step in the [`converge::journal`], fsynced, before it
-//!   sets it, and observes it afterwards. The journal is the receipt: [`converge::undo`] walks it backwards, and keeps what
-//!   somebody else has changed since. What a change means for a running instance (nothing, its list, an install, which
-//!   outage) is decided by one function, and travels as a type.
-//! - [`tunnel`] looks at the live device from the host and proves it by handshakes; [`gateway`] is the other side, what
-//!   runs inside the container, and the image made from this very executable.
-//! - [`cluster`] is many hosts at once: over ssh it speaks to this same executable on each of them, which runs the
-//!   pipeline above there. What hosts have is the state, cluster.toml the wish, and nothing is remembered in between.
-//! - [`report`] is what is said, to people and as JSON; [`lang`] makes Russian of it for those who read that; [`commands`]
-//!   ties it together, one file a command.
+//! # Layers
 //!
-//! # What is kept, and where it is decided
+//! Each module imports only from the rows below its own; `tests/it/unit/architecture.rs` holds this table.
 //!
-//! - **A container keeps seeing vpn-public.conf.** Docker binds it by inode, so a file that is mounted somewhere is
-//!   written in place behind a redo copy, any other is renamed over. `host::write` alone decides (FN-40).
+//! | | |
+//! |---|---|
+//! | [`commands`] | one file a command: parsed options, a call, a document, an exit code. No decisions |
+//! | [`report`] | documents as types; beside them, one file a rendering |
+//! | [`cli`] | what can be typed |
+//! | [`cluster`] | the operator's side of many hosts, and the agent on each |
+//! | [`converge`] | survey, plan, apply, verify; journal, undo, resume. `install` and the agent call the same functions |
+//! | [`preflight`], [`desired`] | pure: rows of checks; the end state as an ordered list of resources |
+//! | [`policy`] | pure: what preflight and desired both have to decide |
+//! | [`resource`] | one kind a file: `observe(&Host)` and `set(&mut Host)`, with a state type of its own |
+//! | [`tunnel`] | the live device: one observation, one probe, one file of timings, path MTU |
+//! | [`facts`] | readers, side by side; plain data |
+//! | [`distro`], [`gateway`] | a release as data; the container's side and the image of it |
+//! | [`compose`], [`wireguard`] | the nouns of their fields |
+//! | [`product`] | what the vendor's product calls things: files, services, ports, mounts, variables |
+//! | [`progress`], [`host`] | what long work shows; the only place that touches files and processes |
+//! | [`settings`], [`lang`], [`error`], [`message`] | what was asked for; languages; failures with their way out; what is said, as a value |
+//!
+//! # Rules
+//!
+//! - **`&Host` reads, `&mut Host` changes.** The compiler keeps `preflight`, `plan` and `status` from altering anything, and a
+//!   clippy list keeps everyone else off `std::fs` and `std::process`. A dry run is no flag: it stops after the plan.
+//! - **A path is walked inside its root** (`host::place`): no link or `..` of a mounted tree leads out of it.
+//! - **A resource is two functions.** Apply is `set(desired)`, undo is `set(before)`; after `set(s)`, `observe()` meets `s`. What
+//!   is already right never enters the plan, so undo can't touch what this program didn't make.
+//! - **Journal first.** Each step is on disk, fsynced, before it changes anything. A step that began and never finished is
+//!   this program's, however torn. Undo keeps what somebody else has changed since.
+//! - **A container keeps seeing vpn-public.conf.** Docker binds it by inode, so a file that is mounted somewhere is written in
+//!   place behind a redo copy, and any other is renamed over. `host::write` alone decides (FN-40).
+//! - **One decision, one place, one type.** Whether a change means the list alone, a whole run or an outage is decided in
+//!   [`converge`] and travels as an enum. Nothing is parsed back that this program rendered.
+//! - **Words are values.** A [`message::Message`] is its English sentence and its arguments. `Display` is the English, a
+//!   translation is an exact lookup, and what others say is only ever an argument, without its control characters.
 //! - **No secret leaves its file.** A private key is split from its file's text where it is read
-//!   ([`wireguard::PrivateConf`]); plans, journal and reports know the text around it and the public half. Of `.env`
-//!   only our own keys are ever read into facts.
-//! - **Nobody is dropped from the list.** It is the union of what is here, what `--peers` brings and ourselves; a member
+//!   ([`wireguard::PrivateConf`]); plans, journal and reports know the text around it and the public half.
+//! - **Nobody is dropped from the list.** It is the union of what is here, what `--peers` brings and this instance; a member
 //!   leaves by `peers remove` or `cluster remove` alone (FN-49).
-//! - **One run at a time**, by a flock on the root directory: nothing to leave behind (`host::lock`).
 //!
-//! # Tried and left
+//! # Rejected
 //!
-//! Trait objects with a registry (one closed enum: a new kind is a compile error at every dispatch); hand-written
-//! reverts (they drift from apply); a dependency graph (an ordered list reads better); async (threads are enough); mocks
-//! of the file system (a temporary root exercises real IO); one receipt written at the end (a kill leaves none).
+//! Trait objects with a registry (one closed enum makes a new kind a compile error at every dispatch); hand-written reverts
+//! (they drift from apply); a dependency graph (an ordered list reads better); async (threads are enough for ssh); mocks of
+//! the file system (a temporary root exercises real IO); one receipt written at the end (a kill leaves none); fluent or
+//! gettext for languages (a table by the English sentence is one small file, and the source stays readable).
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests set up their own files"))]
 

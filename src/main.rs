@@ -7,11 +7,10 @@ use clap::Parser;
 use mitigator_vpn::cli::{Cli, Command};
 use mitigator_vpn::commands;
 use mitigator_vpn::lang;
+use mitigator_vpn::message;
 use mitigator_vpn::report::Output;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(commands::multicall(std::env::args_os()));
@@ -21,13 +20,8 @@ fn main() -> ExitCode {
     let output = Output::new(&cli.global);
     let lang = output.lang();
     lang::set_for_log(lang);
-    let fields = format::debug_fn(move |writer, field, value| match field.name() {
-        "message" => write!(writer, "{}", lang.say(&format!("{value:?}"))),
-        name => write!(writer, "{name}={value:?}"),
-    });
     tracing_subscriber::fmt()
         .with_env_filter(filter.from_env_lossy())
-        .fmt_fields(fields.delimited(" "))
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
@@ -35,7 +29,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let mut stderr = std::io::stderr().lock();
-            let mark = console::style(lang.say("error:")).for_stderr().red().bold();
+            let mark = console::style(lang.render(&message!("error:"))).for_stderr().red().bold();
             // Nobody left to read it is no reason to fail differently.
             let _ = writeln!(stderr, "{mark} {}", lang.render(&(&error).into()));
             for hint in error.hints() {

@@ -226,28 +226,7 @@ macro_rules! text_from {
 
 text_from!(&str, String, &String, Cow<'_, str>, char, i64, i32, f64, std::io::Error, &std::io::Error);
 text_from!(std::net::Ipv4Addr, std::net::IpAddr, std::net::SocketAddr, &std::net::Ipv4Addr, &std::net::SocketAddr);
-text_from!(&crate::host::Cmd, std::path::Display<'_>);
-
-/// For text that is not a message yet.
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Message::foreign(text)
-    }
-}
-
-/// For text that is not a message yet.
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Message::foreign(text)
-    }
-}
-
-/// For text that is not a message yet.
-impl From<&String> for Message {
-    fn from(text: &String) -> Self {
-        Message::foreign(text)
-    }
-}
+text_from!(std::path::Display<'_>);
 
 macro_rules! count_from {
     ($($kind:ty),*) => {$(

@@ -27,6 +27,7 @@ pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocume
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};
 use crate::lang::Lang;
+use crate::message;
 use crate::progress::Progress;
 
 /// The version of the JSON documents.
@@ -85,7 +86,7 @@ impl Output {
         match self.json {
             None => self.bytes(document.text(self.lang).as_bytes()),
             Some(Json::Document) => {
-                let text = serde_json::to_string_pretty(document).context("a JSON document")?;
+                let text = serde_json::to_string_pretty(document).context(message!("a JSON document"))?;
                 self.bytes(format!("{text}\n").as_bytes())
             }
             Some(Json::Events) => {
@@ -100,7 +101,7 @@ impl Output {
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            other => other.context("writing to standard output"),
+            other => other.context(message!("writing to standard output")),
         }
     }
 }

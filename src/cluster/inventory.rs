@@ -130,14 +130,14 @@ impl Inventory {
         })?;
         let mut problems = Vec::new();
         let port = checked(raw.defaults.port, PRODUCT.gateway.port, &mut problems, |port| {
-            (*port == 0).then(|| (message!("port 0 can't be sent to"), Message::fixed("port = 4567")))
+            (*port == 0).then(|| (message!("port 0 can't be sent to"), Message::command("port = 4567")))
         });
         let prefix = checked(raw.defaults.prefix, PRODUCT.prefix, &mut problems, |prefix| {
             let reason = || message!("/{prefix} makes no network for a cluster", prefix = *prefix);
-            (!(8..=30).contains(prefix)).then(|| (reason(), Message::fixed("prefix = 24")))
+            (!(8..=30).contains(prefix)).then(|| (reason(), Message::command("prefix = 24")))
         });
         let dir = checked(raw.defaults.dir, PathBuf::from(PRODUCT.directory), &mut problems, |dir| {
-            let hint = Message::fixed("dir = \"/srv/mitigator\"");
+            let hint = Message::command("dir = \"/srv/mitigator\"");
             (!dir.is_absolute()).then(|| (message!("not an absolute path of the hosts"), hint))
         });
         let mut instances = Vec::new();
@@ -152,7 +152,7 @@ impl Inventory {
             let full = match Endpoint::parse(endpoint.get_ref()) {
                 Ok(full) => full.with_port(port),
                 Err(reason) => {
-                    let hint = Message::fixed("endpoint = \"192.0.2.1:4567\"");
+                    let hint = Message::command("endpoint = \"192.0.2.1:4567\"");
                     problems.push(Problem { at: endpoint.span(), reason, hint });
                     continue;
                 }
@@ -226,7 +226,7 @@ fn check_word(field: UniqueField, value: &Spanned<String>, problems: &mut Vec<Pr
     } else {
         return;
     };
-    let hint = Message::fixed("name = \"msk-1\", ssh = \"root@msk-1.example\"");
+    let hint = Message::command("name = \"msk-1\", ssh = \"root@msk-1.example\"");
     problems.push(Problem { at: value.span(), reason, hint });
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn complete_writes(host: &mut Host, layout: InstanceLayout) -> Result
 pub(crate) fn complete_writes_to<'p>(host: &mut Host, paths: impl IntoIterator<Item = &'p Path>) -> Result<()> {
     for path in paths {
         if host.recover(path)? {
-            lang::warn(&message!("completed an interrupted write to {file}", file = host.display(path)));
+            lang::warn(&message!("completed an interrupted write to {path}", path = host.display(path)));
         }
     }
     Ok(())

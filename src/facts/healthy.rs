@@ -8,13 +8,14 @@ use super::{
 };
 use crate::compose::{ComposeCommand, GatewayService, Generation, ResolvedConfig};
 use crate::distro::OsRelease;
+use crate::product::PRODUCT;
 
 impl Facts {
     /// A fresh Debian 12 with the vendor's stack running and nothing of ours: every check passes.
     pub(crate) fn healthy() -> Facts {
         let gib = 1 << 30;
         let kernel = "6.1.0-13-amd64";
-        let services = ["backend", "gateway"].map(str::to_owned);
+        let services = ["backend", PRODUCT.gateway.name].map(str::to_owned);
         let source = |suite: &str| ListedSuite {
             uri: "http://mirror.example/debian".into(),
             suite: suite.into(),
@@ -89,7 +90,7 @@ impl Facts {
             instance: InstanceFacts {
                 dir_exists: true,
                 env: EnvFile { exists: true, ..EnvFile::default() },
-                compose_files: BTreeSet::from(["docker-compose.yml".to_owned()]),
+                compose_files: BTreeSet::from([PRODUCT.files.base.to_owned()]),
                 ..InstanceFacts::default()
             },
             net: Net {

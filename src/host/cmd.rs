@@ -219,6 +219,12 @@ fn search_path() -> String {
     path
 }
 
+impl From<&Cmd> for Argument {
+    fn from(cmd: &Cmd) -> Self {
+        cmd.to_string().into()
+    }
+}
+
 impl fmt::Display for Cmd {
     /// As one would type it; arguments with anything unusual in them are quoted.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

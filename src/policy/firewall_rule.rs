@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn without_a_resolved_configuration_nothing_is_wanted() {
         let mut facts = host_network(&[filter(Backend::Ufw, "")]);
-        facts.stack.config = Some(Err("no such file".into()));
+        facts.stack.config = Some(Err(Message::foreign("no such file")));
         assert_eq!(wanted(&facts), [""; 0]);
     }
 

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn compose_fires_when_it_is_missing_or_unable() {
         assert_words(judged("compose", |f| f.stack.commands.clear()), Severity::Fail, "apt-get install docker-compose");
-        let broken = |f: &mut Facts| f.stack.config = Some(Err("yaml: line 3".into()));
+        let broken = |f: &mut Facts| f.stack.config = Some(Err(Message::foreign("yaml: line 3")));
         assert_words(
             judged("compose", broken),
             Severity::Fail,

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn no_docker_and_a_silent_daemon_fail_with_different_ways_out() {
         let mut facts = Facts::healthy();
-        facts.docker.daemon = Err("Cannot connect to the Docker daemon".into());
+        facts.docker.daemon = Err(Message::foreign("Cannot connect to the Docker daemon"));
         let (severity, text) = outcome("docker", &facts);
         assert_eq!(severity, Fail);
         assert!(text.contains("Cannot connect") && text.contains("systemctl start docker"), "{text}");
@@ -101,7 +101,7 @@ mod tests {
     fn without_root_a_silent_daemon_proves_nothing() {
         let mut facts = Facts::healthy();
         facts.machine.is_root = false;
-        facts.docker.daemon = Err("permission denied".into());
+        facts.docker.daemon = Err(Message::foreign("permission denied"));
         assert_eq!(outcome("docker", &facts).0, Unknown);
     }
 

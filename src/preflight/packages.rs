@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn sources_that_cant_be_read_or_arent_there_fail_unless_nothing_is_missing() {
         let mut facts = Facts::healthy();
-        facts.packages.sources = Err("Malformed entry 1 in list file /etc/apt/sources.list (Suite)".into());
+        facts.packages.sources = Err(Message::foreign("Malformed entry 1 in list file /etc/apt/sources.list (Suite)"));
         let (severity, text) = outcome("apt-sources", &facts);
         assert!(severity == Fail && text.contains("Malformed entry 1"), "{text}");
 

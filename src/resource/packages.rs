@@ -73,9 +73,9 @@ impl Resource for Packages {
         match (one, count) {
             (true, 0) => message!("package {names}", names),
             (false, 0) => message!("packages {names}", names),
-            (true, 1..=4) => message!("package {names} (with {others})", names, others),
+            (true, 1..=4) => message!("package {name} (with {others})", name = names, others),
             (false, 1..=4) => message!("packages {names} (with {others})", names, others),
-            (true, 5..) => message!("package {names} (with {count} packages they need)", names, count),
+            (true, 5..) => message!("package {name} (with {count} packages they need)", name = names, count),
             (false, 5..) => message!("packages {names} (with {count} packages they need)", names, count),
         }
     }

@@ -8,6 +8,7 @@ mod support;
 
 /// Needs nothing but this machine.
 mod unit {
+    mod architecture;
     pub mod bad_input;
     mod containment;
     mod contract;

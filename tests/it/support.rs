@@ -19,6 +19,7 @@ pub mod private_mounts;
 pub mod processes;
 pub mod secret;
 pub mod snapshot;
+pub mod source;
 pub mod strace;
 pub mod tree;
 pub mod vagrant;

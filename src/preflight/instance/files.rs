@@ -161,7 +161,7 @@ mod tests {
     use crate::wireguard::PublicKey;
 
     fn unusable(reason: &str, directory: bool) -> TextFile {
-        TextFile::Unusable { reason: reason.into(), directory }
+        TextFile::Unusable { reason: Message::foreign(reason), directory }
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         let mut facts = Facts::healthy();
         facts.instance.public_conf = unusable("", true);
         facts.instance.private_conf = PrivateConfFile::Unusable {
-            reason: "vpn-private.conf: line 1: no PrivateKey in it".into(),
+            reason: Message::foreign("vpn-private.conf: line 1: no PrivateKey in it"),
             directory: false,
         };
         facts.instance.overlay = unusable("not UTF-8", false);
@@ -235,8 +235,11 @@ mod tests {
     #[test]
     fn an_env_that_stops_the_compose_in_use_fails_and_any_other_oddity_warns() {
         let mut facts = Facts::healthy();
-        facts.instance.env.line_problems =
-            vec![DotenvProblem { line: 3, reason: "a quote that is never closed".into(), stops: Some(Generation::V2) }];
+        facts.instance.env.line_problems = vec![DotenvProblem {
+            line: 3,
+            reason: Message::foreign("a quote that is never closed"),
+            stops: Some(Generation::V2),
+        }];
         let (severity, text) = outcome("env-file", &facts);
         assert!(
             severity == Fail && text.contains("line 3") && text.contains("sed -n 3p /srv/mitigator/.env"),
@@ -247,7 +250,7 @@ mod tests {
         facts.stack.commands.clear();
         assert_eq!(outcome("env-file", &facts).0, Warn);
         facts.instance.env.line_problems.clear();
-        facts.instance.env.problem = Some("/srv/mitigator/.env is a directory, not a file".into());
+        facts.instance.env.problem = Some(Message::foreign("/srv/mitigator/.env is a directory, not a file"));
         assert_eq!(outcome("env-file", &facts).0, Fail);
     }
 

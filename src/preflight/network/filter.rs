@@ -187,7 +187,9 @@ mod tests {
     #[test]
     fn oddities_warn_and_what_cannot_be_read_is_unknown() {
         assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.firewall.notes.push(FirewallNote::MixedVariants)).0, Warn);
-        let unread = |facts: &mut Facts| facts.firewall.unknown = Some("Operation not permitted".into());
+        let unread = |facts: &mut Facts| {
+            facts.firewall.unknown = Some(crate::message::Message::foreign("Operation not permitted"))
+        };
         assert_eq!(judge(FirewallPolicy::Auto, unread).0, Unknown);
         assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.stack.config = None).0, Unknown);
     }

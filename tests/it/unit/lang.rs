@@ -1,146 +1,131 @@
-//! Russian for people: the catalogue speaks of what the source really says, every finding of the recorded hosts comes out
-//! in it, and a host's life from preflight to undo is told in it; programs read English whatever the locale.
+//! Russian for people: each message of the source has its Russian and no entry of the catalogue is left over, a host's life
+//! from preflight to undo is told in it; programs read English whatever the locale.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::Host;
-use crate::support::tree::TreeHost;
-use crate::unit::recorded::Recorded;
 use mitigator_vpn::commands::explain;
 use mitigator_vpn::lang::{self, Lang};
-use mitigator_vpn::preflight::{self, Finding};
-use proptest::prelude::*;
+use mitigator_vpn::preflight;
+use proc_macro2::TokenTree;
+
+use crate::support::Host;
+use crate::support::source::{self, each_run, is_punct, is_word, string};
+use crate::support::tree::TreeHost;
 
 const INSTALL: &str = "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --yes";
 const RUSSIAN: (&str, &str) = ("LC_ALL", "ru_RU.UTF-8");
-
-/// Findings that are a name, a version or a value, in any language.
-const SAME_IN_ALL_LANGUAGES: &[&str] = &["Docker 1", "Docker 2"];
-
-/// What a hint begins with that is nothing but a command.
-const COMMANDS: &[&str] = &[
-    "apt-get",
-    "cat",
-    "cd",
-    "chattr",
-    "chmod",
-    "command -v",
-    "dpkg",
-    "df",
-    "docker",
-    "firewall-cmd",
-    "free",
-    "grep",
-    "ip",
-    "iptables",
-    "less",
-    "ls",
-    "mitigator-vpn",
-    "modprobe",
-    "mount",
-    "nft",
-    "ps",
-    "rm",
-    "rmdir",
-    "sed",
-    "service",
-    "ss",
-    "systemctl",
-    "timedatectl",
-    "ufw",
-];
 
 /// English words that hold sentences together: none of them is left in a sentence that has been translated.
 const ENGLISH: &[&str] =
     &["the", "is", "are", "has", "have", "it", "of", "its", "which", "that", "isn't", "can't", "nothing"];
 
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn is_russian(text: &str) -> bool {
     text.chars().any(|c| matches!(c, 'а'..='я' | 'А'..='Я' | 'ё' | 'Ё'))
 }
 
-/// An English word in a text, if there is one; what stands in quotes or has been printed by a command is not looked at.
+/// An English word in a text, if there is one.
 fn english(text: &str) -> Option<&'static str> {
     let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '-').collect();
     ENGLISH.iter().copied().find(|word| words.contains(word))
 }
 
-fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+/// How many translations a sentence needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forms {
+    One,
+    Plural,
 }
 
-fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).expect("a directory of the project") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(files(&path, extension));
-        } else if path.extension().is_some_and(|e| e == extension) {
-            found.push(path);
-        }
-    }
-    found
-}
-
-/// The source without the breaks in its string literals.
-fn source() -> String {
-    let mut text = String::new();
-    for path in files(&project().join("src"), "rs") {
-        let mut lines = read(&path).lines().map(str::to_owned).collect::<Vec<_>>().into_iter();
-        while let Some(mut line) = lines.next() {
-            while let Some(begun) = line.strip_suffix('\\') {
-                line = format!("{begun}{}", lines.next().unwrap_or_default().trim_start());
+/// The sentences that the source makes messages of, each with the place where it stands.
+fn said() -> BTreeMap<String, (Forms, String)> {
+    let mut said = BTreeMap::new();
+    for file in source::files() {
+        each_run(&file.tokens, &mut |run| {
+            for (at, token) in run.iter().enumerate() {
+                let literal = |number: usize| {
+                    let TokenTree::Group(group) = run.get(at + 2)? else { return None };
+                    group.stream().into_iter().filter_map(|token| string(&token)).nth(number)
+                };
+                let is_macro = run.get(at + 1).is_some_and(|token| is_punct(token, '!'));
+                let found = match () {
+                    () if is_macro && is_word(token, "message") => (literal(0), Forms::One),
+                    () if is_macro && is_word(token, "counted") => (literal(1), Forms::Plural),
+                    // Message::fixed("…"), of which the word stands one before the brackets.
+                    () if is_word(token, "fixed") => {
+                        let TokenTree::Group(group) = &run[at + 1] else { continue };
+                        (group.stream().into_iter().next().and_then(|token| string(&token)), Forms::One)
+                    }
+                    () => continue,
+                };
+                if let (Some(sentence), forms) = found {
+                    said.insert(sentence, (forms, file.place(token)));
+                }
             }
-            text.push_str(&line);
-            text.push('\n');
-        }
+        });
     }
-    // As it is printed: escapes resolved, and every place empty.
-    let text = text.replace("\\\"", "\"").replace("\\\\", "\\");
-    places(&text).0
+    assert!(said.len() > 400, "{} sentences found", said.len());
+    said
 }
 
-/// A text with its places emptied, and what they were called.
-fn places(text: &str) -> (String, BTreeSet<String>) {
-    let (mut emptied, mut names, mut rest) = (String::new(), BTreeSet::new(), text);
+/// A sentence's places, and whether there are words beside them.
+fn places(sentence: &str) -> (BTreeSet<String>, bool) {
+    let (mut names, mut words, mut rest) = (BTreeSet::new(), String::new(), sentence);
     while let Some((before, from)) = rest.split_once('{') {
-        emptied.push_str(before);
-        rest = from;
-        let is_place = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || "_*=:?.".contains(c));
-        match from.split_once('}').filter(|(name, _)| is_place(name)) {
+        words.push_str(before);
+        let is_name = |name: &&str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
+        match from.split_once('}').filter(|(name, _)| is_name(name)) {
             Some((name, behind)) => {
-                emptied.push_str("{}");
-                names.insert(name.trim_start_matches(['*', '=']).to_owned());
+                names.insert(name.to_owned());
                 rest = behind;
             }
-            None => emptied.push('{'),
+            None => rest = from,
         }
     }
-    (emptied + rest, names)
+    words.push_str(rest);
+    (names, words.chars().any(char::is_alphabetic))
 }
 
 #[test]
-fn every_sentence_of_the_catalogue_is_said_somewhere() {
-    let source = source();
-    for (english, _) in lang::catalogue() {
-        let (emptied, _) = places(english);
-        let dead = emptied.split("{}").map(str::trim).find(|fixed| !source.contains(fixed));
-        assert_eq!(dead, None, "nobody says: {english}");
-    }
+fn every_message_has_its_russian() {
+    let catalogue: BTreeMap<&str, Vec<&str>> = lang::catalogue().collect();
+    let lacking: Vec<String> = said()
+        .iter()
+        .filter(|(sentence, _)| places(sentence).1)
+        .filter(|(sentence, (forms, _))| match catalogue.get(sentence.as_str()) {
+            Some(translations) => (translations.len() == 3) != (*forms == Forms::Plural),
+            None => true,
+        })
+        .map(|(sentence, (forms, place))| format!("{place} {forms:?}: {sentence}"))
+        .collect();
+    assert!(lacking.is_empty(), "{}\n{}", lacking.len(), lacking.join("\n"));
 }
 
 #[test]
-fn a_translation_has_the_places_of_its_sentence() {
-    for (english, russian) in lang::catalogue() {
-        assert_eq!(places(english).1, places(russian).1, "{english}");
-        assert!(!places(english).0.contains("{}{}"), "nobody can tell where one place ends: {english}");
-        // A mere joint has nothing to translate.
-        assert!(is_russian(russian) || !english.contains("the "), "{english}: {russian}");
+fn no_entry_of_the_catalogue_is_unused() {
+    let said = said();
+    let unused: Vec<&str> =
+        lang::catalogue().map(|(english, _)| english).filter(|key| !said.contains_key(*key)).collect();
+    assert!(unused.is_empty(), "{}\n{}", unused.len(), unused.join("\n"));
+}
+
+#[test]
+fn a_translation_has_the_places_of_its_sentence_and_no_english_left() {
+    let mut wrong = Vec::new();
+    for (sentence, translations) in lang::catalogue() {
+        for translation in translations {
+            if places(sentence).0 != places(translation).0 {
+                wrong.push(format!("other places: {sentence}: {translation}"));
+            }
+            if is_russian(translation) && english(translation).is_some()
+                || !is_russian(translation) && english(sentence).is_some()
+            {
+                wrong.push(format!("English left: {sentence}: {translation}"));
+            }
+        }
     }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
@@ -160,80 +145,17 @@ fn every_topic_of_explain_has_a_title_and_a_text_with_its_commands() {
 #[test]
 fn nothing_is_explained_that_is_no_topic() {
     let ids: BTreeSet<&str> = explain::topics().map(|topic| topic.id).collect();
-    let explained: toml::Table = read(&project().join("src/lang/explain.ru.toml")).parse().expect("a table");
+    let explained: toml::Table = include_str!("../../../src/lang/explain.ru.toml").parse().expect("a table");
     assert_eq!(explained.keys().map(String::as_str).collect::<BTreeSet<_>>(), ids);
 }
 
 #[test]
 fn every_page_that_a_message_sends_to_is_there() {
     let ids: BTreeSet<&str> = explain::topics().map(|topic| topic.id).collect();
-    for path in files(&project().join("src"), "rs") {
-        for sent in read(&path).split("mitigator-vpn explain ").skip(1) {
+    for (sentence, (_, place)) in said() {
+        for sent in sentence.split("mitigator-vpn explain ").skip(1) {
             let id: String = sent.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
-            assert!(id.is_empty() || ids.contains(id.as_str()), "{}: {id}", path.display());
-        }
-    }
-}
-
-#[test]
-fn what_is_no_sentence_of_the_catalogue_stays() {
-    for text in ["", " ", "Reading package lists...", "a: b", "x; y", "eth0", "10.8.3.2", "{}", "{name}", "запрос"]
-    {
-        assert_eq!(Lang::Ru.say(text), text);
-    }
-    for (english, _) in lang::catalogue() {
-        assert_eq!(Lang::En.say(english), english);
-    }
-}
-
-#[test]
-fn sentences_within_a_sentence_are_translated_and_names_are_not() {
-    let cases = [
-        (
-            "vpn-public.conf: line 3: AllowedIPs: 10.8.3.7 without /32",
-            "vpn-public.conf: строка 3: AllowedIPs: 10.8.3.7 без /32",
-        ),
-        ("UDP 4567: free", "UDP 4567: свободен"),
-        (
-            "/etc/modprobe.d/x.conf says: install wireguard /bin/true",
-            "в /etc/modprobe.d/x.conf сказано: install wireguard /bin/true",
-        ),
-        // What stands before it is no part of it, and sentences beside it are their own.
-        (
-            "msk-1: install would change file /srv/mitigator/.env; mend it: cluster apply",
-            "msk-1: не сделано: изменить файл /srv/mitigator/.env; исправить: cluster apply",
-        ),
-        (
-            "mariadbd (pid 8) holds UDP 4567 on 0.0.0.0; garbd (pid 9) holds UDP 4568 on 0.0.0.0",
-            "mariadbd (pid 8) держит UDP 4567 на 0.0.0.0; garbd (pid 9) держит UDP 4568 на 0.0.0.0",
-        ),
-        (
-            "there is no os-release that names this host's release; the nearest supported one is Debian 13",
-            "нет os-release, из которого был бы виден выпуск этого хоста; ближайший поддерживаемый — Debian 13",
-        ),
-        ("  not confirmed; nothing changed\n", "  не подтверждено; ничего не изменено\n"),
-        (
-            "install would install packages wireguard-tools, dkms (with 12 packages they need); mend it: mitigator-vpn install",
-            "не сделано: установить пакеты wireguard-tools, dkms (и нужные им пакеты: 12); исправить: mitigator-vpn install",
-        ),
-    ];
-    for (english, russian) in cases {
-        assert_eq!(Lang::Ru.say(english), russian);
-    }
-}
-
-#[test]
-fn every_finding_of_the_recorded_hosts_comes_out_in_russian() {
-    let findings: Vec<Finding> = Recorded::all().iter().flat_map(Recorded::findings).collect();
-    assert!(findings.len() > 800, "{} findings", findings.len());
-    for Finding { detail, hint, .. } in &findings {
-        let russian = Lang::Ru.render(detail);
-        let same = SAME_IN_ALL_LANGUAGES.iter().any(|begin| detail.to_string().starts_with(begin));
-        assert!(same || is_russian(&russian), "{detail}");
-        assert_eq!(english(&russian), None, "{detail}: {russian}");
-        for line in hint.iter().flat_map(|hint| Lang::Ru.render(hint).lines().map(str::to_owned).collect::<Vec<_>>()) {
-            let is_command = COMMANDS.iter().any(|command| line.starts_with(command));
-            assert!(is_command || is_russian(&line), "{line}");
+            assert!(id.is_empty() || ids.contains(id.as_str()), "{place}: {id}");
         }
     }
 }
@@ -329,20 +251,4 @@ fn columns_stay_aligned() {
         })
         .collect();
     assert_eq!(columns.len(), 1, "{ran}");
-}
-
-proptest! {
-    #[test]
-    fn any_text_is_survived(text in "\\PC{0,200}", words in "(apt|has|none|; |: |, |\\{|\\}|install|the|x| |ы){0,60}") {
-        Lang::Ru.say(&text);
-        Lang::Ru.say_lines(&words);
-    }
-
-    #[test]
-    fn a_long_chain_comes_to_an_end(piece in "(a: |b; |x has none, | \\(with y\\)){1,4}") {
-        let started = std::time::Instant::now();
-        Lang::Ru.say(&piece.repeat(100));
-        // Milliseconds, unless every joint doubles the work.
-        prop_assert!(started.elapsed().as_secs() < 5, "{piece}");
-    }
 }
