@@ -284,7 +284,7 @@ fn an_install_that_cannot_work_is_refused_before_anything_changes() {
     host.call("systemctl start docker.service").run().exits(0);
 
     host.cut_off();
-    host.install(1).run().exits(3).says("is no address of this host");
+    host.install(1).run().exits(3).says("is not an address of this host");
     host.reconnect();
 
     // The mirror doesn't answer, which only apt finds out.

@@ -38,7 +38,7 @@ impl Tier for Containers {
         if newcomer.call("apt-cache show wireguard-go").run().code == Some(0) {
             return;
         }
-        newcomer.vpn("preflight --stack default").run().exits(3).says("apt has nothing that stands in for it");
+        newcomer.vpn("preflight --stack default").run().exits(3).says("apt has no WireGuard in userspace");
         let image = "docker image ls --format '{{.Repository}}:{{.Tag}}' mitigator-vpn-gateway";
         let save = format!(
             "docker tag $({image}) vendor/gateway:21 && docker save vendor/gateway:21 && docker rmi vendor/gateway:21 >&2"
