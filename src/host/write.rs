@@ -51,13 +51,19 @@ impl Host {
     pub fn recover(&mut self, path: &Path) -> Result<bool> {
         let recover = || -> io::Result<bool> {
             let Some(target) = self.target(path)? else { return Ok(false) };
-            temporary(&target)?.remove()?;
+            // A read-only file system refuses to remove even what isn't there.
+            let temporary = temporary(&target)?;
+            if temporary.stat()?.is_some() {
+                temporary.remove()?;
+            }
             let Some(bytes) = pending(&target)? else { return Ok(false) };
             overwrite(&target, &bytes)?;
             remove_durably(&redo(&target)?)?;
             Ok(true)
         };
-        recover().with_context(|| message!("completing an interrupted write to {path}", path = self.display(path)))
+        recover()
+            .with_context(|| message!("completing an interrupted write to {path}", path = self.display(path)))
+            .map_err(|e| self.way_out(e, path))
     }
 
     /// Removes a file; that nothing is there is fine.
