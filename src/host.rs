@@ -1,14 +1,14 @@
-//! The host: the only place that touches files or starts processes.
+//! The host: the only module that touches files or starts processes.
 //!
-//! `&Host` reads, `&mut Host` changes; a function that takes `&Host` can't alter anything, which is what makes
-//! `plan` and `preflight` safe by construction. All paths are absolute paths of the host; with a root other than
+//! `&Host` reads, `&mut Host` changes. A function that takes `&Host` can't alter anything, which makes `plan` and
+//! `preflight` safe by construction. All paths are absolute paths of the host; with a root other than
 //! `/` they are resolved inside it, whatever the links of that tree say ([`place`]).
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place they are for")]
 
-pub mod cmd;
+mod cmd;
 mod conversation;
-pub mod docker;
+pub(crate) mod docker;
 mod held;
 mod lock;
 mod network;
@@ -27,8 +27,9 @@ use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, SFlag};
 
-pub use cmd::{Advance, Cmd, Listener, Output};
-pub use conversation::{Conversation, Heard};
+pub use cmd::{Advance, Listener};
+pub(crate) use cmd::{Cmd, Output};
+pub(crate) use conversation::{Conversation, Heard};
 pub use lock::Lock;
 pub use process::{LockHolder, Process};
 pub use writable::{Obstacle, Unwritable};
@@ -40,7 +41,7 @@ use crate::error::{Context, Error, Result};
 use crate::message;
 
 /// Files larger than this are not read: nothing this program reads comes near it.
-pub const MAX_FILE: u64 = 4 << 20;
+pub(crate) const MAX_FILE: u64 = 4 << 20;
 /// Programs are larger, above all unoptimised ones.
 const MAX_PROGRAM: u64 = 512 << 20;
 
@@ -101,17 +102,17 @@ impl Host {
     }
 
     /// Whether this is the running host, with its kernel and daemons, and not a mounted tree.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.root == Path::new("/")
     }
 
     /// The path as a person on *this* machine would type it.
-    pub fn display(&self, path: &Path) -> String {
+    pub(crate) fn display(&self, path: &Path) -> String {
         if self.is_live() { path.display().to_string() } else { self.plain(path).display().to_string() }
     }
 
-    /// The whole content of a regular file; `None` when nothing is there. A write that was cut off counts as done:
-    /// the next run completes it, so what it was going to write is what this file says.
+    /// The whole content of a regular file; `None` when nothing is there. An interrupted write counts as done, since the
+    /// next run completes it.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), write::pending));
         if let Some(pending) = pending.with_context(|| message!("reading {path}", path = self.display(path)))? {
@@ -120,24 +121,24 @@ impl Host {
         self.read_plain(path, MAX_FILE)
     }
 
-    /// Whether a write to `path` was cut off and waits for completion.
-    pub fn is_interrupted(&self, path: &Path) -> bool {
+    /// Whether a write to `path` was interrupted and waits for completion.
+    pub(crate) fn is_interrupted(&self, path: &Path) -> bool {
         let target = self.target(path).ok().flatten();
         target.is_some_and(|target| write::pending(&target).is_ok_and(|pending| pending.is_some()))
     }
 
-    /// The content of a file that is nobody's input but a program's own database, and may be as large as `limit`.
-    pub fn read_database(&self, path: &Path, limit: u64) -> Result<Option<String>> {
+    /// The content of a program's database, invalid UTF-8 replaced, up to `limit` bytes.
+    pub(crate) fn read_database(&self, path: &Path, limit: u64) -> Result<Option<String>> {
         Ok(self.read_plain(path, limit)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// The bytes of a program or a library.
-    pub fn read_program(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read_program(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         self.read_plain(path, MAX_PROGRAM)
     }
 
     /// The content of a text file; other encodings than UTF-8 are bad input.
-    pub fn read_text(&self, path: &Path) -> Result<Option<String>> {
+    pub(crate) fn read_text(&self, path: &Path) -> Result<Option<String>> {
         self.read(path)?
             .map(|bytes| {
                 String::from_utf8(bytes).map_err(|e| {
@@ -219,8 +220,8 @@ impl Host {
         names
     }
 
-    /// Runs a command that only reads. The compiler can't check that one; its callers are all in `facts` and `observe`.
-    pub fn query(&self, cmd: &Cmd) -> Result<Output> {
+    /// Runs a command that only reads. The compiler can't check that: its callers read facts or observe.
+    pub(crate) fn query(&self, cmd: &Cmd) -> Result<Output> {
         if !self.is_live() {
             let error = message!("'{command}' can't be asked of a mounted tree, only of a running host", command = cmd);
             return Err(Error::unexpected(error));
@@ -229,20 +230,20 @@ impl Host {
     }
 
     /// Runs a command that changes the host.
-    pub fn run(&mut self, cmd: &Cmd) -> Result<Output> {
+    pub(crate) fn run(&mut self, cmd: &Cmd) -> Result<Output> {
         match &self.listener {
             Some(listener) if self.is_live() => cmd.run_before(listener),
             _ => self.query(cmd),
         }
     }
 
-    /// Who hears from now on how far long commands have come.
+    /// Sets who is told how far long commands have come.
     pub fn tell(&mut self, listener: Listener) {
         self.listener = Some(listener);
     }
 
-    /// Starts a program that goes on beside us, with our stdout and stderr. Its end is for the caller to notice.
-    pub fn start(&mut self, cmd: &Cmd) -> Result<nix::unistd::Pid> {
+    /// Starts a program in the background, with our stdout and stderr. The caller waits for its end.
+    pub(crate) fn start(&mut self, cmd: &Cmd) -> Result<nix::unistd::Pid> {
         cmd.start()
     }
 
@@ -260,7 +261,7 @@ impl Host {
     }
 
     /// Bytes free for root on the file system of `path` or of its nearest existing parent.
-    pub fn free_space(&self, path: &Path) -> Option<u64> {
+    pub(crate) fn free_space(&self, path: &Path) -> Option<u64> {
         let existing = path.ancestors().find_map(|path| self.existing(path))?;
         let stat = nix::sys::statvfs::fstatvfs(existing.open(OFlag::O_PATH, 0).ok()?).ok()?;
         Some(stat.blocks_free() * stat.fragment_size())

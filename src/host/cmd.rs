@@ -22,7 +22,7 @@ use crate::message;
 use crate::message::Argument;
 
 /// How long a command may take when its caller sets nothing else.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Variables that reach a command from our own environment. Everything else is left out, so that an operator's
 /// exported `COMPOSE_FILE`, `MITIGATOR_VPN_ADDRESS` or `DOCKER_HOST` can't turn a run into a different one (FN-32).
@@ -31,7 +31,7 @@ const INHERITED: &[&str] =
 
 /// A command line, its input and its limits. Never put a key into `args`: use `stdin`.
 #[derive(Clone, Debug)]
-pub struct Cmd {
+pub(crate) struct Cmd {
     program: String,
     args: Vec<String>,
     env: BTreeMap<String, String>,
@@ -61,8 +61,7 @@ pub struct Advance {
 pub type Listener = Arc<dyn Fn(Advance) + Send + Sync>;
 
 impl Cmd {
-    /// A command with no arguments yet.
-    pub fn new(program: impl Into<String>) -> Self {
+    pub(crate) fn new(program: impl Into<String>) -> Self {
         Cmd {
             program: program.into(),
             args: Vec::new(),
@@ -74,44 +73,41 @@ impl Cmd {
         }
     }
 
-    /// Adds one argument.
-    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+    pub(crate) fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
     }
 
-    /// Adds several arguments.
-    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
 
     /// Sets one environment variable on top of the scrubbed environment.
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub(crate) fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.insert(name.into(), value.into());
         self
     }
 
-    /// Runs in this directory.
-    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+    pub(crate) fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
     }
 
     /// Feeds these bytes to standard input; without them it is closed.
-    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
     /// Kills the command and all it started after this long.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
+    pub(crate) fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
     /// Has it report how far it has come, if anybody listens: `args` tells it the descriptor, `read` reads a line.
-    pub fn reporting(mut self, args: fn(RawFd) -> Vec<String>, read: fn(&str) -> Option<Advance>) -> Self {
+    pub(crate) fn reporting(mut self, args: fn(RawFd) -> Vec<String>, read: fn(&str) -> Option<Advance>) -> Self {
         self.reports = Some(Reports { args, read });
         self
     }
@@ -243,7 +239,7 @@ impl fmt::Display for Cmd {
 
 /// What a finished command left behind.
 #[derive(Clone, Debug, Default)]
-pub struct Output {
+pub(crate) struct Output {
     /// The exit code; `None` when a signal ended it.
     pub code: Option<i32>,
     /// Standard output, invalid UTF-8 replaced.
@@ -254,7 +250,7 @@ pub struct Output {
 
 impl Output {
     /// Whether it exited with 0.
-    pub fn ok(&self) -> bool {
+    pub(crate) fn ok(&self) -> bool {
         self.code == Some(0)
     }
 

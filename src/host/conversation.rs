@@ -1,6 +1,6 @@
-//! A program that is talked to while it runs, line by line: ssh, with ourselves at its far end.
+//! A dialogue with a running program, line by line: ssh, with this program at its far end.
 //!
-//! Every word has a deadline, in both directions: a far side that hangs holds up nobody but itself.
+//! Each line has a deadline, in both directions: a far side that hangs delays nobody else.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -16,16 +16,16 @@ use super::Host;
 use crate::error::{Context, Result};
 use crate::message;
 
-/// A line longer than this is no answer.
+/// A longer line is refused.
 const MAX_LINE: usize = 64 << 20;
-/// As much of what the program complains about is kept.
+/// As many bytes of the program's standard error are kept.
 const MAX_COMPLAINT: usize = 8 << 10;
-/// How long a program may take to end after it was hung up on.
+/// How long a program may take to end after its standard input is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What came of waiting for a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// A line, without its end.
     Line(String),
     /// The program has closed its standard output.
@@ -36,13 +36,13 @@ pub enum Heard {
 
 /// A running program and the pipes to it.
 #[derive(Debug)]
-pub struct Conversation {
+pub(crate) struct Conversation {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     stderr: ChildStderr,
     heard: Vec<u8>,
-    /// So far there is no line end in what was heard.
+    /// Up to here there is no line end in `heard`.
     searched: usize,
     complaint: Vec<u8>,
     ended: bool,
@@ -51,13 +51,13 @@ pub struct Conversation {
 impl Host {
     /// Takes as many open files as the system lets us have: three pipes for each conversation, of which there may be
     /// hundreds, and 1024 files in all is what a login gives.
-    pub fn prepare_many_conversations(&self) -> Result<()> {
+    pub(crate) fn prepare_many_conversations(&self) -> Result<()> {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context(message!("raising the limit of open files"))?;
         setrlimit(Resource::RLIMIT_NOFILE, most, most).context(message!("raising the limit of open files"))
     }
 
     /// Starts a program to talk to, with our own environment and terminal: ssh needs the operator's agent, and may ask.
-    pub fn converse(&self, program: &str, args: &[String]) -> Result<Conversation> {
+    pub(crate) fn converse(&self, program: &str, args: &[String]) -> Result<Conversation> {
         let mut child = Command::new(program)
             .args(args)
             .stdin(Stdio::piped())
@@ -77,8 +77,8 @@ impl Host {
 }
 
 impl Conversation {
-    /// Says these bytes; what the program says meanwhile is kept.
-    pub fn say(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    /// Writes these bytes to its standard input. What it prints meanwhile is kept.
+    pub(crate) fn say(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.stdin.is_none() || self.ended {
                 return Err(ErrorKind::BrokenPipe.into());
@@ -96,7 +96,7 @@ impl Conversation {
     }
 
     /// Waits for the next line.
-    pub fn hear(&mut self, deadline: Instant) -> io::Result<Heard> {
+    pub(crate) fn hear(&mut self, deadline: Instant) -> io::Result<Heard> {
         loop {
             if let Some(at) = self.heard[self.searched..].iter().position(|byte| *byte == b'\n') {
                 let rest = self.heard.split_off(self.searched + at + 1);
@@ -116,8 +116,8 @@ impl Conversation {
         }
     }
 
-    /// What it has complained about on its standard error, the last of it.
-    pub fn complaint(&mut self) -> String {
+    /// The end of its standard error.
+    pub(crate) fn complaint(&mut self) -> String {
         // The rest of it comes with its end.
         if self.ended {
             let _ = self.end(Instant::now() + FAREWELL);
@@ -126,12 +126,12 @@ impl Conversation {
         String::from_utf8_lossy(&self.complaint).trim().to_owned()
     }
 
-    /// Says no more. The program is expected to end by itself.
-    pub fn hang_up(&mut self) {
+    /// Closes its standard input. The program is expected to end by itself.
+    pub(crate) fn hang_up(&mut self) {
         self.stdin = None;
     }
 
-    /// Waits until there is something to read, or room to write.
+    /// Waits until something can be read, or written.
     fn wait(&self, writing: bool, deadline: Instant) -> io::Result<()> {
         let mut fds = vec![PollFd::new(self.stderr.as_fd(), PollFlags::POLLIN)];
         if !self.ended {
@@ -148,7 +148,7 @@ impl Conversation {
         }
     }
 
-    /// Takes in what there is to read.
+    /// Reads what is there.
     fn listen(&mut self) -> io::Result<()> {
         let mut buffer = [0; 64 << 10];
         loop {
@@ -184,7 +184,7 @@ impl Conversation {
 }
 
 impl Drop for Conversation {
-    /// Ended in good order where possible: an ssh that other connections go through must not be killed.
+    /// Lets it end by itself if it does so in time: an ssh that other connections go through must not be killed.
     fn drop(&mut self) {
         self.hang_up();
         if !self.end(Instant::now() + FAREWELL) {

@@ -22,7 +22,7 @@ const LIMIT: u64 = 64 << 20;
 
 impl Host {
     /// The JSON that the daemon answers to `GET path`; its own words where it refuses.
-    pub fn ask_docker(&self, path: &str) -> Result<String> {
+    pub(crate) fn ask_docker(&self, path: &str) -> Result<String> {
         if !self.is_live() {
             return Err(Error::unexpected(message!("a mounted tree runs no daemon")));
         }
@@ -65,7 +65,7 @@ fn body(answer: &[u8]) -> Result<String> {
 }
 
 /// One value as it may stand in a query: all that has a meaning in one as `%XX`.
-pub fn encoded(value: &str) -> String {
+pub(crate) fn encoded(value: &str) -> String {
     let character = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),

@@ -14,7 +14,7 @@ use super::place::Place;
 impl Host {
     /// Runs something inside the network and the mount namespace of a process, on a thread of its own: a namespace belongs
     /// to a thread, and this one is given up afterwards. Only the host that `work` is given sees the files there.
-    pub fn inside<T: Send>(&self, pid: u32, work: impl FnOnce(&Host) -> T + Send) -> std::io::Result<T> {
+    pub(crate) fn inside<T: Send>(&self, pid: u32, work: impl FnOnce(&Host) -> T + Send) -> std::io::Result<T> {
         let namespace = |kind: &str| fs::File::open(format!("/proc/{pid}/ns/{kind}"));
         let (network, mounts) = (namespace("net")?, namespace("mnt")?);
         std::thread::scope(|scope| {
@@ -31,14 +31,14 @@ impl Host {
     }
 
     /// Device and inode of what a process sees at `path` through its own mounts; `None` where it sees nothing.
-    pub fn seen_by(&self, pid: u32, path: &Path) -> Option<(u64, u64)> {
+    pub(crate) fn seen_by(&self, pid: u32, path: &Path) -> Option<(u64, u64)> {
         // Opened as it is: resolving the magic link /proc/PID/root by name would lead back to our own root.
         let seen = Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").ok()?);
         fs::metadata(seen).ok().map(|meta| (meta.dev(), meta.ino()))
     }
 
     /// The content of what a process sees at `path` through its own mounts; `None` where it sees no file.
-    pub fn read_seen_by(&self, pid: u32, path: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn read_seen_by(&self, pid: u32, path: &Path) -> Option<Vec<u8>> {
         let seen = Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").ok()?);
         let mut bytes = Vec::new();
         fs::File::open(seen).ok()?.take(super::MAX_FILE).read_to_end(&mut bytes).ok()?;
@@ -79,7 +79,7 @@ impl Host {
 }
 
 /// The fields of a mountinfo line that say what is mounted (path in its file system) and where.
-pub fn root_and_target(line: &str) -> Option<(&str, &str)> {
+pub(crate) fn root_and_target(line: &str) -> Option<(&str, &str)> {
     let mut fields = line.split(' ').skip(3);
     Some((fields.next()?, fields.next()?))
 }

@@ -50,7 +50,7 @@ impl Host {
 
     /// Takes the lock of the directory that a file is in, links to the file followed. An edit is short: another one is
     /// waited for.
-    pub fn lock_beside(&self, path: &Path) -> Result<Lock> {
+    pub(crate) fn lock_beside(&self, path: &Path) -> Result<Lock> {
         let dir = path.parent().unwrap_or(Path::new("/"));
         let shown = self.display(dir);
         let what = || message!("locking {path}", path = &shown);

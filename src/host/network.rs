@@ -12,7 +12,7 @@ use super::{Host, Process};
 
 impl Host {
     /// Interface, address and prefix length of every address; empty for a mounted tree.
-    pub fn interface_addresses(&self) -> Vec<(String, IpAddr, u8)> {
+    pub(crate) fn interface_addresses(&self) -> Vec<(String, IpAddr, u8)> {
         let Some(addresses) = self.is_live().then(getifaddrs).and_then(Result::ok) else { return Vec::new() };
         addresses
             .filter_map(|a| {

@@ -40,7 +40,7 @@ pub(super) enum Last {
 
 impl Place {
     /// Where `path` leads. Nothing needs to stand there, but its directory must.
-    pub fn find(root: BorrowedFd, path: &Path, last: Last) -> io::Result<Place> {
+    pub(super) fn find(root: BorrowedFd, path: &Path, last: Last) -> io::Result<Place> {
         let mut passed = vec![open_dir(root, OsStr::new("."))?];
         let mut ahead: VecDeque<OsString> = VecDeque::new();
         put_in_front(&mut ahead, path);
@@ -84,17 +84,17 @@ impl Place {
     }
 
     /// Another name in the same directory, made from this one's.
-    pub fn beside(&self, name: impl FnOnce(&OsStr) -> OsString) -> io::Result<Place> {
+    pub(super) fn beside(&self, name: impl FnOnce(&OsStr) -> OsString) -> io::Result<Place> {
         Ok(Place { dir: self.dir.try_clone()?, name: name(&self.name) })
     }
 
     /// The last component.
-    pub fn name(&self) -> &OsStr {
+    pub(super) fn name(&self) -> &OsStr {
         &self.name
     }
 
     /// What stands here, a link taken for itself; `None` when nothing does.
-    pub fn stat(&self) -> io::Result<Option<FileStat>> {
+    pub(super) fn stat(&self) -> io::Result<Option<FileStat>> {
         match fstatat(&self.dir, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
@@ -103,24 +103,24 @@ impl Place {
     }
 
     /// Opens what stands here, or makes it; a link is refused. Opening a pipe doesn't wait for its other end.
-    pub fn open(&self, flags: OFlag, mode: u32) -> io::Result<File> {
+    pub(super) fn open(&self, flags: OFlag, mode: u32) -> io::Result<File> {
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         Ok(openat(&self.dir, self.name.as_os_str(), flags, Mode::from_bits_truncate(mode))?.into())
     }
 
     /// Opens a file that doesn't exist yet. Whatever stands here is removed, not followed.
-    pub fn create_anew(&self, mode: u32) -> io::Result<File> {
+    pub(super) fn create_anew(&self, mode: u32) -> io::Result<File> {
         self.remove()?;
         self.open(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, mode)
     }
 
     /// Gives what stands here the name of `other`, in place of what stands there.
-    pub fn rename_to(&self, other: &Place) -> io::Result<()> {
+    pub(super) fn rename_to(&self, other: &Place) -> io::Result<()> {
         Ok(renameat(&self.dir, self.name.as_os_str(), &other.dir, other.name.as_os_str())?)
     }
 
     /// Removes a file, or a link itself. That nothing is there is fine.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(super) fn remove(&self) -> io::Result<()> {
         match unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
             Err(Errno::ENOENT | Errno::ENOTDIR) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
@@ -128,29 +128,29 @@ impl Place {
     }
 
     /// Makes a directory here.
-    pub fn make_dir(&self, mode: u32) -> io::Result<()> {
+    pub(super) fn make_dir(&self, mode: u32) -> io::Result<()> {
         Ok(mkdirat(&self.dir, self.name.as_os_str(), Mode::from_bits_truncate(mode))?)
     }
 
     /// Removes an empty directory.
-    pub fn remove_dir(&self) -> io::Result<()> {
+    pub(super) fn remove_dir(&self) -> io::Result<()> {
         Ok(unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::RemoveDir)?)
     }
 
     /// Makes the directory's entries durable.
-    pub fn sync_dir(&self) -> io::Result<()> {
+    pub(super) fn sync_dir(&self) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         File::from(openat(&self.dir, ".", flags, Mode::empty())?).sync_all()
     }
 
     /// Device and inode of the directory of this name.
-    pub fn dir_id(&self) -> io::Result<(u64, u64)> {
+    pub(super) fn dir_id(&self) -> io::Result<(u64, u64)> {
         let stat = fstat(&self.dir)?;
         Ok((stat.st_dev, stat.st_ino))
     }
 
     /// The directory of this name.
-    pub fn dir(&self) -> BorrowedFd<'_> {
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
 }

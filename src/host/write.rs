@@ -136,12 +136,12 @@ pub struct Appending {
 
 impl Appending {
     /// Waits until nobody else has this file locked; the lock is held as long as this is.
-    pub fn lock(&self) -> Result<()> {
+    pub(crate) fn lock(&self) -> Result<()> {
         self.file.lock().with_context(|| message!("locking {path}", path = &self.shown))
     }
 
     /// Cuts off what stands behind the first `length` bytes.
-    pub fn cut(&mut self, length: u64) -> Result<()> {
+    pub(crate) fn cut(&mut self, length: u64) -> Result<()> {
         self.file.set_len(length).with_context(|| message!("shortening {path}", path = &self.shown))
     }
 
@@ -293,129 +293,4 @@ fn way_out(error: Error, dir: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    fn host(dir: &Path) -> Host {
-        Host::at(dir).unwrap()
-    }
-
-    fn redo_of(file: &Path) -> PathBuf {
-        file.with_file_name(hidden(file.file_name().unwrap(), "redo"))
-    }
-
-    /// A redo copy as this program makes it.
-    fn plant(path: &Path, text: &str) {
-        fs::write(path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-
-    #[test]
-    fn a_redo_copy_that_is_not_ours_is_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, secret) = (dir.path().join("f"), dir.path().join("secret"));
-        fs::write(&file, "content").unwrap();
-        plant(&secret, "a key");
-        let redo = redo_of(&file);
-        let hostile: [&dyn Fn(); 4] = [
-            &|| std::os::unix::fs::symlink(&secret, &redo).unwrap(),
-            &|| fs::hard_link(&secret, &redo).unwrap(),
-            &|| nix::unistd::mkfifo(&redo, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap(),
-            &|| fs::write(&redo, "for all to read").unwrap(),
-        ];
-        let mut host = host(dir.path());
-        for make in hostile {
-            make();
-            assert_eq!(host.read(Path::new("/f")).unwrap().unwrap(), b"content");
-            assert!(!host.is_interrupted(Path::new("/f")) && !host.recover(Path::new("/f")).unwrap());
-            assert_eq!(fs::read(&file).unwrap(), b"content");
-            fs::remove_file(&redo).unwrap();
-        }
-    }
-
-    #[test]
-    fn extended_attributes_survive_a_rewrite() {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let path = dir.path().join("f");
-        fs::write(&path, "old").unwrap();
-        fsetxattr(File::open(&path).unwrap(), "user.label", b"kept", XattrFlags::empty()).unwrap();
-        host(dir.path()).write(Path::new("/f"), b"new", Mode::PUBLIC).unwrap();
-        let mut value = [0; 16];
-        let length = fgetxattr(File::open(&path).unwrap(), "user.label", &mut value).unwrap();
-        assert_eq!(&value[..length], b"kept");
-    }
-
-    #[test]
-    fn a_rewrite_keeps_mode_owner_and_links() {
-        let dir = tempfile::tempdir().unwrap();
-        let real = dir.path().join("real");
-        fs::write(&real, "old").unwrap();
-        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
-        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
-        host(dir.path()).write(Path::new("/link"), b"new", Mode::PUBLIC).unwrap();
-        assert_eq!(fs::read(&real).unwrap(), b"new");
-        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o640);
-        assert!(fs::symlink_metadata(dir.path().join("link")).unwrap().is_symlink());
-    }
-
-    #[test]
-    fn a_cut_off_write_in_place_reads_as_done_and_is_completed() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("f");
-        fs::write(&file, "new contold content").unwrap();
-        plant(&redo_of(&file), "new content");
-        let inode = fs::metadata(&file).unwrap().ino();
-        let mut host = host(dir.path());
-        assert_eq!(host.read(Path::new("/f")).unwrap().unwrap(), b"new content");
-        assert!(host.recover(Path::new("/f")).unwrap());
-        assert_eq!(fs::read(&file).unwrap(), b"new content");
-        assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
-        assert!(!host.recover(Path::new("/f")).unwrap());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_cut_off_write_through_a_link_reads_as_done_as_well() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("real")).unwrap();
-        fs::write(dir.path().join("real/f"), "torn").unwrap();
-        plant(&redo_of(&dir.path().join("real/f")), "whole");
-        std::os::unix::fs::symlink("/real/f", dir.path().join("link")).unwrap();
-        let mut host = host(dir.path());
-        assert!(host.is_interrupted(Path::new("/link")));
-        assert_eq!(host.read(Path::new("/link")).unwrap().unwrap(), b"whole");
-        assert!(host.recover(Path::new("/link")).unwrap());
-        assert!(!host.is_interrupted(Path::new("/link")));
-        assert_eq!(fs::read(dir.path().join("real/f")).unwrap(), b"whole");
-    }
-
-    #[test]
-    fn in_place_keeps_the_inode_and_shortens() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("f");
-        fs::write(&file, "something long").unwrap();
-        let inode = fs::metadata(&file).unwrap().ino();
-        redo_in_place(&host(dir.path()).target_to_make(Path::new("/f")).unwrap(), b"short").unwrap();
-        assert_eq!(fs::read(&file).unwrap(), b"short");
-        assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
-    }
-
-    #[test]
-    fn a_planted_link_at_the_temporary_name_is_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let victim = dir.path().join("victim");
-        fs::write(&victim, "precious").unwrap();
-        std::os::unix::fs::symlink(&victim, dir.path().join(".f.mitigator-vpn-tmp")).unwrap();
-        host(dir.path()).write(Path::new("/f"), b"new", Mode::PUBLIC).unwrap();
-        assert_eq!(fs::read(&victim).unwrap(), b"precious");
-    }
-
-    #[test]
-    fn a_full_disk_names_the_way_out_and_leaves_the_old_content() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = host(dir.path()).write(Path::new("/no/such/f"), b"x", Mode::PUBLIC).unwrap_err();
-        assert!(error.way_out().unwrap().starts_with("make the directory first"), "{error}");
-    }
-}
+mod tests;
