@@ -29,7 +29,7 @@ use nix::sys::stat::{FileStat, SFlag};
 
 pub use cmd::{Advance, Listener};
 pub(crate) use cmd::{Cmd, Output};
-pub(crate) use conversation::{Conversation, Heard};
+pub(crate) use conversation::{Conversation, Received};
 pub use lock::Lock;
 pub use process::{LockHolder, Process};
 pub use writable::{Obstacle, Unwritable};
@@ -238,7 +238,7 @@ impl Host {
     }
 
     /// Sets who is told how far long commands have come.
-    pub fn tell(&mut self, listener: Listener) {
+    pub fn report_to(&mut self, listener: Listener) {
         self.listener = Some(listener);
     }
 

@@ -1,8 +1,8 @@
 //! What would go wrong, all of it at once, before anything changes.
 //!
-//! A check is a row of a table: a stable id, a title, the field note it comes from, what it needs, a pure function of the
-//! facts, and the text that `explain ID` prints. All rows run before anything is decided. Each module below holds the
-//! rows of one part of the facts; this file runs them.
+//! A check is a row of a table: a stable id, a title, the field note it comes from, what it needs, a pure function of
+//! the facts, and the text that `explain ID` prints. All rows run before anything is decided. Each module below holds
+//! the rows of one part of the facts; this file runs them.
 
 mod compose;
 mod docker;

@@ -19,7 +19,7 @@ pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &P
     let mut journal = Journal::open(host, Some(ignored))?;
     for step in &plan.steps {
         let task = progress.start(step.message());
-        host.tell(task.listener());
+        host.report_to(task.listener());
         let applied = each_kind!(Step, step, step => apply(host, &mut journal, step));
         applied.with_context(|| step.message()).map_err(|error| match error.class() {
             // The caller adds the way out: it knows whether the run goes on after the reboot.

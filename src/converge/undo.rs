@@ -62,7 +62,7 @@ fn take_all_back(
     for change in order(changes) {
         let resource = change.step.noun();
         let task = progress.start(message!("take back {resource}", resource = &resource));
-        host.tell(task.listener());
+        host.report_to(task.listener());
         let fate = each_kind!(Step, &change.step, step => take_back(host, step, change.done));
         let fate = fate.unwrap_or_else(|error| Fate::Failed(Message::from(&error)));
         if let Fate::Failed(_) = fate {

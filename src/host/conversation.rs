@@ -25,13 +25,13 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What came of waiting for a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// A line, without its end.
     Line(String),
     /// The program has closed its standard output.
     End,
     /// The deadline has passed.
-    Silence,
+    Timeout,
 }
 
 /// A running program and the pipes to it.
@@ -41,17 +41,17 @@ pub(crate) struct Conversation {
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     stderr: ChildStderr,
-    heard: Vec<u8>,
-    /// Up to here there is no line end in `heard`.
+    stdout_bytes: Vec<u8>,
+    /// Up to here there is no line end in `stdout_bytes`.
     searched: usize,
-    complaint: Vec<u8>,
+    stderr_bytes: Vec<u8>,
     ended: bool,
 }
 
 impl Host {
     /// Takes as many open files as the system lets us have: three pipes for each conversation, of which there may be
     /// hundreds, and 1024 files in all is what a login gives.
-    pub(crate) fn prepare_many_conversations(&self) -> Result<()> {
+    pub(crate) fn raise_open_files_limit(&self) -> Result<()> {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context(message!("raising the limit of open files"))?;
         setrlimit(Resource::RLIMIT_NOFILE, most, most).context(message!("raising the limit of open files"))
     }
@@ -71,14 +71,14 @@ impl Host {
         for fd in [stdout.as_fd(), stderr.as_fd()].into_iter().chain(stdin.as_ref().map(AsFd::as_fd)) {
             fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(message!("opening a pipe to a command"))?;
         }
-        let (heard, complaint) = (Vec::new(), Vec::new());
-        Ok(Conversation { child, stdin, stdout, stderr, heard, searched: 0, complaint, ended: false })
+        let (stdout_bytes, stderr_bytes) = (Vec::new(), Vec::new());
+        Ok(Conversation { child, stdin, stdout, stderr, stdout_bytes, searched: 0, stderr_bytes, ended: false })
     }
 }
 
 impl Conversation {
     /// Writes these bytes to its standard input. What it prints meanwhile is kept.
-    pub(crate) fn say(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    pub(crate) fn send(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.stdin.is_none() || self.ended {
                 return Err(ErrorKind::BrokenPipe.into());
@@ -96,20 +96,20 @@ impl Conversation {
     }
 
     /// Waits for the next line.
-    pub(crate) fn hear(&mut self, deadline: Instant) -> io::Result<Heard> {
+    pub(crate) fn receive(&mut self, deadline: Instant) -> io::Result<Received> {
         loop {
-            if let Some(at) = self.heard[self.searched..].iter().position(|byte| *byte == b'\n') {
-                let rest = self.heard.split_off(self.searched + at + 1);
-                let line = String::from_utf8_lossy(self.heard.trim_ascii_end()).into_owned();
-                (self.heard, self.searched) = (rest, 0);
-                return Ok(Heard::Line(line));
+            if let Some(at) = self.stdout_bytes[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.stdout_bytes.split_off(self.searched + at + 1);
+                let line = String::from_utf8_lossy(self.stdout_bytes.trim_ascii_end()).into_owned();
+                (self.stdout_bytes, self.searched) = (rest, 0);
+                return Ok(Received::Line(line));
             }
-            self.searched = self.heard.len();
+            self.searched = self.stdout_bytes.len();
             if self.ended {
-                return Ok(Heard::End);
+                return Ok(Received::End);
             }
             match self.wait(false, deadline) {
-                Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Heard::Silence),
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Received::Timeout),
                 other => other?,
             }
             self.listen()?;
@@ -117,17 +117,17 @@ impl Conversation {
     }
 
     /// The end of its standard error.
-    pub(crate) fn complaint(&mut self) -> String {
+    pub(crate) fn stderr(&mut self) -> String {
         // The rest of it comes with its end.
         if self.ended {
             let _ = self.end(Instant::now() + FAREWELL);
             let _ = self.listen();
         }
-        String::from_utf8_lossy(&self.complaint).trim().to_owned()
+        String::from_utf8_lossy(&self.stderr_bytes).trim().to_owned()
     }
 
     /// Closes its standard input. The program is expected to end by itself.
-    pub(crate) fn hang_up(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.stdin = None;
     }
 
@@ -154,9 +154,9 @@ impl Conversation {
         loop {
             match self.stdout.read(&mut buffer) {
                 Ok(0) => self.ended = true,
-                Ok(count) if self.heard.len() + count > MAX_LINE => return Err(ErrorKind::InvalidData.into()),
+                Ok(count) if self.stdout_bytes.len() + count > MAX_LINE => return Err(ErrorKind::InvalidData.into()),
                 Ok(count) => {
-                    self.heard.extend_from_slice(&buffer[..count]);
+                    self.stdout_bytes.extend_from_slice(&buffer[..count]);
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -165,9 +165,9 @@ impl Conversation {
             break;
         }
         while let Ok(count @ 1..) = self.stderr.read(&mut buffer) {
-            self.complaint.extend_from_slice(&buffer[..count]);
-            let surplus = self.complaint.len().saturating_sub(MAX_COMPLAINT);
-            self.complaint.drain(..surplus);
+            self.stderr_bytes.extend_from_slice(&buffer[..count]);
+            let surplus = self.stderr_bytes.len().saturating_sub(MAX_COMPLAINT);
+            self.stderr_bytes.drain(..surplus);
         }
         Ok(())
     }
@@ -186,7 +186,7 @@ impl Conversation {
 impl Drop for Conversation {
     /// Lets it end by itself if it does so in time: an ssh that other connections go through must not be killed.
     fn drop(&mut self) {
-        self.hang_up();
+        self.close();
         if !self.end(Instant::now() + FAREWELL) {
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -209,23 +209,23 @@ mod tests {
     #[test]
     fn lines_come_back_one_by_one_and_the_end_is_told_with_the_complaint() {
         let mut talk = shell("read a; echo \"1 $a\"; echo 2; echo why >&2");
-        talk.say(b"x\n", soon()).unwrap();
-        let heard: Vec<Heard> = (0..3).map(|_| talk.hear(soon()).unwrap()).collect();
-        assert_eq!(heard, [Heard::Line("1 x".into()), Heard::Line("2".into()), Heard::End]);
-        assert_eq!(talk.complaint(), "why");
+        talk.send(b"x\n", soon()).unwrap();
+        let received: Vec<Received> = (0..3).map(|_| talk.receive(soon()).unwrap()).collect();
+        assert_eq!(received, [Received::Line("1 x".into()), Received::Line("2".into()), Received::End]);
+        assert_eq!(talk.stderr(), "why");
     }
 
     #[test]
     fn a_program_that_says_nothing_is_waited_for_until_the_deadline() {
         let mut talk = shell("read a");
-        assert_eq!(talk.hear(Instant::now() + Duration::from_millis(50)).unwrap(), Heard::Silence);
+        assert_eq!(talk.receive(Instant::now() + Duration::from_millis(50)).unwrap(), Received::Timeout);
     }
 
     #[test]
     fn more_than_a_pipe_holds_goes_through_in_both_directions_at_once() {
         let mut talk = shell("cat");
         let line = "x".repeat(1 << 20) + "\n";
-        talk.say(line.as_bytes(), soon()).unwrap();
-        assert_eq!(talk.hear(soon()).unwrap(), Heard::Line(line.trim_end().into()));
+        talk.send(line.as_bytes(), soon()).unwrap();
+        assert_eq!(talk.receive(soon()).unwrap(), Received::Line(line.trim_end().into()));
     }
 }

@@ -7,7 +7,6 @@ use crate::product::PRODUCT;
 use crate::settings::StackKind;
 use crate::{counted, message};
 
-/// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: id::COMPOSE,
@@ -26,8 +25,8 @@ docker-compose-v2; beside Docker's own packages it is docker-compose-plugin, and
 Version 1 on a Docker Engine of version 25 or later fails with KeyError 'ContainerConfig' when it replaces a container.
 Debian 10 to 12 have such an engine from Docker's own repository: `apt-get install docker-compose-plugin`.
 Ubuntu with its own docker.io: `apt-get install docker-compose-v2`.
-No `gateway` service: this is not a Mitigator stack, or one of a version before clustering. On a host without any stack
-`--stack default` brings a gateway of this project's own, to try and to test.",
+No `gateway` service: this is not a Mitigator stack, or its version is older than clustering. On a host without any
+stack, `--stack default` brings this project's own gateway, for trials and tests.",
     },
     Check {
         id: id::MOUNT_FRESH,
@@ -36,12 +35,12 @@ No `gateway` service: this is not a Mitigator stack, or one of a version before 
         needs: Needs::LiveHost,
         run: mount_fresh,
         explain: "\
-Docker mounts vpn-public.conf and vpn-private.conf into the gateway by inode. Whoever replaces such a file, instead
-of writing into it, leaves the container with the old one for ever: `sed -i`, `mv`, `install`, Ansible and most editors
-do that. `reconfigure` then succeeds and applies the old peers.
+Docker mounts vpn-public.conf and vpn-private.conf into the gateway by inode. When such a file is replaced instead of
+written into, the container keeps the old one. `sed -i`, `mv`, `install`, Ansible and most editors replace files.
+`reconfigure` then succeeds and applies the old peers.
 
 It is decided by comparing device and inode of the file on the host with what the gateway's process sees at the
-mount. Only a new container helps: `install` makes one (after asking, for it is an outage), or
+mount. Only a new container helps: `install` makes one (it asks first, for it is an outage), or
 `docker-compose up -d --no-deps --force-recreate gateway`. This program writes into the file while it is mounted; to
 edit the list by hand use `mitigator-vpn peers`.",
     },
@@ -54,7 +53,7 @@ edit the list by hand use `mitigator-vpn peers`.",
         explain:
             "\
 The overlay gives the gateway MITIGATOR_VPN_ADDRESS from .env as its address, and 10.8.3.1 when that is empty or
-missing: a second instance would then silently clone the first. Another compose file, an override for instance, can
+missing: a second instance would then have the first one's address. Another compose file, an override for example, can
 replace the address as well.
 
 It is decided by what compose itself resolves GATEWAY_ADDRESS to, with a clean environment. See it with

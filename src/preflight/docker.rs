@@ -1,10 +1,9 @@
-//! Checks of: docker and compose.
+//! Checks of: Docker.
 
 use super::{Check, Inputs, Judgement, Needs, explained, id};
 use crate::message;
 use crate::message::Message;
 
-/// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: id::DOCKER,

@@ -6,7 +6,6 @@ use crate::message;
 use crate::message::Message;
 use crate::policy;
 
-/// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: id::SUPPORTED_RELEASE,
@@ -19,10 +18,10 @@ The release is read from /etc/os-release (or /usr/lib/os-release) and compared w
 Debian 10, Debian 11, Debian 12, Debian 13, Ubuntu 20.04, Ubuntu 22.04, Ubuntu 24.04.
 
 A release built on one of these (Linux Mint, Raspbian, Astra Linux, ...) is treated as the one it is built on. That is
-best effort, and a warning: nobody has tried it. Anything else fails; the nearest supported release is named.
+best effort and gives a warning: it is not tested. Any other release fails; the nearest supported one is named.
 
-A release past its support still works, with a warning: Debian 10's packages are in Debian's archive only, and nothing
-on such a host gets security updates any more. The way out is an upgrade of the release, one at a time.",
+A release past its support still works, with a warning: Debian 10's packages are in Debian's archive only, and such a
+host gets no security updates. Upgrade it, one release at a time.",
     },
     Check {
         id: id::ROOT,
@@ -57,8 +56,8 @@ shortens the journal, `docker system df` shows what images and volumes take.",
         needs: Needs::LiveHost,
         run: memory,
         explain: "\
-The VPN itself needs next to nothing: 10 MiB for the gateway, 30 MiB more where wireguard-go stands in for the kernel.
-Building the module with dkms (Debian 10) takes 500 MiB for a minute. Less is a warning, since swap may do.",
+The VPN needs little: 10 MiB for the gateway, 30 MiB more where wireguard-go replaces the kernel's WireGuard. Building
+the module with dkms (Debian 10) takes 500 MiB for a minute. Less is a warning, since swap may be enough.",
     },
     Check {
         id: id::VIRTUALIZATION,
@@ -68,11 +67,11 @@ Building the module with dkms (Debian 10) takes 500 MiB for a minute. Less is a 
         run: virtualization,
         explain: "\
 Containers (LXC, OpenVZ, Docker, WSL) share the kernel of their host and can't load modules into it. WireGuard works in
-them when the host has loaded it, which is tried with a link in a throw-away network namespace.
+them if the host has loaded it. That is tried with an interface in a temporary network namespace.
 
-On the container's host: `modprobe wireguard`, and a line `wireguard` in its /etc/modules-load.d/, so that it stays.
-LXC needs nothing else. WSL's kernel has it since 5.10: `wsl --update`, in Windows. OpenVZ's has none in any version:
-this instance needs a machine with a kernel of its own.
+On the container's host: `modprobe wireguard`, and a line `wireguard` in its /etc/modules-load.d/, so that it is loaded
+after a reboot too. LXC needs nothing else. WSL's kernel has it since 5.10: `wsl --update`, in Windows. OpenVZ's has it
+in no version: this instance needs a machine with its own kernel.
 In a container, install leaves modules-load.d alone.",
     },
     Check {
@@ -82,9 +81,8 @@ In a container, install leaves modules-load.d alone.",
         needs: Needs::LiveHost,
         run: reboot_required,
         explain: "\
-Some package has asked for a reboot (/run/reboot-required), mostly a new kernel. What is proven now is proven for the
-running kernel; the check kernel-next looks at the one that comes. A reboot stops the DDoS protection of this instance,
-so its time is yours to choose.",
+A package requires a reboot (/run/reboot-required), usually a new kernel. Install proves the tunnel with the running
+kernel; the check kernel-next looks at the next one. A reboot stops this instance's DDoS protection: choose its time.",
     },
     Check {
         id: id::CLOCK,
@@ -94,14 +92,14 @@ so its time is yours to choose.",
         run: clock,
         explain: "\
 WireGuard refuses a handshake that is older than one it has seen. When a host's clock jumps back, its peers ignore it
-until the clock has caught up; nothing says so. The kernel knows whether something keeps its clock right (adjtimex, what
+until the clock has caught up, and no log says so. The kernel knows whether its clock is synchronised (adjtimex, what
 `timedatectl` shows as \"System clock synchronized\").
 
 Debian 10: `timedatectl set-ntp true`.
 Debian 11 and later, Ubuntu: the same; \"NTP not supported\" means that the service is missing, which is a package of
 its own there: `apt-get install systemd-timesyncd`, which also starts it.
-chrony and ntpd do as well, and without systemd they are the way: `apt-get install chrony`. No server in reach: name one
-of your own in /etc/systemd/timesyncd.conf (NTP=), then `systemctl restart systemd-timesyncd`.
+chrony and ntpd do as well; without systemd, take one of them: `apt-get install chrony`. No time server in reach: put
+your own into /etc/systemd/timesyncd.conf (NTP=), then `systemctl restart systemd-timesyncd`.
 In a container the host keeps the clock.",
     },
 ];

@@ -5,7 +5,6 @@ mod member;
 
 use super::{Check, Needs, id};
 
-/// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: id::INSTANCE_WRITABLE,
@@ -30,9 +29,9 @@ No directory: install Mitigator first, or try this project's own gateway with `-
         needs: Needs::Files,
         run: files::interrupted_write,
         explain: "\
-A file that a container has mounted is written in place, for a container holds on to the old one otherwise. Before, the
-new content is put beside it under the name .NAME.mitigator-vpn-redo. If the host crashes in between, that copy
-stays, and NAME may be half old and half new.
+A file that a container has mounted is written in place, because the container would keep the old one otherwise. The new
+content is first put beside it under the name .NAME.mitigator-vpn-redo. If the host crashes in between, that copy stays,
+and NAME may be half old and half new.
 
 This program reads such a file as if the write had been completed; the container doesn't. The next `install`, `undo` or
 `peers add` completes it. Until then don't run `reconfigure` by hand.",
@@ -47,9 +46,9 @@ This program reads such a file as if the write had been completed; the container
 Where a file that a container mounts is missing, Docker makes a directory of its name, and nothing works until that is
 gone. An empty one is removed with `rmdir`; the gateway must not run meanwhile, for it would make it again.
 
-What is a file is read strictly, for `wg` takes much for good that isn't: ports over 65535, two members with one
-address, Windows line ends. Every bad line is named; see them again with `mitigator-vpn peers check FILE`.
-An unreadable vpn-private.conf is never replaced: there may be a key in it that can be saved. Put it back from a backup,
+Both files are read more strictly than by `wg`, which accepts ports over 65535, two members with one address and Windows
+line ends. Every bad line is named; see them again with `mitigator-vpn peers check FILE`.
+An unreadable vpn-private.conf is never replaced, since the key in it may still be recovered. Put it back from a backup,
 or remove it; then a new key is made, and every other instance needs the new list.
 Only root should be able to read vpn-private.conf: `chmod 600 FILE`.",
     },
@@ -65,8 +64,8 @@ file: a name with a space or a quote in it, a quote that is never closed, a `${`
 a file that isn't UTF-8. They also differ on `$`, on backslashes in quotes, and on a `#` behind a tab.
 
 Every line is read by both rules. What stops the version that is in use here fails; everything else is a warning, with
-the line. Lines are changed only where they hold COMPOSE_FILE or a key that begins with MITIGATOR_VPN_, so the rest is
-yours to mend: `sed -n 3p /srv/mitigator/.env` shows line 3.",
+the line. Install changes only lines with COMPOSE_FILE or a key that begins with MITIGATOR_VPN_; correct any other line
+by hand: `sed -n 3p /srv/mitigator/.env` shows line 3.",
     },
     Check {
         id: id::COMPOSE_FILES,
@@ -80,8 +79,8 @@ that isn't there stops compose. A space after a colon counts as part of a name. 
 takes docker-compose.override.yml by itself; setting it turns that off.
 
 Install extends the list: what is in use stays, in its order, an override that compose took by itself is named, spaces
-are taken out, docker-compose.vpn.yml comes last. A name whose file is gone has to be taken out by hand, or its file put
-back: nobody but you knows which.",
+are removed, docker-compose.vpn.yml comes last. A name whose file is gone has to be removed by hand, or its file put
+back: only you know which.",
     },
     Check {
         id: id::VPN_ADDRESS,
@@ -91,8 +90,8 @@ back: nobody but you knows which.",
         run: member::vpn_address,
         explain: "\
 All instances have addresses in one network, a /24 unless --prefix (MITIGATOR_VPN_PREFIX in .env) says otherwise. An
-address outside of it is not reached; the first and the last one of a network are nobody's; multicast and loopback
-addresses are no host's.
+address outside of it is not reached. No host may have the first or the last address of a network, a multicast address
+or a loopback address.
 
 It is compared with the addresses in vpn-public.conf and in the list given with --peers, and with what .env says so far.
 `mitigator-vpn peers list` shows the addresses in use. A larger network for all: the same --prefix on every instance.
@@ -105,8 +104,8 @@ Another address than so far has to be entered in Mitigator's web interface, too.
         needs: Needs::Files,
         run: member::address_unique,
         explain: "\
-Where two members share a VPN address, WireGuard takes the last one in the file without a word, and the other is cut
-off. A section with this instance's VPN address counts as its own if it also has its endpoint or its key:
+Where two members share a VPN address, WireGuard silently takes the last one in the file, and the other is cut off. A
+section with this instance's VPN address counts as its own if it also has its endpoint or its key:
   same endpoint, and no key here yet   the instance was made anew: its new key replaces the old one in place (a warning)
   same key, another endpoint           the instance has moved: its endpoint changes (a warning)
   neither                              the address is taken (a failure)
@@ -122,7 +121,7 @@ it out on all of them: `mitigator-vpn peers remove ADDRESS`, then `docker-compos
         run: member::key_pair,
         explain: "\
 The other instances know this one by the public key in its section of vpn-public.conf. If the private key here has
-another public half, no handshake succeeds, and nothing says why. An existing private key is never replaced.
+another public half, no handshake succeeds, and no log says why. An existing private key is never replaced.
 
 It is decided by deriving the public half of the key in vpn-private.conf. Which of the two is right:
   the list     put the vpn-private.conf that belongs to it back from a backup
@@ -136,8 +135,8 @@ It is decided by deriving the public half of the key in vpn-private.conf. Which 
         needs: Needs::Files,
         run: member::sample_key,
         explain: "\
-The documentation prints a key pair as an example. Whoever has copied it shares the key with everybody who can read:
-they can decrypt nothing of old, but they can stand in for this instance in the VPN.
+The documentation prints a key pair as an example. Everybody can know the private key of an instance that uses it. They
+can't decrypt old traffic, but they can impersonate this instance in the VPN.
 
 The private key here: remove vpn-private.conf and install again; a new key is made and replaces the old one in place.
 Every other instance needs the new list then. Another member's: the same, on that instance.",

@@ -32,8 +32,8 @@ impl Judgement {
         Judgement::Unknown(detail)
     }
 
-    /// Several judgements of one check as one. The worst decides; failures come first; a hint is given once. Without any
-    /// failure and warning it passes with `otherwise`.
+    /// Several judgements of one check as one. The worst decides, failures come first, a hint is given once. Without a
+    /// failure or a warning it passes with `otherwise`.
     pub(super) fn of_all(judgements: Vec<Judgement>, otherwise: Message) -> Self {
         let (mut failures, mut warnings) = (Vec::new(), Vec::new());
         for judgement in judgements {

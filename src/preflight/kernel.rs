@@ -7,7 +7,6 @@ use crate::message;
 use crate::message::Message;
 use crate::policy::{self, ModuleSource};
 
-/// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: id::KERNEL_WIREGUARD,
@@ -18,7 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
         explain: "\
 Decided by what the kernel can do, never by its version: the module is loaded (/sys/module/wireguard), built in
 (modules.builtin), there to be loaded (modules.dep, what `modinfo wireguard` reads), or a link of type wireguard comes
-up in a throw-away network namespace.
+up in a temporary network namespace.
 
 Debian 10: the stock kernel has none. Install has dkms build it (wireguard-dkms from buster-backports, and the headers
 of the running kernel). Where those headers are gone it installs the newest kernel with its own, stops for a reboot
@@ -34,8 +33,8 @@ A module that is there and refused: `grep -rn 'install wireguard' /etc/modprobe.
 nothing instead; take it out. Or `sysctl kernel.modules_disabled` says 1: only a reboot helps.
 A kernel of your own without it: CONFIG_WIREGUARD, as a module or built in.
 
-The vendor's gateway needs the module. With `--stack default`, wireguard-go stands in for it where the release has a
-package of that (Debian 12 and later, Ubuntu 24.04): slower, and a warning.",
+The vendor's gateway needs the module. With `--stack default`, wireguard-go replaces it where the release has a
+package of it (Debian 12 and later, Ubuntu 24.04). It is slower and gives a warning.",
     },
     Check {
         id: id::KERNEL_NEXT,
@@ -51,7 +50,7 @@ Debian 10: dkms builds the module for a new kernel only if that kernel's headers
 `apt-get install linux-headers-amd64`, which also keeps them coming.
 Ubuntu, cloud kernels: `apt-get install linux-modules-extra-VERSION` of that kernel.
 Debian 11 and later: `apt-get install linux-image-amd64`. Ubuntu otherwise: `apt-get install linux-image-generic`.
-A kernel that nobody wants any more: `apt-get purge linux-image-VERSION`, and the next boot takes another one.",
+A kernel that is not needed any more: `apt-get purge linux-image-VERSION`, and the next boot takes another one.",
     },
     Check {
         id: id::SECURE_BOOT,

@@ -9,7 +9,6 @@ use super::{Check, Inputs, Needs, id};
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::wireguard::{Peer, PeerList};
 
-/// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: id::SUBNET_FREE,
@@ -20,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
         explain: "\
 The VPN's network is that of --vpn-address and --prefix. It is compared with the addresses and routes of this host, with
 Docker's networks, with the pools in daemon.json that Docker takes new networks from, and with the endpoints of all
-members. Where two of them have addresses in common, packets go the wrong way, and nothing says so.
+members. Where two of them have addresses in common, packets go the wrong way, and no log says so.
 
 A failure: an interface, an equal or narrower route, or a Docker network in it; an endpoint inside it. A warning: a
 wider route, out of which the VPN takes a piece; a pool that may clash one day. The gateway's own interface (wg...) is
@@ -84,9 +83,9 @@ service, or move it, or choose another port for the whole cluster with --port.",
 Looked at: ufw, firewalld, nftables, and iptables in both variants, for both of them may hold rules and both filter
 (FN-24). Each is asked what becomes of a new UDP packet from anywhere to the port. One that is switched off stays so.
 Both variants with rules of their own are a warning: `iptables-legacy-save` shows those of the one, `iptables-nft-save`
-those of the other, and `iptables` only one of them. Debian 10 and later and Ubuntu 22.04 and later use nft by default,
-Ubuntu 20.04 legacy; `update-alternatives --display iptables` says what this host does. Rules that nobody wants any more
-are taken out one by one, with `iptables-legacy -D`: a flush would take Docker's along.
+those of the other, and `iptables` shows one of them alone. Debian 10 and later and Ubuntu 22.04 and later use nft by
+default, Ubuntu 20.04 legacy; `update-alternatives --display iptables` says what this host does. Remove rules that are
+not needed one by one, with `iptables-legacy -D`: a flush would remove Docker's as well.
 
 A port that Docker publishes never passes the input chains: no rule there opens or closes it (FN-22). A gateway in the
 host's own network, and gateway-dataplane always, is subject to them. Then install adds one rule, named mitigator-vpn by

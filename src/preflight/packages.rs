@@ -10,7 +10,6 @@ use crate::policy;
 
 const UPDATE: &str = "apt-get update";
 
-/// The rows, in the order they are reported.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: id::DPKG_LOCK,
@@ -20,8 +19,8 @@ pub(super) const CHECKS: &[Check] = &[
         run: dpkg_lock,
         explain: "\
 apt and dpkg lock their files while they work; unattended-upgrades and cloud-init do that on their own, often right
-after boot. Install waits for the lock, says for whom, and gives up after ten minutes; it never stops the holder, whose
-packages would be left half-installed.
+after boot. Install waits for the lock, says who holds it, and gives up after ten minutes. It never stops the holder:
+that would leave packages half installed.
 
 To wait beforehand: `apt-get -o DPkg::Lock::Timeout=600 check`. Debian 10's apt knows no such option and fails at once;
 there, look again with `ps -p PID` until that process is gone.",
@@ -33,13 +32,13 @@ there, look again with `ps -p PID` until that process is gone.",
         needs: Needs::LiveHost,
         run: dpkg_healthy,
         explain: "\
-Every run of apt finishes what earlier runs left half done, and fails if that fails, whatever it was asked for. So
-half-installed or half-configured packages are mended first: `dpkg --audit` lists them, `dpkg --configure -a` finishes
-them, `apt-get install --reinstall NAME` mends one that was cut off while unpacking. Where dpkg itself was cut off, by a
-power cut, say, `dpkg --configure -a` comes first. Install does that by itself for the packages it installs.
+Every run of apt first finishes what earlier runs left half done, and fails if that fails, whatever it was asked for. So
+repair half-installed and half-configured packages first: `dpkg --audit` lists them, `dpkg --configure -a` finishes
+them, `apt-get install --reinstall NAME` repairs one that was interrupted while unpacking. Where dpkg itself was
+interrupted, by a power cut for example, start with `dpkg --configure -a`. Install does that for its own packages.
 
-Debian 10: wireguard-dkms stays half-configured (iF) when its build failed, mostly for want of kernel headers. That one
-is a warning: install brings the headers and configures it again. The reason of a failed build is in
+Debian 10: wireguard-dkms stays half configured (iF) when its build failed, usually because kernel headers are missing.
+That is a warning: install brings the headers and configures it again. The reason of a failed build is in
 /var/lib/dkms/wireguard/*/build/make.log.",
     },
     Check {
@@ -56,7 +55,7 @@ mirror is dead, so its exit code proves nothing; `apt-cache policy wireguard-too
 Debian 10: wireguard-tools and wireguard-dkms are in buster-backports. Install adds that suite in a file of its own:
 from the host's own mirror if that still has it, else from Debian's archive, together with what else of the release
 went there. Where neither is in reach: `mitigator-vpn install --apt-mirror URL`, with a mirror that has it.
-Debian 11: a source of bullseye-backports is dead, and `apt-get update` complains of it for ever; nothing here needs it:
+Debian 11: bullseye-backports has been removed, and `apt-get update` reports it as an error; nothing here needs it:
 `grep -rn bullseye-backports /etc/apt/`, then take that line out.
 Elsewhere the release's own main archive has all that is needed: `apt-get update` says what keeps apt from it.",
     },

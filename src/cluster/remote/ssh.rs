@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::protocol::{Hello, PROTOCOL, Reply, Request};
 use crate::error::{Class, Context, Error, Result};
 use crate::gateway::image;
-use crate::host::{Conversation, Heard, Host};
+use crate::host::{Conversation, Host, Received};
 use crate::message;
 use crate::message::Message;
 
@@ -112,7 +112,7 @@ impl Ssh {
             FirstLine::Hello(_) | FirstLine::Absent { .. } => Err(Error::unexpected(message!(
                 "the agent doesn't start: the copy of this executable on the host is damaged"
             ))),
-            FirstLine::Failed(failure) => Err(failure.error(&connection.complaint(), destination)),
+            FirstLine::Failed(failure) => Err(failure.error(&connection.stderr(), destination)),
         }
     }
 
@@ -144,7 +144,7 @@ impl Ssh {
             )));
         }
         // If this fails, the next line from the host says why.
-        let _ = connection.say(self.executable.bytes(host)?, Instant::now() + UPLOAD);
+        let _ = connection.send(self.executable.bytes(host)?, Instant::now() + UPLOAD);
         Ok(())
     }
 }
@@ -166,14 +166,14 @@ impl SshSession {
         }
         let deadline = Instant::now() + patience;
         let line = serde_json::to_string(request).context(message!("a request"))? + "\n";
-        self.connection.say(line.as_bytes(), deadline).context(message!("the connection is lost"))?;
-        match self.connection.hear(deadline).context(message!("the connection is lost"))? {
-            Heard::Line(line) => serde_json::from_str(&line).context(message!("the host's answer")),
-            Heard::End => {
-                let complaint = self.connection.complaint();
+        self.connection.send(line.as_bytes(), deadline).context(message!("the connection is lost"))?;
+        match self.connection.receive(deadline).context(message!("the connection is lost"))? {
+            Received::Line(line) => serde_json::from_str(&line).context(message!("the host's answer")),
+            Received::End => {
+                let complaint = self.connection.stderr();
                 Err(Error::unexpected(with_complaint(message!("the connection was lost"), &complaint)))
             }
-            Heard::Silence => {
+            Received::Timeout => {
                 Err(Error::unexpected(message!("no answer within {seconds} s", seconds = patience.as_secs())))
             }
         }
@@ -181,7 +181,7 @@ impl SshSession {
 
     /// Lets the agent end; the connection is closed with this value.
     pub(crate) fn hang_up(&mut self) {
-        self.connection.hang_up();
+        self.connection.close();
     }
 }
 
@@ -252,10 +252,10 @@ impl StartFailure {
 /// Skips what the login shell prints.
 fn first_line(connection: &mut Conversation, deadline: Instant) -> Result<FirstLine> {
     for _ in 0..LOGIN_LINES {
-        let line = match connection.hear(deadline).context(Message::foreign("ssh"))? {
-            Heard::Line(line) => line,
-            Heard::End => return Err(unreachable(&connection.complaint())),
-            Heard::Silence => {
+        let line = match connection.receive(deadline).context(Message::foreign("ssh"))? {
+            Received::Line(line) => line,
+            Received::End => return Err(unreachable(&connection.stderr())),
+            Received::Timeout => {
                 return Err(Error::unexpected(message!(
                     "it hangs: ssh prints nothing within {seconds} s",
                     seconds = GREETING.as_secs()

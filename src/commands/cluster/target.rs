@@ -47,7 +47,7 @@ impl<'g> Cluster<'g> {
 
     fn with(global: &'g Global, target: Target, output: &'g Output, text: String) -> Result<Self> {
         let host = Host::live();
-        host.prepare_many_conversations()?;
+        host.raise_open_files_limit()?;
         let inventory = if text.is_empty() {
             Inventory::default()
         } else {

@@ -87,8 +87,8 @@ fn volatile(missing: &[&FirewallRule], inputs: &Inputs) -> Option<Judgement> {
     ))
 }
 
-/// FN-22 the other way round: what Docker publishes is forwarded, and an accept in Docker's chains doesn't keep a chain
-/// of nftables from dropping it (FN-58). Such a host's forwarding is its operator's own design, so we say it and stay out.
+/// What Docker publishes is forwarded, and an accept in Docker's chains doesn't keep an nftables chain from dropping it
+/// (FN-22, FN-58). Forwarding is the operator's own design, so this is reported and never changed.
 fn forward_drops(chain: &str, inputs: &Inputs) -> Judgement {
     let port = inputs.settings.port;
     Judgement::warn(
@@ -100,6 +100,7 @@ fn forward_drops(chain: &str, inputs: &Inputs) -> Judgement {
 #[cfg(test)]
 mod tests {
     use crate::facts::{Backend, Facts, Filter, FirewallNote};
+    use crate::message::Message;
     use crate::preflight::Severity::{self, Pass, Unknown, Warn};
     use crate::preflight::network::tests::settings;
     use crate::preflight::tests::outcome_with;
@@ -187,9 +188,7 @@ mod tests {
     #[test]
     fn oddities_warn_and_what_cannot_be_read_is_unknown() {
         assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.firewall.notes.push(FirewallNote::MixedVariants)).0, Warn);
-        let unread = |facts: &mut Facts| {
-            facts.firewall.unknown = Some(crate::message::Message::foreign("Operation not permitted"))
-        };
+        let unread = |facts: &mut Facts| facts.firewall.unknown = Some(Message::foreign("Operation not permitted"));
         assert_eq!(judge(FirewallPolicy::Auto, unread).0, Unknown);
         assert_eq!(judge(FirewallPolicy::Auto, |facts| facts.stack.config = None).0, Unknown);
     }

@@ -201,7 +201,7 @@ fn the_progress_of_apt_is_reported() {
     in_root(|host| {
         apt_get("update");
         let (tell, heard) = mpsc::channel();
-        host.tell(Arc::new(move |advance| drop(tell.send(advance))));
+        host.report_to(Arc::new(move |advance| drop(tell.send(advance))));
         install(host, &["wireguard-tools"]).unwrap();
         // The last of it may come in after apt has ended.
         let mut all = Vec::new();
