@@ -142,7 +142,7 @@ impl ObservedPeer {
     pub(crate) fn address(&self) -> Option<Ipv4Addr> {
         self.allowed.iter().find_map(|a| match a.address {
             IpAddr::V4(address) if a.prefix == 32 => Some(address),
-            _ => None,
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
         })
     }
 

@@ -57,13 +57,11 @@ impl Node {
     /// Looks at it, again.
     pub(crate) fn look_again(&mut self) {
         let settings = Settings { peers: None, whole_list: false, ..self.settings.clone() };
-        let seen = self.ask(&Request::Look(settings), LOOK + AFTER_A_GUARD).and_then(|reply| match reply {
-            Reply::Look(mut look) => {
-                let list = look.list.take();
-                let list = list.map(|text| PeerList::parse_named(PRODUCT.files.public_conf, &text)).transpose()?;
-                Ok(Box::new(Seen { look: *look, list }))
-            }
-            other => Err(unexpected(&other)),
+        let seen = self.ask(&Request::Look(settings), LOOK + AFTER_A_GUARD).and_then(|reply| {
+            let Reply::Look(mut look) = reply else { return Err(unexpected(&reply)) };
+            let list = look.list.take();
+            let list = list.map(|text| PeerList::parse_named(PRODUCT.files.public_conf, &text)).transpose()?;
+            Ok(Box::new(Seen { look: *look, list }))
         });
         self.state = seen.map_or_else(HostState::Unreachable, HostState::Seen);
     }
@@ -72,10 +70,8 @@ impl Node {
     pub(crate) fn survey(&mut self, list: &PeerList) -> Result<Survey> {
         let peers = (!list.is_empty()).then(|| list.to_text());
         let settings = Settings { peers, whole_list: false, ..self.settings.clone() };
-        match self.ask(&Request::Survey(settings), SURVEY)? {
-            Reply::Survey(survey) => Ok(survey),
-            other => Err(unexpected(&other)),
-        }
+        let reply = self.ask(&Request::Survey(settings), SURVEY)?;
+        if let Reply::Survey(survey) = reply { Ok(survey) } else { Err(unexpected(&reply)) }
     }
 
     /// Makes its private key, and takes note of the public half.
@@ -112,16 +108,19 @@ impl Node {
             }
             Reply::Conflict => Ok(ApplyReply::Conflict),
             Reply::Refused(findings) => Ok(ApplyReply::Refused(findings)),
-            other => Err(unexpected(&other)),
+            other @ (Reply::Look(_)
+            | Reply::Survey(_)
+            | Reply::Key(_)
+            | Reply::Probed(_)
+            | Reply::Done
+            | Reply::Failed(_)) => Err(unexpected(&other)),
         }
     }
 
     fn confirm(&self, name: String) -> Result<()> {
         let confirmed = self.ssh.open_anew(&Host::live(), &self.instance.ssh).and_then(|mut session| {
-            match session.ask(&Request::Confirm(name), LOOK)? {
-                Reply::Done => Ok(()),
-                other => Err(unexpected(&other)),
-            }
+            let reply = session.ask(&Request::Confirm(name), LOOK)?;
+            if matches!(reply, Reply::Done) { Ok(()) } else { Err(unexpected(&reply)) }
         });
         confirmed.map_err(|error| {
             let error = message!("the change could not be confirmed over a new connection: {error}", error = &error);
@@ -143,24 +142,18 @@ impl Node {
     pub(crate) fn probe(&mut self, members: &[Ipv4Addr], patience: Duration, sizes: bool) -> Result<Vec<ProbedPeer>> {
         let settings = self.settings.clone();
         let request = Request::Probe { settings, members: members.to_vec(), patience, sizes };
-        match self.ask(&request, patience + AFTER_A_PROBE)? {
-            Reply::Probed(probed) => Ok(probed),
-            other => Err(unexpected(&other)),
-        }
+        let reply = self.ask(&request, patience + AFTER_A_PROBE)?;
+        if let Reply::Probed(probed) = reply { Ok(probed) } else { Err(unexpected(&reply)) }
     }
 
     fn key(&mut self, request: &Request) -> Result<PublicKey> {
-        match self.ask(request, APPLY)? {
-            Reply::Key(key) => Ok(key),
-            other => Err(unexpected(&other)),
-        }
+        let reply = self.ask(request, APPLY)?;
+        if let Reply::Key(key) = reply { Ok(key) } else { Err(unexpected(&reply)) }
     }
 
     fn done(&mut self, request: &Request) -> Result<()> {
-        match self.ask(request, APPLY)? {
-            Reply::Done => Ok(()),
-            other => Err(unexpected(&other)),
-        }
+        let reply = self.ask(request, APPLY)?;
+        if matches!(reply, Reply::Done) { Ok(()) } else { Err(unexpected(&reply)) }
     }
 
     fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply> {

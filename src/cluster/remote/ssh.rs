@@ -154,10 +154,8 @@ impl SshSession {
     pub(crate) fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
         let reply = self.exchange(request, patience);
         self.broken |= reply.is_err();
-        match reply? {
-            Reply::Failed(error) => Err(error.into()),
-            reply => Ok(reply),
-        }
+        let reply = reply?;
+        if let Reply::Failed(error) = reply { Err(error.into()) } else { Ok(reply) }
     }
 
     fn exchange(&mut self, request: &Request, patience: Duration) -> Result<Reply> {

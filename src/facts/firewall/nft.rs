@@ -299,7 +299,7 @@ fn contains(right: &Value, is_it: &dyn Fn(&Value) -> bool, number: Option<u64>) 
                 _ => None,
             }
         }
-        value => Some(is_it(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(is_it(right)),
     }
 }
 

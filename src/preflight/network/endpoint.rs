@@ -64,8 +64,7 @@ fn impossible(address: IpAddr) -> Option<Message> {
         a if a.is_loopback() => Some(message!("on every host this address is the host itself")),
         a if a.is_multicast() => Some(message!("a multicast address")),
         IpAddr::V4(Ipv4Addr::BROADCAST) => Some(message!("the broadcast address")),
-        _ if link_local => Some(message!("a link-local address")),
-        _ => None,
+        IpAddr::V4(_) | IpAddr::V6(_) => link_local.then(|| message!("a link-local address")),
     }
 }
 

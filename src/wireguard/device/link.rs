@@ -152,11 +152,9 @@ fn own_addresses(index: u32) -> io::Result<Vec<AddressMessage>> {
 }
 
 fn address_of(message: &AddressMessage) -> Option<Address> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => {
-            Some(Address { address: *address, prefix: message.header.prefix_len })
-        }
-        _ => None,
+    message.attributes.iter().find_map(|attribute| {
+        let AddressAttribute::Local(IpAddr::V4(address)) = attribute else { return None };
+        Some(Address { address: *address, prefix: message.header.prefix_len })
     })
 }
 
