@@ -2,7 +2,7 @@
 //!
 //! `&Host` reads, `&mut Host` changes. A function that takes `&Host` can't alter anything, which makes `plan` and
 //! `preflight` safe by construction. All paths are absolute paths of the host; with a root other than
-//! `/` they are resolved inside it, whatever the links of that tree say ([`place`]).
+//! `/` they are resolved inside it, whatever the links of that tree say (`place`).
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place they are for")]
 

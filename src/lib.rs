@@ -29,7 +29,7 @@
 //! | [`preflight`], [`desired`] | pure: rows of checks; the end state as an ordered list of resources |
 //! | [`policy`] | pure: what preflight and desired both have to decide |
 //! | [`resource`] | one kind a file: `observe(&Host)` and `set(&mut Host)`, with a state type of its own |
-//! | [`tunnel`] | the live device: one observation, one probe, one file of timings, path MTU |
+//! | `tunnel` | the live device: one observation, one probe, one file of timings, path MTU |
 //! | [`facts`] | readers, side by side; plain data |
 //! | [`distro`], [`gateway`] | a release as data; the container's side and the image of it |
 //! | [`compose`], [`wireguard`] | the nouns of their fields |
