@@ -27,15 +27,15 @@
 //! | [`cluster`] | the operator's side of many hosts, and the agent on each |
 //! | [`converge`] | survey, plan, apply, verify; journal, undo, resume. `install` and the agent call the same functions |
 //! | [`preflight`], [`desired`] | pure: rows of checks; the end state as an ordered list of resources |
-//! | [`policy`] | pure: what preflight and desired both have to decide |
 //! | [`resource`] | one kind a file: `observe(&Host)` and `set(&mut Host)`, with a state type of its own |
+//! | [`policy`] | pure: what preflight and desired both have to decide |
 //! | `tunnel` | the live device: one observation, one probe, one file of timings, path MTU |
 //! | [`facts`] | readers, side by side; plain data |
 //! | [`distro`], [`gateway`] | a release as data; the container's side and the image of it |
 //! | [`compose`], [`wireguard`] | the nouns of their fields |
-//! | [`product`] | what the vendor's product calls things: files, services, ports, mounts, variables |
 //! | [`progress`], [`host`] | what long work shows; the only place that touches files and processes |
 //! | [`settings`], [`lang`], [`error`], [`message`] | what was asked for; languages; failures with their way out; what is said, as a value |
+//! | [`product`] | what the vendor's product calls things: files, services, ports, mounts, variables |
 //!
 //! # Rules
 //!
