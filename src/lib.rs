@@ -34,7 +34,7 @@
 //! | [`distro`], [`gateway`] | a release as data; the container's side and the image of it |
 //! | [`compose`], [`wireguard`] | the nouns of their fields |
 //! | [`progress`], [`host`] | what long work shows; the only place that touches files and processes |
-//! | [`settings`], [`lang`], [`error`], [`message`] | what was asked for; languages; failures with their way out; what is said, as a value |
+//! | [`settings`], [`lang`], [`error`], [`mod@message`] | what was asked for; languages; failures with their way out; what is said, as a value |
 //! | [`product`] | what the vendor's product calls things: files, services, ports, mounts, variables |
 //!
 //! # Rules
