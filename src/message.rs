@@ -22,6 +22,9 @@ pub struct Message {
     arguments: Vec<(Cow<'static, str>, Argument)>,
 }
 
+/// Bytes that a message may have which another program sends, once it is put together.
+const MAX_LENGTH: usize = 64 << 10;
+
 /// What stands in one place of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -149,6 +152,24 @@ impl Message {
         out
     }
 
+    /// Bytes that it has, at most: a sentence may have a place many times, and arguments have places themselves, so that a
+    /// short one can become endless.
+    pub(crate) fn length(&self) -> usize {
+        let of = |sentence: &str| {
+            let (mut length, mut rest) = (sentence.len(), sentence);
+            while let Some((_, name, behind)) = next_place(rest) {
+                let argument = self.arguments.iter().find(|(known, _)| known == name);
+                length = length.saturating_add(argument.map_or(0, |(_, argument)| argument.length()));
+                if length > MAX_LENGTH {
+                    break;
+                }
+                rest = behind;
+            }
+            length
+        };
+        of(&self.english).max(self.singular.as_deref().map_or(0, of))
+    }
+
     /// The English sentence with places.
     pub(crate) fn english(&self) -> &str {
         match (&self.singular, self.count()) {
@@ -159,6 +180,17 @@ impl Message {
 }
 
 impl Argument {
+    fn length(&self) -> usize {
+        match self {
+            Argument::Text(text) => text.len(),
+            Argument::Count(_) => 20,
+            Argument::Message(message) => message.length(),
+            Argument::Messages(messages, between) => {
+                messages.iter().fold(0, |sum: usize, message| sum.saturating_add(message.length() + between.len()))
+            }
+        }
+    }
+
     fn on_one_line(&self) -> Argument {
         match self {
             Argument::Text(text) => Argument::Text(text.replace('\n', "; ")),
@@ -250,7 +282,8 @@ pub fn printable(text: &str) -> String {
     text.replace(obeyed, "\u{fffd}")
 }
 
-fn printable_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// For strings that come from elsewhere and aren't messages.
+pub(crate) fn printable_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| printable(&text))
 }
 
@@ -348,14 +381,19 @@ impl Serialize for Message {
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Wire::deserialize(deserializer)? {
+        let message = match Wire::deserialize(deserializer)? {
             Wire::Foreign(text) => Message::foreign(text),
             Wire::Sentence { english, singular, arguments } => Message {
                 english: printable(&english).into(),
                 singular: singular.map(|singular| printable(&singular).into()),
                 arguments: arguments.into_iter().map(|(name, arg)| (printable(&name).into(), arg)).collect(),
             },
-        })
+        };
+        // The messages within it were measured when they were read.
+        if message.length() > MAX_LENGTH {
+            return Err(serde::de::Error::custom("a message of more than 64 KiB"));
+        }
+        Ok(message)
     }
 }
 
@@ -404,6 +442,27 @@ mod tests {
         let said: Message =
             serde_json::from_str(r#"{"english":"\u001b[2J{x}","arguments":[["x",{"text":"\u001b"}]]}"#).unwrap();
         assert_eq!(said.to_string(), "\u{fffd}[2J\u{fffd}");
+    }
+
+    #[test]
+    fn a_short_message_that_becomes_an_endless_one_is_refused() {
+        let mut text = "\"x\"".to_owned();
+        for _ in 0..20 {
+            let places = "{x}".repeat(9);
+            text = format!(r#"{{"english":"{places}","arguments":[["x",{{"message":{text}}}]]}}"#);
+        }
+        assert!(serde_json::from_str::<Message>(&text).is_err());
+    }
+
+    #[test]
+    fn messages_within_messages_take_no_more_stack_than_a_thread_of_a_run_has() {
+        let mut text = "\"x\"".to_owned();
+        for _ in 0..200 {
+            text = format!(r#"{{"english":"{{x}}","arguments":[["x",{{"message":{text}}}]]}}"#);
+        }
+        let read = move || serde_json::from_str::<Message>(&text).is_err();
+        let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(read).unwrap();
+        assert!(thread.join().unwrap(), "nested deeper than any real one");
     }
 
     #[test]

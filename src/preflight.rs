@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::distro::Distro;
 use crate::facts::Facts;
 use crate::message;
-use crate::message::Message;
+use crate::message::{Message, printable_text};
 use crate::settings::Settings;
 
 pub(crate) use judgement::Judgement;
@@ -88,6 +88,7 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The check's.
+    #[serde(deserialize_with = "printable_text")]
     pub id: String,
     /// After `--ignore`.
     pub outcome: Severity,
@@ -98,11 +99,15 @@ pub struct Finding {
     /// What to type, unless it passed.
     pub hint: Option<Message>,
     /// The field note.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "printable_note")]
     pub note: Option<String>,
     /// Whether this was a failure that `--ignore` turned into a warning.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub ignored: bool,
+}
+
+fn printable_note<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    printable_text(deserializer).map(Some)
 }
 
 impl Finding {

@@ -12,6 +12,7 @@ pub(crate) use conf::LineProblem;
 pub use digest::{ListDigest, MembersDigest};
 pub use key::{PrivateKey, PublicKey};
 pub(crate) use network::Network;
+pub(crate) use peers::MAX_LIST;
 pub use peers::{ListChange, Peer, PeerList};
 pub(crate) use private::PLACEHOLDER;
 pub use private::PrivateConf;

@@ -13,14 +13,14 @@ use crate::cluster;
 use crate::compose::dotenv::Dotenv;
 use crate::converge::recover;
 use crate::error::{Class, Context, Error, Result};
-use crate::host::{Host, Lock, MAX_FILE, Mode};
+use crate::host::{Host, Lock, Mode};
 use crate::message;
 use crate::message::Message;
 use crate::product::{InstanceLayout, PRODUCT};
 use crate::report::{
     Outcome, Output, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument,
 };
-use crate::wireguard::{LineProblem, ListChange, Peer, PeerList, PublicKey};
+use crate::wireguard::{LineProblem, ListChange, MAX_LIST, Peer, PeerList, PublicKey};
 
 /// Runs one of them.
 pub fn run(command: PeersCommand, host: &mut Host, dir: &Path, output: &Output) -> Result<ExitCode> {
@@ -248,9 +248,7 @@ fn no_such_file() -> Error {
 
 fn standard_input() -> Result<String> {
     let mut bytes = Vec::new();
-    std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes).context(message!("standard input"))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::input(message!("standard input is larger than {size} MiB", size = MAX_FILE >> 20)));
-    }
+    // A longer one is the parser's to refuse.
+    std::io::stdin().lock().take(MAX_LIST as u64 + 1).read_to_end(&mut bytes).context(message!("standard input"))?;
     String::from_utf8(bytes).map_err(|_| Error::input(message!("standard input is not UTF-8 text")))
 }

@@ -16,8 +16,6 @@ use super::Host;
 use crate::error::{Context, Result};
 use crate::message;
 
-/// A longer line is refused.
-const MAX_LINE: usize = 64 << 20;
 /// As many bytes of the program's standard error are kept.
 const MAX_COMPLAINT: usize = 8 << 10;
 /// How long a program may take to end after its standard input is closed.
@@ -32,6 +30,8 @@ pub(crate) enum Received {
     End,
     /// The deadline has passed.
     Timeout,
+    /// More bytes than the line may have, and no end of it.
+    TooLong,
 }
 
 /// A running program and the pipes to it.
@@ -45,6 +45,8 @@ pub(crate) struct Conversation {
     /// Up to here there is no line end in `stdout_bytes`.
     searched: usize,
     stderr_bytes: Vec<u8>,
+    /// So many bytes of standard output are kept. What comes beyond waits in the pipe, so that no program fills our memory.
+    most: usize,
     ended: bool,
 }
 
@@ -57,7 +59,8 @@ impl Host {
     }
 
     /// Starts a program to talk to, with our own environment and terminal: ssh needs the operator's agent, and may ask.
-    pub(crate) fn converse(&self, program: &str, args: &[String]) -> Result<Conversation> {
+    /// A line of `most` bytes is its longest.
+    pub(crate) fn converse(&self, program: &str, args: &[String], most: usize) -> Result<Conversation> {
         let mut child = Command::new(program)
             .args(args)
             .stdin(Stdio::piped())
@@ -72,7 +75,7 @@ impl Host {
             fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(message!("opening a pipe to a command"))?;
         }
         let (stdout_bytes, stderr_bytes) = (Vec::new(), Vec::new());
-        Ok(Conversation { child, stdin, stdout, stderr, stdout_bytes, searched: 0, stderr_bytes, ended: false })
+        Ok(Conversation { child, stdin, stdout, stderr, stdout_bytes, searched: 0, stderr_bytes, most, ended: false })
     }
 }
 
@@ -105,6 +108,9 @@ impl Conversation {
                 return Ok(Received::Line(line));
             }
             self.searched = self.stdout_bytes.len();
+            if self.searched > self.most {
+                return Ok(Received::TooLong);
+            }
             if self.ended {
                 return Ok(Received::End);
             }
@@ -134,7 +140,7 @@ impl Conversation {
     /// Waits until something can be read, or written.
     fn wait(&self, writing: bool, deadline: Instant) -> io::Result<()> {
         let mut fds = vec![PollFd::new(self.stderr.as_fd(), PollFlags::POLLIN)];
-        if !self.ended {
+        if !self.ended && self.stdout_bytes.len() <= self.most {
             fds.push(PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN));
         }
         if let (true, Some(stdin)) = (writing, &self.stdin) {
@@ -151,10 +157,9 @@ impl Conversation {
     /// Reads what is there.
     fn listen(&mut self) -> io::Result<()> {
         let mut buffer = [0; 64 << 10];
-        loop {
+        while self.stdout_bytes.len() <= self.most {
             match self.stdout.read(&mut buffer) {
                 Ok(0) => self.ended = true,
-                Ok(count) if self.stdout_bytes.len() + count > MAX_LINE => return Err(ErrorKind::InvalidData.into()),
                 Ok(count) => {
                     self.stdout_bytes.extend_from_slice(&buffer[..count]);
                     continue;
@@ -199,7 +204,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Conversation {
-        Host::live().converse("sh", &["-c".into(), script.into()]).unwrap()
+        Host::live().converse("sh", &["-c".into(), script.into()], 2 << 20).unwrap()
     }
 
     fn soon() -> Instant {
@@ -219,6 +224,23 @@ mod tests {
     fn a_program_that_says_nothing_is_waited_for_until_the_deadline() {
         let mut talk = shell("read a");
         assert_eq!(talk.receive(Instant::now() + Duration::from_millis(50)).unwrap(), Received::Timeout);
+    }
+
+    #[test]
+    fn an_endless_line_is_refused_and_what_comes_behind_it_stays_in_the_pipe() {
+        let mut talk = shell("tr '\\0' x </dev/zero");
+        assert_eq!(talk.receive(soon()).unwrap(), Received::TooLong);
+        let _ = talk.send(b"x\n", soon());
+        assert!(talk.stdout_bytes.len() <= (2 << 20) + (64 << 10), "{}", talk.stdout_bytes.len());
+    }
+
+    #[test]
+    fn lines_without_end_are_not_kept() {
+        let mut talk = shell("yes");
+        for _ in 0..100 {
+            assert_eq!(talk.receive(soon()).unwrap(), Received::Line("y".into()));
+        }
+        assert!(talk.stdout_bytes.len() <= (2 << 20) + (64 << 10), "{}", talk.stdout_bytes.len());
     }
 
     #[test]

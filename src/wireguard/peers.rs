@@ -24,6 +24,11 @@ use crate::message;
 use crate::message::{Argument, Message};
 use crate::product::PRODUCT;
 
+/// Bytes that a list may have: of a file, of what is written, of what hosts send. There is no [`PeerList`] beyond it.
+pub(crate) const MAX_LIST: usize = 2 << 20;
+/// Members that it may have.
+pub(crate) const MAX_MEMBERS: usize = 10_000;
+
 /// One instance in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {

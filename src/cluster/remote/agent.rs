@@ -8,7 +8,7 @@ mod guard;
 mod keys;
 mod look;
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::thread;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::guard::Guard;
 use self::look::look;
-use super::protocol::{self, AgentError, Hello, Look, PROTOCOL, Reply, Request};
+use super::protocol::{self, AgentError, Hello, Look, MAX_LINE, PROTOCOL, Reply, Request};
 use crate::compose::{self, GatewayContainer};
 use crate::converge::apply;
 use crate::converge::impact::{Impact, impact};
@@ -55,15 +55,14 @@ struct Agent<'h> {
 }
 
 /// Answers requests until the input ends. `connection` is sshd's `SSH_CONNECTION`.
-pub fn run(host: &mut Host, connection: &str, input: impl BufRead, mut output: impl Write) -> Result<()> {
+pub fn run(host: &mut Host, connection: &str, mut input: impl BufRead, mut output: impl Write) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     say(&mut output, &Hello { protocol: PROTOCOL, version, now })?;
     let connection = connection.split(' ').filter_map(|word| word.parse().ok()).collect();
     let mut agent = Agent { host, baseline: None, first_step: None, connection, guard: None };
-    for line in input.lines() {
-        let line = line.context(message!("standard input"))?;
-        let request = serde_json::from_str(&line).context(message!("a request"));
+    while let Some(line) = next_line(&mut input)? {
+        let request = protocol::decode(&line).context(message!("a request"));
         let reply = request.and_then(|request| agent.answer(request));
         let reply = reply.unwrap_or_else(|error| Reply::Failed(AgentError::from(&error)));
         let said = say(&mut output, &reply);
@@ -72,6 +71,17 @@ pub fn run(host: &mut Host, connection: &str, input: impl BufRead, mut output: i
         said?;
     }
     Ok(())
+}
+
+/// The next request. One that has no end ends the session.
+fn next_line(input: &mut impl BufRead) -> Result<Option<String>> {
+    let mut bytes = Vec::new();
+    input.take(MAX_LINE as u64 + 1).read_until(b'\n', &mut bytes).context(message!("standard input"))?;
+    if bytes.len() > MAX_LINE && bytes.last() != Some(&b'\n') {
+        return Err(protocol::too_long()).context(message!("standard input"));
+    }
+    let line = String::from_utf8(bytes).map_err(|_| Error::input(message!("standard input is not UTF-8 text")))?;
+    Ok((!line.is_empty()).then_some(line))
 }
 
 fn say(output: &mut impl Write, words: &impl serde::Serialize) -> Result<()> {
@@ -349,6 +359,14 @@ mod tests {
         let secret = text.split("PrivateKey = ").nth(1).unwrap().trim().to_owned();
         assert!(!format!("{replies:?}").contains(&secret));
         assert!(!far.path("vpn-public.conf").exists(), "and nothing else is made");
+    }
+
+    #[test]
+    fn an_endless_request_ends_the_session() {
+        let far = Far::new();
+        let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+        let error = run(&mut Host::at(far.dir.path()).unwrap(), "", endless, Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("5 MiB"), "{error}");
     }
 
     #[test]

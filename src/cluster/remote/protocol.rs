@@ -3,18 +3,79 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::converge::impact::Impact;
-use crate::error::{Class, Error};
-use crate::message::Message;
-use crate::preflight::Finding;
+use crate::error::{Class, Context, Error, Result};
+use crate::message;
+use crate::message::{Message, printable};
+use crate::preflight::{self, Finding};
 use crate::settings::Settings;
 use crate::tunnel::ProbedPeer;
-use crate::wireguard::{ListDigest, MembersDigest, PublicKey};
+use crate::wireguard::{ListDigest, MAX_LIST, MembersDigest, PublicKey};
 
 /// The version of these messages. Both sides are the same executable, so another version means a damaged copy.
 pub(crate) const PROTOCOL: u32 = 1;
+
+/// Bytes of the longest line: a list at its bound, whose line ends and quotes take two bytes each, and what is beside it.
+pub(crate) const MAX_LINE: usize = 2 * MAX_LIST + (1 << 20);
+/// Values in one line. Even an empty one takes a hundred bytes of memory once it is taken apart.
+const MAX_VALUES: usize = 300_000;
+
+/// Takes a line of the other side apart, unless it is larger than any that this program says.
+pub(crate) fn decode<T: DeserializeOwned>(line: &str) -> Result<T> {
+    if line.len() > MAX_LINE {
+        return Err(too_long());
+    }
+    let mut within = false;
+    let mut escaped = false;
+    let mut values = 0;
+    for byte in line.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if within => escaped = true,
+            b'"' => within = !within,
+            b',' | b':' | b'[' | b'{' if !within => values += 1,
+            _ => {}
+        }
+    }
+    if values > MAX_VALUES {
+        return Err(Error::unexpected(message!("a line with more than {count} values in it", count = MAX_VALUES)));
+    }
+    serde_json::from_str(line).context(message!("a line that is no message of this program"))
+}
+
+/// Messages that are no longer together than a list.
+fn messages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Message>, D::Error> {
+    let messages = Vec::<Message>::deserialize(deserializer)?;
+    if messages.iter().map(Message::length).sum::<usize>() > MAX_LIST {
+        return Err(D::Error::custom("more messages than any host has to send"));
+    }
+    Ok(messages)
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Vec::<String>::deserialize(deserializer)?.iter().map(|name| printable(name)).collect())
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.as_deref().map(printable))
+}
+
+/// No more findings than there are checks.
+fn findings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Finding>, D::Error> {
+    let findings = Vec::<Finding>::deserialize(deserializer)?;
+    if findings.len() > preflight::checks().count() {
+        return Err(D::Error::custom("more findings than there are checks"));
+    }
+    Ok(findings)
+}
+
+/// The other side sends a line that has no end.
+pub(crate) fn too_long() -> Error {
+    Error::unexpected(message!("a line of more than {size} MiB", size = MAX_LINE >> 20))
+}
 
 /// The agent's first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +150,10 @@ pub(crate) enum Reply {
     /// To `Apply` and `SwitchKey`.
     Applied {
         /// The steps, each in a few words.
+        #[serde(deserialize_with = "messages")]
         steps: Vec<Message>,
         /// The name to confirm the change by; unconfirmed, it is taken back.
+        #[serde(deserialize_with = "name")]
         guarded: Option<String>,
         /// Whether the instance got its VPN address in this run, so that a person has to enter it in the web interface.
         sets_vpn_address: bool,
@@ -98,7 +161,7 @@ pub(crate) enum Reply {
     /// To `Apply` and `SwitchKey`: the list is not the one that was seen. Nothing has changed.
     Conflict,
     /// To `Apply`: checks forbid it. Nothing has changed.
-    Refused(Vec<Finding>),
+    Refused(#[serde(deserialize_with = "findings")] Vec<Finding>),
     /// To `Probe`.
     Probed(Vec<ProbedPeer>),
     /// To requests without a result.
@@ -117,6 +180,7 @@ pub(crate) struct Look {
     /// The text of vpn-public.conf.
     pub(crate) list: Option<String>,
     /// What else in the instance's directory is not as it should be: a step each.
+    #[serde(deserialize_with = "messages")]
     pub(crate) pending: Vec<Message>,
     /// The running gateway.
     pub(crate) gateway: Option<RunningGateway>,
@@ -132,6 +196,7 @@ pub(crate) struct RunningGateway {
     /// The list as the container sees it.
     pub(crate) seen: Option<ListDigest>,
     /// Files that the container sees in an outdated copy (FN-40).
+    #[serde(deserialize_with = "names")]
     pub(crate) stale: Vec<String>,
     /// Its tunnel, if it has one.
     pub(crate) tunnel: Option<GatewayTunnel>,
@@ -145,6 +210,7 @@ pub(crate) struct GatewayTunnel {
     /// The members that the device has, itself among them.
     pub(crate) members: MembersDigest,
     /// What the device lacks of the list on disk, or has beyond it.
+    #[serde(deserialize_with = "messages")]
     pub(crate) differences: Vec<Message>,
 }
 
@@ -152,10 +218,12 @@ pub(crate) struct GatewayTunnel {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Survey {
     /// Checks that forbid it or warn.
+    #[serde(deserialize_with = "findings")]
     pub(crate) findings: Vec<Finding>,
     /// Whether one of them forbids it.
     pub(crate) refused: bool,
     /// The steps, each in a few words.
+    #[serde(deserialize_with = "messages")]
     pub(crate) steps: Vec<Message>,
     /// What they mean, as the host itself judges it.
     pub(crate) impact: Impact,
@@ -167,6 +235,7 @@ pub(crate) struct AgentError {
     pub(crate) class: Class,
     /// The whole chain.
     pub(crate) message: Message,
+    #[serde(deserialize_with = "messages")]
     pub(crate) hints: Vec<Message>,
 }
 
@@ -198,6 +267,58 @@ mod tests {
         };
         assert!(reply("aéééé").is_err() && reply("").is_err());
         assert!(reply(&ListDigest::of("x").to_string()).is_ok());
+    }
+
+    #[test]
+    fn a_line_larger_than_any_message_is_refused_before_it_is_taken_apart() {
+        let endless = format!("\"{}\"", "x".repeat(MAX_LINE));
+        assert!(decode::<Reply>(&endless).unwrap_err().to_string().contains("5 MiB"));
+        let many = format!(r#"{{"refused":[{}0]}}"#, "0,".repeat(MAX_VALUES));
+        assert!(decode::<Reply>(&many).unwrap_err().to_string().contains("300000"));
+        let look = |pending: &str| {
+            let line = serde_json::to_string(&Reply::Look(Box::default())).unwrap();
+            decode::<Reply>(&line.replace(r#""pending":[]"#, &format!(r#""pending":[{pending}]"#)))
+        };
+        assert!(look(r#""a \"b\" \\","c""#).is_ok());
+        assert!(look(&[format!("\"{}\"", "x".repeat(60 << 10)).as_str(); 40].join(",")).is_err());
+    }
+
+    /// What a host says is shown to people as text, and in JSON: no string of a reply may keep what a terminal obeys.
+    #[test]
+    fn no_string_of_a_reply_keeps_what_a_terminal_obeys() {
+        let evil = "a\u{1b}]52;c;x\u{7}\u{9b}2J\u{202e}\r";
+        let message = || Message::foreign("EVIL");
+        let finding = Finding {
+            id: "EVIL".into(),
+            outcome: crate::preflight::Severity::Fail,
+            title: message(),
+            detail: message!("x {reason}", reason = "EVIL"),
+            hint: Some(message()),
+            note: Some("EVIL".into()),
+            ignored: false,
+        };
+        let tunnel =
+            GatewayTunnel { key: None, members: MembersDigest::of(std::iter::empty()), differences: vec![message()] };
+        let look = Look {
+            pending: vec![message()],
+            gateway: Some(RunningGateway { seen: None, stale: vec!["EVIL".into()], tunnel: Some(tunnel) }),
+            ..Look::default()
+        };
+        let error = AgentError { class: Class::Step, message: message(), hints: vec![message()] };
+        for reply in [
+            Reply::Look(Box::new(look)),
+            Reply::Survey(Survey { findings: vec![finding.clone()], steps: vec![message()], ..Survey::default() }),
+            Reply::Applied { steps: vec![message()], guarded: Some("EVIL".into()), sets_vpn_address: false },
+            Reply::Refused(vec![finding]),
+            Reply::Failed(error),
+        ] {
+            let line = serde_json::to_string(&reply).unwrap();
+            assert!(line.contains("EVIL"), "{line}");
+            let line = line.replace("EVIL", serde_json::to_string(evil).unwrap().trim_matches('"'));
+            let shown = format!("{:?}", decode::<Reply>(&line).unwrap());
+            assert!(!shown.contains(r"\u{1b}") && !shown.contains(r"\u{202e}") && !shown.contains(r"\r"), "{shown}");
+            assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{9b}', '\r']), "{shown}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::protocol::{Hello, PROTOCOL, Reply, Request};
+use super::protocol::{self, Hello, MAX_LINE, PROTOCOL, Reply, Request};
 use crate::error::{Class, Context, Error, Result};
 use crate::gateway::image;
 use crate::host::{Conversation, Host, Received};
@@ -31,7 +31,7 @@ const START: &str = "trap \"\" HUP; d=/var/cache/mitigator-vpn; f=$d/{digest}; [
     echo absent $(uname -s) $(uname -m); t=$f.$$; trap \"rm -f $t\" EXIT; \
     mkdir -p $d && chmod 755 $d || { echo failed directory; exit 1; }; \
     find $d -type f -mtime +30 -exec rm -f {} +; \
-    head -c {size} >$t || { echo failed copy; exit 1; }; \
+    (umask 077; head -c {size} >$t) || { echo failed copy; exit 1; }; \
     [ \"$(sha256sum <$t | cut -c1-64)\" = {digest} ] || { echo failed digest; exit 1; }; \
     chmod 700 $t && $t --version >/dev/null || { echo failed start; exit 1; }; \
     sync; mv $t $f && exec $f session \"$1\"; echo failed start";
@@ -96,7 +96,7 @@ impl Ssh {
 
     fn open_with(&self, host: &Host, destination: &str, options: &[&str]) -> Result<SshSession> {
         let options = options.iter().map(|option| (*option).to_owned()).chain(self.arguments(destination));
-        let mut connection = host.converse("ssh", &options.collect::<Vec<_>>())?;
+        let mut connection = host.converse("ssh", &options.collect::<Vec<_>>(), MAX_LINE)?;
         let first = first_line(&mut connection, Instant::now() + GREETING).and_then(|first| match first {
             FirstLine::Absent { system, machine } => {
                 self.upload(host, &mut connection, &system, &machine)?;
@@ -166,7 +166,8 @@ impl SshSession {
         let line = serde_json::to_string(request).context(message!("a request"))? + "\n";
         self.connection.send(line.as_bytes(), deadline).context(message!("the connection is lost"))?;
         match self.connection.receive(deadline).context(message!("the connection is lost"))? {
-            Received::Line(line) => serde_json::from_str(&line).context(message!("the host's answer")),
+            Received::Line(line) => protocol::decode(&line).context(message!("the host's answer")),
+            Received::TooLong => Err(protocol::too_long()).context(message!("the host's answer")),
             Received::End => {
                 let complaint = self.connection.stderr();
                 Err(Error::unexpected(with_complaint(message!("the connection was lost"), &complaint)))
@@ -253,6 +254,7 @@ fn first_line(connection: &mut Conversation, deadline: Instant) -> Result<FirstL
         let line = match connection.receive(deadline).context(Message::foreign("ssh"))? {
             Received::Line(line) => line,
             Received::End => return Err(unreachable(&connection.stderr())),
+            Received::TooLong => return Err(protocol::too_long()).context(message!("what its login shell prints")),
             Received::Timeout => {
                 return Err(Error::unexpected(message!(
                     "it hangs: ssh prints nothing within {seconds} s",
@@ -265,7 +267,7 @@ fn first_line(connection: &mut Conversation, deadline: Instant) -> Result<FirstL
                 Some(FirstLine::Absent { system: system.to_owned(), machine: machine.to_owned() })
             }
             ["failed", word] => StartFailure::of_word(word).map(FirstLine::Failed),
-            _ => serde_json::from_str(&line).ok().map(FirstLine::Hello),
+            _ => protocol::decode(&line).ok().map(FirstLine::Hello),
         };
         if let Some(first) = first {
             return Ok(first);

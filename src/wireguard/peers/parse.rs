@@ -10,8 +10,8 @@ use std::hash::Hash;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
-use super::Peer;
 use super::value::{self, Refused};
+use super::{MAX_LIST, MAX_MEMBERS, Peer};
 use crate::message;
 use crate::message::Message;
 use crate::wireguard::PublicKey;
@@ -36,12 +36,25 @@ pub(super) struct PeerSection {
 /// All members of a text, or everything that is wrong with it. No section at all is no problem here.
 pub(super) fn sections(file: &str, text: &str) -> Result<Vec<PeerSection>, Vec<LineProblem>> {
     let mut problems = Problems::of(file);
+    if text.len() > MAX_LIST {
+        let reason = message!("a list of more than {size} MiB", size = MAX_LIST >> 20);
+        problems.add(1, reason, message!("take out what isn't a member; comments count as well"));
+        return problems.none_or_all().map(|()| Vec::new());
+    }
     let lines = conf::lines(text, &mut problems);
     let mut parser = ListParser::new(text, &mut problems);
     for line in lines {
         parser.line(&line);
     }
     let begun = parser.begun;
+    if let Some(surplus) = begun.get(MAX_MEMBERS) {
+        let reason = message!("more than {count} members", count = MAX_MEMBERS);
+        problems.add(
+            surplus.line,
+            reason,
+            message!("take out those that have left: {command}", command = "peers remove"),
+        );
+    }
     let sections = begun.into_iter().filter_map(|section| section.finish(&mut problems)).collect::<Vec<_>>();
     unique(&sections, &mut problems);
     problems.none_or_all().map(|()| sections)

@@ -374,3 +374,21 @@ fn a_difference_is_about_members_not_about_layout() {
     assert_eq!(changes, [ListChange::Changed { from: peer(2), to: Peer { public_key: key(9), ..peer(2) } }]);
     assert_ne!(ours.digest(), list([1, 2]).digest());
 }
+
+#[test]
+fn a_list_beyond_the_bounds_is_refused_with_the_file_and_the_bound() {
+    let one = |n: u32| Peer {
+        public_key: PublicKey::from_bytes([[0; 28].as_slice(), &n.to_be_bytes()].concat().try_into().unwrap()),
+        address: Ipv4Addr::from_bits(0x0a08_0000 + n),
+        endpoint: SocketAddr::from((Ipv4Addr::from_bits(0xc612_0000 + n), 4567)),
+        keepalive: None,
+    };
+    let sections: Vec<String> = (1..=MAX_MEMBERS as u32 + 1).map(|n| section_text(&one(n))).collect();
+    let error = PeerList::parse_named("x.conf", &sections.join("\n")).unwrap_err();
+    assert!(error.to_string().contains("x.conf: line") && error.to_string().contains("more than 10000 members"));
+    let most = PeerList::parse(&sections[..MAX_MEMBERS].join("\n")).unwrap();
+    assert!(most.clone().add(one(MAX_MEMBERS as u32 + 1)).is_err(), "and an edit can't come to it either");
+    let bomb = format!("{}# {}\n", sections[0], "x".repeat(MAX_LIST));
+    let error = PeerList::parse_named("x.conf", &bomb).unwrap_err().to_string();
+    assert!(error.contains("x.conf: line 1: a list of more than 2 MiB"), "{error}");
+}
