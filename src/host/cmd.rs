@@ -1,22 +1,26 @@
-//! A command as data, and how it is run: scrubbed environment, closed stdin, a deadline that also reaches
-//! grandchildren.
+//! A command as data, and how it is run: scrubbed environment, a fixed search path, input and output in files, a deadline
+//! that also reaches grandchildren.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{BufRead, BufReader};
+use std::fmt::{self, Write};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 
+use super::docker;
+use super::job::quoted;
 use crate::error::{Context, Error, Result};
 use crate::message;
 use crate::message::Argument;
@@ -28,6 +32,56 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// exported `COMPOSE_FILE`, `MITIGATOR_VPN_ADDRESS` or `DOCKER_HOST` can't turn a run into a different one (FN-32).
 const INHERITED: &[&str] =
     &["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "TMPDIR"];
+
+/// What prints more than this has no end. What would, is ended within a [`PACE`].
+const MOST_OUTPUT: u64 = 64 << 20;
+/// How often a running command is looked at.
+const PACE: Duration = Duration::from_millis(20);
+
+/// A file in memory, without a name: what a command reads or prints.
+struct Spool(File);
+
+impl Spool {
+    fn new() -> Result<Spool> {
+        let file = memfd_create(c"mitigator-vpn", MFdFlags::MFD_CLOEXEC);
+        Ok(Spool(file.context(message!("opening a file for a command's output"))?.into()))
+    }
+
+    fn fill(&self, bytes: &[u8]) -> Result<()> {
+        self.0.write_all_at(bytes, 0).context(message!("opening a file for a command's output"))
+    }
+
+    fn reader(&self) -> Result<File> {
+        self.0.try_clone().context(message!("opening a file for a command's output"))
+    }
+
+    /// Appends, also after a program has opened /dev/stdout anew and cut it off.
+    fn writer(&self) -> Result<File> {
+        fcntl(&self.0, FcntlArg::F_SETFL(OFlag::O_APPEND))
+            .context(message!("opening a file for a command's output"))?;
+        self.reader()
+    }
+
+    fn length(&self) -> Result<u64> {
+        Ok(self.0.metadata().context(message!("reading a command's output"))?.len())
+    }
+
+    /// What was printed from this byte on.
+    fn read(&self, from: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length()?.saturating_sub(from).min(MOST_OUTPUT) as usize];
+        let mut read = 0;
+        while read < bytes.len() {
+            match self.0.read_at(&mut bytes[read..], from + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context(message!("reading a command's output")),
+            }
+        }
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+}
 
 /// A command line, its input and its limits. Never put a key into `args`: use `stdin`.
 #[derive(Clone, Debug)]
@@ -115,32 +169,41 @@ impl Cmd {
     /// Runs it to its end, with its reports, if it makes any, to a listener.
     pub(super) fn run_before(&self, listener: &Listener) -> Result<Output> {
         let Some(reports) = self.reports else { return self.run() };
-        let (reader, writer) = std::io::pipe().context(message!("making a pipe"))?;
+        let file = Spool::new()?;
         // This one is for the command to inherit.
-        fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty())).context(message!("opening a pipe to a command"))?;
-        let listener = Arc::clone(listener);
-        // Nobody waits for it: something that the command has left running may keep the pipe open.
-        thread::spawn(move || {
-            let lines = BufReader::new(reader).lines().map_while(|line| line.ok());
-            lines.filter_map(|line| (reports.read)(&line)).for_each(|advance| listener(advance));
-        });
+        fcntl(&file.0, FcntlArg::F_SETFD(FdFlag::empty()))
+            .context(message!("opening a file for a command's output"))?;
         let mut told = self.clone();
-        told.args.splice(0..0, (reports.args)(writer.as_raw_fd()));
-        told.run()
+        told.args.splice(0..0, (reports.args)(file.0.as_raw_fd()));
+        let mut read = 0;
+        told.run_watched(|| {
+            let Ok(bytes) = file.read(read) else { return };
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            read += whole as u64;
+            let lines = String::from_utf8_lossy(&bytes[..whole]);
+            lines.lines().filter_map(reports.read).for_each(|advance| listener(advance));
+        })
     }
 
-    /// Runs it to its end. A non-zero exit is an [`Output`], not an error; failing to start and running past the
-    /// deadline are errors.
+    /// Runs it to its end. A non-zero exit is an [`Output`], not an error; failing to start, running past the deadline and
+    /// printing without end are errors.
     pub(super) fn run(&self) -> Result<Output> {
+        self.run_watched(|| {})
+    }
+
+    /// All it reads and writes are files in memory: it isn't ended by our end, what it leaves running keeps nobody waiting,
+    /// and it never gets half of its input.
+    fn run_watched(&self, mut watch: impl FnMut()) -> Result<Output> {
         tracing::debug!(command = %self, "run");
+        let (stdin, stdout, stderr) = (Spool::new()?, Spool::new()?, Spool::new()?);
+        stdin.fill(&self.stdin)?;
         let mut expression = duct::cmd(self.found(), &self.args)
             .full_env(self.environment())
-            .stdin_bytes(self.stdin.clone())
-            .stdout_capture()
-            .stderr_capture()
+            .stdin_file(stdin.reader()?)
+            .stdout_file(stdout.writer()?)
+            .stderr_file(stderr.writer()?)
             .unchecked()
-            // Its own process group: `kill` reaches the child alone, and a grandchild that keeps the pipe open
-            // would hold us long past the deadline.
+            // Its own process group, which `kill` reaches as a whole, and a terminal's Ctrl-C doesn't.
             .before_spawn(|command| {
                 command.process_group(0);
                 Ok(())
@@ -149,23 +212,29 @@ impl Cmd {
             expression = expression.dir(dir);
         }
         let handle = expression.start().with_context(|| message!("starting '{command}'", command = &self.program))?;
-        let Some(output) =
-            handle.wait_timeout(self.deadline).with_context(|| message!("running '{command}'", command = self))?
-        else {
+        let begun = Instant::now();
+        let code = loop {
+            let ended = handle.wait_timeout(PACE).with_context(|| message!("running '{command}'", command = self))?;
+            watch();
+            let error = if let Some(output) = ended {
+                break output.status.code();
+            } else if stdout.length()?.max(stderr.length()?) > MOST_OUTPUT {
+                message!("'{command}' prints without end", command = self)
+            } else if begun.elapsed() > self.deadline {
+                let seconds = self.deadline.as_secs();
+                message!("'{command}' gave no answer within {seconds} s", command = self, seconds)
+            } else {
+                continue;
+            };
             for pid in handle.pids() {
                 // The group may be gone already; there is nothing more to do then.
                 let _ = killpg(Pid::from_raw(pid as i32), Signal::SIGKILL);
             }
             let _ = handle.wait();
-            let seconds = self.deadline.as_secs();
-            let error = message!("'{command}' gave no answer within {seconds} s", command = self, seconds);
             return Err(Error::unexpected(error));
         };
-        let output = Output {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
+        let text = |spool: &Spool| spool.read(0).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let output = Output { code, stdout: text(&stdout)?, stderr: text(&stderr)? };
         tracing::debug!(command = %self, code = ?output.code, "done");
         Ok(output)
     }
@@ -173,7 +242,7 @@ impl Cmd {
     /// Starts it and leaves it to itself, in a process group of its own: a Ctrl-C meant for us doesn't reach it.
     pub(super) fn start(&self) -> Result<Pid> {
         tracing::debug!(command = %self, "start");
-        let child = Command::new(&self.program)
+        let child = Command::new(self.found())
             .args(&self.args)
             .env_clear()
             .envs(self.environment())
@@ -186,10 +255,28 @@ impl Cmd {
 
     /// Where the program stands. Given a path, the standard library starts a process without first copying this one.
     fn found(&self) -> PathBuf {
-        let path = search_path();
         let executable = |file: &PathBuf| file.is_file() && access(file, AccessFlags::X_OK).is_ok();
-        let files = path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(&self.program));
-        files.into_iter().find(executable).unwrap_or_else(|| PathBuf::from(&self.program))
+        PATH.split(':')
+            .map(|dir| Path::new(dir).join(&self.program))
+            .find(executable)
+            .unwrap_or_else(|| PathBuf::from(&self.program))
+    }
+
+    /// As a line of a shell script, with its directory, environment and deadline.
+    pub(super) fn in_shell(&self) -> String {
+        let mut line = String::new();
+        if let Some(dir) = &self.dir {
+            let _ = write!(line, "cd {} && ", quoted(&dir.to_string_lossy()));
+        }
+        for (name, value) in self.environment() {
+            let _ = write!(line, "export {}={} && ", name.to_string_lossy(), quoted(&value.to_string_lossy()));
+        }
+        let _ =
+            write!(line, "exec timeout -k 10 {} {}", self.deadline.as_secs(), quoted(&self.found().to_string_lossy()));
+        for arg in &self.args {
+            let _ = write!(line, " {}", quoted(arg));
+        }
+        line
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
@@ -197,23 +284,17 @@ impl Cmd {
             .iter()
             .filter_map(|name| std::env::var_os(name).map(|value| (OsString::from(name), value)))
             .collect();
-        env.push(("PATH".into(), search_path().into()));
+        env.push(("PATH".into(), PATH.into()));
+        // Whatever context Docker's client is set to: an instance's files and processes are here.
+        env.push(("DOCKER_HOST".into(), format!("unix://{}", docker::SOCKET).into()));
         env.push(("LC_ALL".into(), "C.UTF-8".into()));
         env.extend(self.env.iter().map(|(name, value)| (name.into(), value.into())));
         env
     }
 }
 
-/// Our own PATH, and the usual directories that it lacks: an operator's may have no sbin.
-fn search_path() -> String {
-    let mut path = std::env::var("PATH").unwrap_or_default();
-    for dir in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
-        if !path.split(':').any(|d| d == dir) {
-            path = if path.is_empty() { dir.into() } else { format!("{path}:{dir}") };
-        }
-    }
-    path
-}
+/// Where programs are, whatever the PATH of whoever has started us. The snaps come last: one of them may be all there is.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin";
 
 impl From<&Cmd> for Argument {
     fn from(cmd: &Cmd) -> Self {
@@ -273,7 +354,7 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::thread;
 
     #[test]
     fn a_deadline_reaches_grandchildren_that_hold_the_pipe() {
@@ -285,11 +366,31 @@ mod tests {
     }
 
     #[test]
+    fn who_prints_without_end_is_ended() {
+        let error = Cmd::new("yes").run().unwrap_err();
+        assert_eq!(error.to_string(), "'yes' prints without end");
+    }
+
+    #[test]
+    fn a_program_that_is_left_running_keeps_nobody_waiting() {
+        let out = Cmd::new("sh").args(["-c", "sleep 20 & echo x >/dev/stdout; echo y"]).run().unwrap();
+        assert_eq!(out.stdout, "x\ny\n");
+    }
+
+    #[test]
+    fn input_of_any_size_is_there_before_the_command_starts() {
+        let input = "x".repeat(1 << 20);
+        assert_eq!(Cmd::new("cat").stdin(input.clone()).run().unwrap().stdout, input);
+    }
+
+    #[test]
     fn the_environment_is_scrubbed() {
         let out = Cmd::new("env").env("A", "b").run().unwrap();
         let names: Vec<&str> = out.stdout.lines().filter_map(|l| l.split_once('=')).map(|(n, _)| n).collect();
         assert!(names.contains(&"A") && names.contains(&"PATH"));
         assert!(!names.iter().any(|n| n.starts_with("CARGO")), "{names:?}");
+        assert!(out.stdout.contains("DOCKER_HOST=unix:///var/run/docker.sock\n"), "{}", out.stdout);
+        assert!(out.stdout.contains(&format!("PATH={PATH}\n")), "{}", out.stdout);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::Host;
 use crate::error::{Context, Error, Result};
 use crate::message;
 
-const SOCKET: &str = "/var/run/docker.sock";
+pub(super) const SOCKET: &str = "/var/run/docker.sock";
 /// A daemon that needs longer than this is as good as none.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Answers are some kilobytes; thousands of containers make some megabytes.
