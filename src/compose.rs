@@ -16,6 +16,7 @@ pub use config::{GatewayService, ResolvedConfig};
 pub use containers::GatewayContainer;
 pub(crate) use files::{extend_compose_file, has_base, split_compose_file};
 
+pub(crate) use command::STACK_DEADLINE;
 pub(crate) use config::{config_hash, resolve};
 pub(crate) use containers::containers;
 pub(crate) use installed::{InstalledCompose, command_for};

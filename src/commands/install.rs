@@ -40,6 +40,7 @@ fn peers_file(path: &Path) -> Result<String> {
 
 /// Says what would go wrong.
 pub fn preflight(host: &Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
+    host.warn_of_jobs()?;
     let survey = survey(host, global, options)?;
     output.document(&preflight_document(&survey))?;
     Ok(if survey.is_refused() { Class::Refused.into() } else { ExitCode::SUCCESS })

@@ -124,7 +124,7 @@ fn edit(
 }
 
 /// The directory's lock against other edits. In the instance's own directory the lock of `install` and `undo` as well.
-fn lock(host: &Host, path: &Path, dir: &Path) -> Result<(Lock, Option<Lock>)> {
+fn lock(host: &mut Host, path: &Path, dir: &Path) -> Result<(Lock, Option<Lock>)> {
     let edits = host.lock_beside(path)?;
     // The root directory's lock is the host's own already.
     let ours = path.parent() == Some(dir) && dir != Path::new("/");

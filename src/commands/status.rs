@@ -17,6 +17,7 @@ use crate::wireguard::{Peer, PeerList};
 
 /// Reports how the instance stands.
 pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
+    host.warn_of_jobs()?;
     let survey = survey(host, global, &InstallOptions::default())?;
     let (facts, settings) = (&survey.facts, &survey.settings);
 

@@ -46,7 +46,7 @@ pub struct ComposeCommand {
 }
 
 /// Pulling images and waiting for containers to stop takes minutes.
-const STACK_DEADLINE: Duration = Duration::from_secs(900);
+pub(crate) const STACK_DEADLINE: Duration = Duration::from_secs(900);
 
 impl ComposeCommand {
     /// A call of this compose for the instance in `dir`.

@@ -82,8 +82,15 @@ impl Host {
         }
     }
 
-    /// Takes the lock of this host; another run that has it is named, with the time it has run.
-    pub fn lock(&self) -> Result<Lock> {
+    /// Takes the lock of this host; another run that has it is named, with the time it has run. What earlier runs have begun
+    /// and left to itself is let come to its end.
+    pub fn lock(&mut self) -> Result<Lock> {
+        let lock = self.lock_alone()?;
+        self.settle_jobs()?;
+        Ok(lock)
+    }
+
+    fn lock_alone(&self) -> Result<Lock> {
         let id = self.root_dir.metadata().map(|meta| (meta.dev(), meta.ino())).context(message!("locking the host"))?;
         let root = lock_file(id, self.root_dir.as_fd()).context(message!("locking the host"))?;
         match root.try_lock() {
@@ -165,7 +172,7 @@ mod tests {
     #[test]
     fn a_second_run_is_told_who_holds_the_lock() {
         let dir = tempfile::tempdir().unwrap();
-        let host = Host::at(dir.path()).unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
         let first = host.lock().unwrap();
         let error = host.lock().unwrap_err();
         assert_eq!(error.class().exit_code(), 7);

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Liveness, Resource, ResourceKind, Source, State, Verb};
-use crate::compose::{self, ComposeCommand};
+use crate::compose::{self, ComposeCommand, STACK_DEADLINE};
 use crate::error::{Class, Error, Result};
-use crate::host::{Cmd, Host};
+use crate::host::{Cmd, Host, Job, Output, When};
 use crate::message;
 use crate::message::{Argument, Message};
 use crate::product::PRODUCT;
+
+/// The name of the job that restarts or stops a stack.
+const JOB: &str = "stack";
 
 /// The stack of one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,18 +63,15 @@ impl Resource for Stack {
 
     /// Restarts it, or stops it by `down`.
     fn set(&self, host: &mut Host, state: &Liveness) -> Result<()> {
-        let down = self.compose.down(&self.dir);
-        match state {
-            Liveness::Stopped => return self.run(host, &down),
-            Liveness::Running | Liveness::Outdated => {}
-        }
-        match self.restart {
-            StackRestart::Gateway => self.run(host, &self.compose.recreate_gateway(&self.dir))?,
-            StackRestart::Full => {
-                if compose::containers(host, &self.dir).1 > 0 {
-                    self.run(host, &down)?;
-                }
-                self.run(host, &self.compose.up(&self.dir))?;
+        let (down, up) = (self.compose.down(&self.dir), self.compose.up(&self.dir));
+        match (state, self.restart) {
+            (Liveness::Stopped, _) => return self.run(host, vec![down]),
+            (Liveness::Running | Liveness::Outdated, StackRestart::Gateway) => {
+                self.run(host, vec![self.compose.recreate_gateway(&self.dir)])?;
+            }
+            (Liveness::Running | Liveness::Outdated, StackRestart::Full) => {
+                let runs = compose::containers(host, &self.dir).1 > 0;
+                self.run(host, if runs { vec![down, up] } else { vec![up] })?;
             }
         }
         self.stays_up(host)
@@ -99,19 +99,34 @@ impl Stack {
         }
     }
 
-    fn run(&self, host: &mut Host, cmd: &Cmd) -> Result<()> {
-        let said = host.run(cmd)?;
-        // compose 1.x fails so on an image made by a recent Docker Engine (FN-35).
-        let is_too_old = said.stderr.contains("ContainerConfig") || said.stdout.contains("ContainerConfig");
-        said.success(format!("'{cmd}'")).map(drop).map_err(|error| {
-            error.hint(if is_too_old {
-                message!(
-                    "this docker-compose 1.x is too old for the Docker Engine here; install the compose plugin of version 2"
-                )
-            } else {
-                message!("see: {command}", command = logs(&self.dir, &self.compose))
-            })
-        })
+    /// Runs these as one job: once a stack is stopped, it is started again whatever becomes of this run, and whatever the
+    /// stopping has said.
+    fn run(&self, host: &mut Host, commands: Vec<Cmd>) -> Result<()> {
+        let lines: Vec<String> = commands.iter().map(Cmd::to_string).collect();
+        let job = Job { name: JOB.to_owned(), commands, when: When::Now };
+        host.begin_job(&job)?;
+        let outputs = host.finish_job(&job, 2 * STACK_DEADLINE)?;
+        let failed = |(line, said): (&String, Output)| {
+            // compose 1.x fails so on an image made by a recent Docker Engine (FN-35).
+            let is_too_old = said.stdout.contains("ContainerConfig");
+            said.success(format!("'{line}'")).err().map(|error| (error, is_too_old))
+        };
+        let failures: Vec<(Error, bool)> = lines.iter().zip(outputs).filter_map(failed).collect();
+        let is_too_old = failures.iter().any(|(_, is_too_old)| *is_too_old);
+        let Some(error) = failures
+            .into_iter()
+            .map(|(error, _)| error)
+            .reduce(|first, second| Error::unexpected(message!("{first}; {second}", first = &first, second = &second)))
+        else {
+            return Ok(());
+        };
+        Err(error.hint(if is_too_old {
+            message!(
+                "this docker-compose 1.x is too old for the Docker Engine here; install the compose plugin of version 2"
+            )
+        } else {
+            message!("see: {command}", command = logs(&self.dir, &self.compose))
+        }))
     }
 
     /// compose reports success once a container has started, even if it exits at once.

@@ -268,7 +268,7 @@ impl Agent<'_> {
 }
 
 /// Takes the host's lock, waiting for another run on it.
-fn lock(host: &Host) -> Result<Lock> {
+fn lock(host: &mut Host) -> Result<Lock> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match host.lock() {

@@ -248,7 +248,8 @@ fn a_lock_on_the_root_directory_stops_no_run_of_root() {
 fn a_second_run_at_the_same_time_names_the_first() {
     let tree = TreeHost::with_vendor_stack();
     let before = tree.snapshot();
-    let _held = mitigator_vpn::host::Host::at(&tree.at("/")).and_then(|host| host.lock()).expect("nobody else has it");
+    let _held =
+        mitigator_vpn::host::Host::at(&tree.at("/")).and_then(|mut host| host.lock()).expect("nobody else has it");
     for command in [format!("install {INSTANCE} --yes"), "undo --yes".to_owned()] {
         let pid = format!("pid {}", std::process::id());
         tree.vpn(&command).run().exits(7).says("lock").says(&pid);

@@ -263,7 +263,8 @@ fn edits_at_once_all_take_effect() {
 #[test]
 fn an_edit_of_the_instances_own_list_waits_for_no_install() {
     let tree = TreeHost::bare().file(LIST, two());
-    let _held = mitigator_vpn::host::Host::at(&tree.at("/")).and_then(|host| host.lock()).expect("nobody else has it");
+    let _held =
+        mitigator_vpn::host::Host::at(&tree.at("/")).and_then(|mut host| host.lock()).expect("nobody else has it");
     let before = tree.snapshot();
     tree.vpn(&add(3)).run().exits(7).says("another run holds the lock");
     before.is_untouched_in(&tree.snapshot());
