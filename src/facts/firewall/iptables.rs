@@ -1,6 +1,8 @@
 //! Reads what `iptables-save` prints. A rule of ours is recognised here, by its comment, and nowhere else: the `-C` of
 //! iptables 1.8.2-nft (Debian 10) doesn't see rules that are there (FN-24).
 
+use std::collections::HashMap;
+
 use super::ruleset::{Fit, Rule, RuleAction, Ruleset};
 use super::{TAG, VpnPacket};
 
@@ -33,14 +35,16 @@ impl SavedRule {
 /// The rules of the filter table, in order.
 pub(crate) fn rules(save: &str) -> Vec<SavedRule> {
     let mut rules: Vec<SavedRule> = Vec::new();
+    let mut lengths: HashMap<String, usize> = HashMap::new();
     for line in filter_table(save) {
         let mut words = words(line);
         if words.len() < 3 || words[0] != "-A" {
             continue;
         }
         let chain = words[1].clone();
-        let number = 1 + rules.iter().filter(|rule| rule.chain == chain).count();
-        rules.push(SavedRule { chain, number, words: words.split_off(2) });
+        let length = lengths.entry(chain.clone()).or_default();
+        *length += 1;
+        rules.push(SavedRule { chain, number: *length, words: words.split_off(2) });
     }
     rules
 }

@@ -5,7 +5,7 @@
 //! fits all; a drop counts when it fits most. A ban of single senders is thus no reason for a rule of ours, and an
 //! operator's exception for single senders no reason to do without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Not;
 
 /// How many of the packets in question a rule fits.
@@ -82,25 +82,38 @@ pub(crate) struct Ruleset {
     pub chains: BTreeMap<String, Chain>,
 }
 
+/// What a chain decides at a depth of jumps.
+type Decisions<'r> = HashMap<(&'r str, usize), Option<bool>>;
+
 /// The kernel allows 16 levels of jumps.
 const DEEPEST: usize = 16;
 
 impl Ruleset {
     /// Whether a packet that enters at this base chain is dropped.
     pub(crate) fn drops(&self, base: &str) -> bool {
-        self.decision(base, 0).unwrap_or_else(|| self.chains.get(base).is_some_and(|chain| chain.drops))
+        self.decision(base, 0, &mut HashMap::new())
+            .unwrap_or_else(|| self.chains.get(base).is_some_and(|chain| chain.drops))
     }
 
-    /// Whether the chain drops the packet; `None` where no rule decides.
-    fn decision(&self, chain: &str, depth: usize) -> Option<bool> {
+    /// Whether the chain drops the packet; `None` where no rule decides. Chains that many rules lead to are looked at once.
+    fn decision<'r>(&'r self, chain: &'r str, depth: usize, known: &mut Decisions<'r>) -> Option<bool> {
         if depth > DEEPEST {
             return None;
         }
+        if let Some(decision) = known.get(&(chain, depth)) {
+            return *decision;
+        }
+        let decision = self.first_decision(chain, depth, known);
+        known.insert((chain, depth), decision);
+        decision
+    }
+
+    fn first_decision<'r>(&'r self, chain: &'r str, depth: usize, known: &mut Decisions<'r>) -> Option<bool> {
         for Rule { fit, action } in self.chains.get(chain)?.rules.iter().filter(|rule| rule.fit != Fit::None) {
             let drops = match action {
                 RuleAction::Accept => Some(false),
                 RuleAction::Drop => Some(true),
-                RuleAction::Jump(target) | RuleAction::Goto(target) => self.decision(target, depth + 1),
+                RuleAction::Jump(target) | RuleAction::Goto(target) => self.decision(target, depth + 1, known),
                 RuleAction::Return => None,
             };
             let leaves = matches!(action, RuleAction::Goto(_) | RuleAction::Return);
@@ -169,6 +182,15 @@ mod tests {
         let accepts: ChainOf = ("sub", false, &[(Fit::All, RuleAction::Accept)]);
         assert!(ruleset(&[("in", true, &[(Fit::Some, RuleAction::Jump("sub".into()))]), accepts]).drops("in"));
         assert!(!ruleset(&[("in", true, &[(Fit::All, RuleAction::Jump("sub".into()))]), accepts]).drops("in"));
+    }
+
+    #[test]
+    fn many_ways_to_the_same_chains_are_no_more_work() {
+        let names: Vec<String> = (0..=DEEPEST).map(|n| format!("c{n}")).collect();
+        let jumps: Vec<Vec<(Fit, RuleAction)>> =
+            names[1..].iter().map(|next| vec![(Fit::All, RuleAction::Jump(next.clone())); 30]).collect();
+        let chains: Vec<ChainOf> = names.iter().zip(&jumps).map(|(name, jumps)| (&**name, true, &**jumps)).collect();
+        assert!(ruleset(&chains).drops("c0"));
     }
 
     #[test]
