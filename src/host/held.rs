@@ -1,8 +1,10 @@
 //! What other processes see and hold: their namespaces, and files by their inode (FN-40).
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -49,9 +51,7 @@ impl Host {
     /// container with the old content. Where that can't be found out, the answer is yes: writing in place is always
     /// right for the content, it only lacks the atomicity of a rename.
     pub(super) fn is_held(&self, file: &Place) -> bool {
-        let (Ok(Some(stat)), Some(name), true) = (file.stat(), file.name().to_str(), self.is_live()) else {
-            return false;
-        };
+        let (Ok(Some(stat)), name, true) = (file.stat(), file.name(), self.is_live()) else { return false };
         let Ok(processes) = fs::read_dir("/proc") else { return true };
         let mut seen: HashSet<PathBuf> = fs::read_link("/proc/self/ns/mnt").into_iter().collect();
         for process in processes.filter_map(|e| e.ok()) {
@@ -63,12 +63,13 @@ impl Host {
             if !seen.insert(namespace) {
                 continue;
             }
-            let Ok(mounts) = fs::read_to_string(process.join("mountinfo")) else { continue };
-            for (root, target) in mounts.lines().filter_map(root_and_target) {
-                if !root.ends_with(name) {
+            let Ok(mounts) = fs::read(process.join("mountinfo")) else { continue };
+            for (root, target) in mounts.split(|byte| *byte == b'\n').filter_map(mount_of) {
+                if !root.ends_with(name.as_bytes()) {
                     continue;
                 }
-                let seen_there = process.join("root").join(target.trim_start_matches('/'));
+                let target = target.strip_prefix(b"/").unwrap_or(&target);
+                let seen_there = process.join("root").join(OsStr::from_bytes(target));
                 if fs::metadata(seen_there).is_ok_and(|m| (m.dev(), m.ino()) == (stat.st_dev, stat.st_ino)) {
                     return true;
                 }
@@ -78,8 +79,41 @@ impl Host {
     }
 }
 
-/// The fields of a mountinfo line that say what is mounted (path in its file system) and where.
-pub(crate) fn root_and_target(line: &str) -> Option<(&str, &str)> {
-    let mut fields = line.split(' ').skip(3);
+/// What a line of mountinfo says is mounted (the path in its file system), and where. Either may be any bytes.
+pub(crate) fn mount_of(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut fields = line.split(|byte| *byte == b' ').skip(3).map(unescaped);
     Some((fields.next()?, fields.next()?))
+}
+
+/// The kernel writes space, tab, newline and backslash as a backslash and three octal digits.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [byte, after @ ..] = rest {
+        let (byte, after) = match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), after)
+            }
+            _ => (*byte, after),
+        };
+        path.push(byte);
+        rest = after;
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // As Linux 6.1 wrote it for `mount --bind "/tmp/a b/x\\y" "/tmp/c d"`.
+    const ESCAPED: &[u8] = br"66 29 254:1 /tmp/a\040b/x\134y /tmp/c\040d rw,relatime shared:1 - ext4 /dev/vda1 rw";
+
+    #[test]
+    fn a_path_with_spaces_in_it_is_read_as_it_is() {
+        let mount = mount_of(ESCAPED).map(|(root, target)| (String::from_utf8(root), String::from_utf8(target)));
+        assert_eq!(mount, Some((Ok(r"/tmp/a b/x\y".into()), Ok("/tmp/c d".into()))));
+        assert_eq!(mount_of(b"66 29 254:1 /\xff /t"), Some((b"/\xff".to_vec(), b"/t".to_vec())));
+        assert_eq!(mount_of(br"a b c /\9 /\"), Some((br"/\9".to_vec(), br"/\".to_vec())));
+    }
 }
