@@ -6,26 +6,28 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::{DeclaredInstance, RemovedMember};
 use crate::error::{Error, Result};
+use crate::message;
 use crate::message::Message;
 use crate::wireguard::PeerList;
 
 /// The text with one more instance at its end. A note that a member with this address was removed is deleted.
 pub(crate) fn add(text: &str, instance: &DeclaredInstance) -> Result<String> {
     let mut document = parse(text)?;
-    if let Some(removed) = tables(&mut document, "removed") {
+    if let Some(removed) = tables(&mut document, "removed")? {
         let address = instance.address.to_string();
         removed.retain(|table| table.get("vpn-address").and_then(Item::as_str) != Some(&address));
         if removed.is_empty() {
             document.remove("removed");
         }
     }
+    tables(&mut document, "instance")?;
     Ok(append(&document.to_string(), &section(instance)))
 }
 
 /// The text without an instance; with a note of the member that was removed, if a list still has it.
 pub(crate) fn remove(text: &str, name: &str, removed: Option<&RemovedMember>) -> Result<String> {
     let mut document = parse(text)?;
-    if let Some(instances) = tables(&mut document, "instance") {
+    if let Some(instances) = tables(&mut document, "instance")? {
         instances.retain(|table| table.get("name").and_then(Item::as_str) != Some(name));
     }
     let mut text = document.to_string();
@@ -77,8 +79,15 @@ fn parse(text: &str) -> Result<DocumentMut> {
     text.parse().map_err(|error: toml_edit::TomlError| Error::input(Message::foreign(error.message())))
 }
 
-fn tables<'d>(document: &'d mut DocumentMut, key: &str) -> Option<&'d mut ArrayOfTables> {
-    document.get_mut(key)?.as_array_of_tables_mut()
+/// The `[[key]]` sections. An array in one value, `key = [{…}]`, says the same and can't be edited as sections are.
+fn tables<'d>(document: &'d mut DocumentMut, key: &str) -> Result<Option<&'d mut ArrayOfTables>> {
+    let Some(item) = document.get_mut(key) else { return Ok(None) };
+    let sections = item.as_array_of_tables_mut().ok_or_else(|| {
+        let section = format!("[[{key}]]");
+        Error::input(message!("'{key}' is one value, which is not edited", key))
+            .hint(message!("write each of its tables as a section: {section}", section))
+    });
+    sections.map(Some)
 }
 
 #[cfg(test)]
@@ -116,6 +125,17 @@ mod tests {
         let again = add(&without, &instance(2)).unwrap();
         let again = Inventory::parse("x", &again).unwrap();
         assert_eq!((again.removed.len(), again.instances.len()), (0, 2));
+    }
+
+    #[test]
+    fn instances_in_one_value_are_refused_and_not_left_in_silently() {
+        let text = "instance = [{name=\"a\", ssh=\"a\", vpn-address=\"10.8.3.1\", endpoint=\"192.0.2.1\"}]\n";
+        assert_eq!(Inventory::parse("x", text).unwrap().instances.len(), 1);
+        for edited in [remove(text, "a", None), add(text, &instance(2))] {
+            let error = edited.unwrap_err();
+            assert_eq!(error.to_string(), "'instance' is one value, which is not edited");
+            assert!(error.way_out().unwrap().ends_with("[[instance]]"));
+        }
     }
 
     #[test]
