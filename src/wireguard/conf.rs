@@ -179,9 +179,31 @@ pub(super) fn lines<'t>(text: &'t str, problems: &mut Problems<'_>) -> Vec<Line<
     lines
 }
 
-/// The reason for an unknown setting. It has the name only where that is a word and not, say, a key without its setting.
+/// All settings of `wg` and of wg-quick.
+const SETTINGS: &[&str] = &[
+    "PrivateKey",
+    "ListenPort",
+    "FwMark",
+    "PublicKey",
+    "PresharedKey",
+    "AllowedIPs",
+    "Endpoint",
+    "PersistentKeepalive",
+    "Address",
+    "DNS",
+    "MTU",
+    "Table",
+    "PreUp",
+    "PostUp",
+    "PreDown",
+    "PostDown",
+    "SaveConfig",
+];
+
+/// The reason for an unknown setting. It has the name only where that is one elsewhere: any other word may be the end of a key
+/// that was broken over two lines.
 pub(super) fn unknown_key(name: &str) -> Message {
-    let word = !name.is_empty() && name.len() <= 24 && name.bytes().all(|b| b.is_ascii_alphabetic());
+    let word = SETTINGS.iter().any(|setting| setting.eq_ignore_ascii_case(name));
     if word { message!("unknown key {name}", name) } else { message!("an unknown key") }
 }
 

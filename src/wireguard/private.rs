@@ -200,7 +200,9 @@ impl Found {
 
 /// Refuses any other key in the file, in a comment for example: it would go into plans and journals with the template.
 fn refuse_other_keys(text: &str, own: &Range<usize>, key: &PrivateKey, problems: &mut Problems<'_>) {
-    let public = key.public().to_string();
+    // So much of the key is no accident, and the rest of it could be tried.
+    const PIECE: usize = 12;
+    let (key, public) = (key.expose(), key.public().to_string());
     let public = public.trim_end_matches('=');
     for line in conf::lines(text, &mut Problems::of("")) {
         let mut rest = text[line.span.clone()].to_owned();
@@ -208,7 +210,12 @@ fn refuse_other_keys(text: &str, own: &Range<usize>, key: &PrivateKey, problems:
             rest.replace_range(own.start - line.span.start..own.end - line.span.start, "");
         }
         let rest = Zeroizing::new(rest);
-        if rest.contains(PLACEHOLDER) || conf::words(&rest).any(|word| conf::has_key(word) && word != public) {
+        let of_ours = |piece: &[u8]| key.as_bytes().windows(PIECE).any(|own| own == piece);
+        let has_ours = rest.as_bytes().windows(PIECE).any(of_ours);
+        if rest.contains(PLACEHOLDER)
+            || has_ours
+            || conf::words(&rest).any(|word| conf::has_key(word) && word != public)
+        {
             let hint = message!("take it out of this file; plans and journals may repeat what stands beside the key");
             problems.add(line.number, message!("something that looks like another key"), hint);
         }
@@ -283,9 +290,12 @@ mod tests {
             (format!("{SAMPLE}PrivateKey = {other}\n"), "line 4: PrivateKey for the second time, first on line 3"),
             (format!("{SAMPLE}Address = 10.8.3.1/24\n"), "line 4: Address is a setting of wg-quick"),
             (format!("{SAMPLE}PostUp = curl -d {other}\n"), "line 4: PostUp is a setting of wg-quick"),
+            (SAMPLE.replace("H7fdD86nt+cOzSBL4znVZcrcrJwjY/Xmw=", "H7\nZcrcrJwjYXmw="), "line 4: an unknown key"),
             (format!("{SAMPLE}FwMark = {other}\n"), "line 4: FwMark: not a number"),
             (format!("{SAMPLE}PresharedKey = {other}\n"), "line 4: unknown key PresharedKey"),
             (format!("{SAMPLE}# old: {other}\n"), "line 4: something that looks like another key"),
+            (format!("{SAMPLE}# {}\n", &KEY[..40]), "line 4: something that looks like another key"),
+            (format!("{SAMPLE}# was {}…\n", &KEY[20..32]), "line 4: something that looks like another key"),
             (format!("{SAMPLE}# {{private-key}}\n"), "line 4: something that looks like another key"),
             (format!("{SAMPLE}[Peer]\nPublicKey = {other}\n"), "line 4: a [Peer] section"),
             (format!("{SAMPLE}[Interface]\n"), "line 4: a second [Interface] section"),
