@@ -18,5 +18,7 @@ pub(crate) use files::{extend_compose_file, has_base, split_compose_file};
 
 pub(crate) use command::STACK_DEADLINE;
 pub(crate) use config::{config_hash, resolve};
+#[cfg(any(test, fuzzing))]
+pub(crate) use config::{parse_config, without_values};
 pub(crate) use containers::containers;
 pub(crate) use installed::{InstalledCompose, command_for};

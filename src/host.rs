@@ -31,6 +31,8 @@ use nix::sys::stat::{FileStat, SFlag};
 pub use cmd::{Advance, Listener};
 pub(crate) use cmd::{Cmd, Output};
 pub(crate) use conversation::{Conversation, Received};
+#[cfg(any(test, fuzzing))]
+pub(crate) use held::mount_of;
 pub(crate) use job::{Job, When};
 pub use lock::Lock;
 pub use process::{LockHolder, Process};

@@ -37,6 +37,8 @@
 //! | [`settings`], [`lang`], [`error`], [`mod@message`] | what was asked for; languages; failures with their way out; what is said, as a value |
 //! | [`product`] | what the vendor's product calls things: files, services, ports, mounts, variables |
 //!
+//! Beside them, for tests and under `cfg(fuzzing)` alone, `fuzzing` has the parsers' promises as functions of bytes.
+//!
 //! # Rules
 //!
 //! - **`&Host` reads, `&mut Host` changes.** The compiler keeps `preflight`, `plan` and `status` from altering anything, and a
@@ -75,6 +77,9 @@ pub mod desired;
 pub mod distro;
 pub mod error;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod host;
 pub mod lang;

@@ -75,7 +75,7 @@ fn env_of(host: &Host, dir: &Path) -> Vec<u8> {
 
 /// What compose printed, without the values of `.env`: v2 quotes a line it can't read, and a failed interpolation shows
 /// the value.
-fn without_values(printed: &str, env: &[u8]) -> String {
+pub(crate) fn without_values(printed: &str, env: &[u8]) -> String {
     let env = String::from_utf8_lossy(env);
     let pieces = env.split(|c: char| c.is_whitespace() || "\"'=$#{}".contains(c));
     let mut pieces: Vec<&str> = pieces.filter(|piece| piece.len() >= 4 && !is_public_word(piece)).collect();
@@ -89,7 +89,7 @@ fn is_public_word(piece: &str) -> bool {
 }
 
 /// Reads the part of a resolved configuration that matters to the VPN. Both generations print YAML.
-fn parse_config(yaml: &str) -> Result<ResolvedConfig, serde_saphyr::Error> {
+pub(crate) fn parse_config(yaml: &str) -> Result<ResolvedConfig, serde_saphyr::Error> {
     let config: Config = serde_saphyr::from_str(yaml)?;
     let services: BTreeSet<String> = config.services.keys().cloned().collect();
     let gateway = config.services.get(PRODUCT.gateway.name).map(|service| GatewayService {

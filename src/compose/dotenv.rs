@@ -4,8 +4,8 @@
 //! is accepted only if both generations then read the new value, and all other values are unchanged. Values of keys that
 //! aren't ours may be secrets: nothing in this module prints one.
 
-mod v1;
-mod v2;
+pub(crate) mod v1;
+pub(crate) mod v2;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -83,7 +83,7 @@ impl Receipt {
         })
     }
 
-    fn parse(text: &str) -> Result<Receipt> {
+    pub(crate) fn parse(text: &str) -> Result<Receipt> {
         let mut receipt = Receipt::default();
         // A crash may have left part of a record behind the last newline.
         let whole = text.rfind('\n').map_or(0, |at| at + 1);

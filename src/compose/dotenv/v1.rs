@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// One `KEY=value` or bare `KEY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Assignment {
+pub(crate) struct Assignment {
     pub key: Vec<u8>,
     pub line: usize,
     /// Whole lines without the end of the last one.
@@ -22,7 +22,7 @@ pub(super) struct Assignment {
 
 /// The value of an assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Value {
+pub(crate) struct Value {
     /// As it stands in the file, quotes included.
     pub span: Range<usize>,
     /// Without quotes and escapes.
@@ -32,7 +32,7 @@ pub(super) struct Value {
 }
 
 /// All assignments, and the lines of the statements that can't be read.
-pub(super) fn entries(bytes: &[u8]) -> (Vec<Assignment>, Vec<usize>) {
+pub(crate) fn entries(bytes: &[u8]) -> (Vec<Assignment>, Vec<usize>) {
     let mut reader = Scanner { bytes, at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }, seen: 0, line: 1 };
     let (mut entries, mut malformed) = (Vec::new(), Vec::new());
     loop {

@@ -10,13 +10,13 @@ use crate::message::Message;
 
 /// Why v2 refuses the file, and on which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rejection {
+pub(crate) struct Rejection {
     pub line: usize,
     pub reason: Message,
 }
 
 /// All values, before variables in them are replaced.
-pub(super) fn values(text: &str) -> Result<HashMap<String, String>, Rejection> {
+pub(crate) fn values(text: &str) -> Result<HashMap<String, String>, Rejection> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut values = HashMap::new();
     let mut rest = text;

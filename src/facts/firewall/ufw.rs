@@ -32,7 +32,11 @@ pub(crate) fn drops_by_default(host: &Host) -> bool {
 }
 
 fn setting(host: &Host, path: &str, name: &str) -> Option<String> {
-    let text = host.read_text(Path::new(path)).ok().flatten()?;
+    value_of(&host.read_text(Path::new(path)).ok().flatten()?, name)
+}
+
+/// The value that ufw's configuration gives a setting last.
+pub(crate) fn value_of(text: &str, name: &str) -> Option<String> {
     let value = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('=')).next_back()?;
     Some(value.trim_matches(['"', '\'', ' ']).to_owned())
 }

@@ -95,7 +95,7 @@ impl DpkgRecord {
     }
 }
 
-fn parse(text: &str) -> Vec<RecordedPackage> {
+pub(crate) fn parse(text: &str) -> Vec<RecordedPackage> {
     text.split("\n\n").filter_map(stanza).collect()
 }
 

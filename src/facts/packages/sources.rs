@@ -10,6 +10,9 @@ use crate::host::Host;
 /// Where apt keeps what it has fetched.
 pub(super) const LISTS: &str = "/var/lib/apt/lists";
 
+/// A deb822 file is read up to this many sources: its stanzas are products of words, which a file of 4 MiB can make endless.
+pub(crate) const MOST: usize = 10_000;
+
 /// Every suite of binary packages among the host's sources, in apt's order.
 pub(crate) fn gather(host: &Host) -> Vec<ListedSuite> {
     let lists = host.list(Path::new(LISTS));
@@ -38,7 +41,7 @@ pub(super) fn files(host: &Host) -> Vec<String> {
 }
 
 /// `deb [options] uri suite components…`
-fn one_line(text: &str) -> Vec<(String, String)> {
+pub(crate) fn one_line(text: &str) -> Vec<(String, String)> {
     let entry = |line: &str| {
         let rest = line.trim().strip_prefix("deb")?;
         let rest = rest.starts_with(char::is_whitespace).then(|| rest.trim_start())?;
@@ -53,7 +56,7 @@ fn one_line(text: &str) -> Vec<(String, String)> {
 }
 
 /// Stanzas of `Types:`, `URIs:`, `Suites:`; every address with every suite.
-fn deb822(text: &str) -> Vec<(String, String)> {
+pub(crate) fn deb822(text: &str) -> Vec<(String, String)> {
     let mut stanzas: Vec<BTreeMap<String, String>> = vec![BTreeMap::new()];
     let mut field = String::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -75,9 +78,9 @@ fn deb822(text: &str) -> Vec<(String, String)> {
         let words = |name: &str| stanza.get(name).map(String::as_str).unwrap_or_default().split_whitespace();
         let enabled = !matches!(words("enabled").next(), Some("no" | "false" | "0" | "off" | "without" | "disable"));
         if enabled && words("types").any(|t| t == "deb") {
-            for uri in words("uris") {
-                found.extend(words("suites").map(|suite| (uri.to_owned(), suite.to_owned())));
-            }
+            let pairs = words("uris").flat_map(|uri| words("suites").map(move |suite| (uri, suite)));
+            let room = MOST.saturating_sub(found.len());
+            found.extend(pairs.take(room).map(|(uri, suite)| (uri.to_owned(), suite.to_owned())));
         }
     }
     found
@@ -85,7 +88,7 @@ fn deb822(text: &str) -> Vec<(String, String)> {
 
 /// The prefix of this source's files in [`LISTS`]; `None` for an address whose files have other names, such as a list of
 /// mirrors.
-fn list_prefix(uri: &str, suite: &str) -> Option<String> {
+pub(crate) fn list_prefix(uri: &str, suite: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once(':')?;
     if !["http", "https", "file", "copy", "ftp"].contains(&scheme) {
         return None;
@@ -109,7 +112,7 @@ fn list_prefix(uri: &str, suite: &str) -> Option<String> {
 }
 
 /// An address without `user:password@`.
-fn without_user(uri: &str) -> String {
+pub(crate) fn without_user(uri: &str) -> String {
     let Some((head, rest)) = uri.split_once("//") else { return uri.to_owned() };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     match authority.rsplit_once('@') {
@@ -146,6 +149,12 @@ mod tests {
             pairs(deb822(text)),
             ["http://mirror.example/debian bookworm", "http://mirror.example/debian bookworm-updates"]
         );
+    }
+
+    #[test]
+    fn a_stanza_of_many_addresses_and_suites_has_an_end() {
+        let words = "x ".repeat(50_000);
+        assert_eq!(deb822(&format!("Types: deb\nURIs: {words}\nSuites: {words}\n")).len(), MOST);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::support::source::{self, SourceFile, each_run, is_punct, is_word};
 
 /// From the top down. A module imports from the rows below its own; those of one row don't know each other.
 const LAYERS: &[&[&str]] = &[
-    &["main"],
+    &["main", "fuzzing"],
     &["commands"],
     &["report"],
     &["cli"],
