@@ -1,6 +1,7 @@
 //! What each command does, from the command line's types to an exit code.
 
 mod cluster;
+pub mod completions;
 pub mod explain;
 mod facts;
 pub mod gateway;
@@ -43,11 +44,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Gateway(command) => gateway::run(&command, output).map(done),
         Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
         Command::Facts => facts::run(&host, global, output).map(done),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "mitigator-vpn", &mut script);
-            output.bytes(&script).map(done)
-        }
+        Command::Completions { shell } => output.bytes(&completions::script(shell)).map(done),
         Command::Man { command } => output.bytes(&man_page(command.as_deref())?).map(done),
         Command::Schema => output.bytes(report::schema().as_bytes()).map(done),
     }

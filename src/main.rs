@@ -13,6 +13,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
+    if let Some(answer) = commands::completions::answer() {
+        // A shell that has gone away needs no answer.
+        let _ = std::io::stdout().write_all(answer.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let cli = Cli::parse_from(commands::multicall(std::env::args_os()));
     // A container's log is where one looks after it; a person's terminal is not.
     let level = if matches!(cli.command, Command::Gateway(_)) { LevelFilter::INFO } else { LevelFilter::WARN };

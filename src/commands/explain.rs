@@ -31,7 +31,7 @@ Or repair the path: no router on it may drop ICMP 'fragmentation needed', or fra
 pub struct Topic {
     /// A check's id, or another word that `explain` takes.
     pub id: &'static str,
-    title: &'static str,
+    pub(crate) title: &'static str,
     note: Option<&'static str>,
     /// Lines of at most 120 characters.
     pub text: &'static str,

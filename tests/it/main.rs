@@ -30,6 +30,7 @@ mod containers {
     mod apt;
     mod bad_input;
     mod cluster;
+    mod completion;
     mod container;
     mod crash;
     mod facts;
