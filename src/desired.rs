@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::compose;
 use crate::compose::dotenv::Dotenv;
 use crate::distro::Distro;
-use crate::error::{Context, Error, Result};
+use crate::error::{Class, Context, Error, Result};
 use crate::facts::{Facts, PrivateConfFile, TextFile, WireGuardSupport};
 use crate::gateway::stack as default_stack;
 use crate::message;
@@ -57,6 +57,14 @@ pub fn resources(
     settings: &Settings,
     generated: &Generated,
 ) -> Result<Vec<Wanted>> {
+    // Nothing follows from a question without an answer, whatever check was ignored.
+    if let Some(unread) = facts.undecided().next() {
+        let refused = Error::new(
+            Class::Refused,
+            message!("what has to change can't be known: {reason}", reason = &unread.reason),
+        );
+        return Err(refused.hint(Message::command("mitigator-vpn explain host-readable")));
+    }
     let mut list = List::default();
     let dir = &settings.dir;
     let file = |name: &str| File { path: dir.join(name) };

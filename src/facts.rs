@@ -18,6 +18,7 @@ pub(crate) mod machine;
 pub(crate) mod net;
 pub mod os;
 pub mod packages;
+pub(crate) mod reading;
 pub(crate) mod stack;
 
 use std::thread;
@@ -32,6 +33,7 @@ pub use kernel::{Kernel, ModuleRefusal, NextKernel, WireGuardSupport};
 pub use machine::Machine;
 pub use net::{InterfaceAddress, Net, Route, UdpListener};
 pub use packages::{ListedSuite, Package, PackageFacts};
+pub use reading::{Part, Reading, Unread};
 pub use stack::StackFacts;
 
 use crate::distro::{Distro, OsRelease};
@@ -65,35 +67,44 @@ pub struct Facts {
     pub firewall: Firewall,
     /// The clock.
     pub clock: Clock,
+    /// What couldn't be read. Where a part has a hole, an empty value in it means nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
 }
 
 impl Facts {
-    /// Reads everything in parallel. Nothing fails: a part that can't be known holds the reason. The release is read
-    /// first, because it names the packages to ask about.
+    /// Reads everything in parallel. Nothing fails: a part that can't be known holds the reason, or it is in `unread`. The
+    /// release is read first, because it names the packages to ask about.
     pub fn gather(host: &Host, settings: &Settings) -> (Facts, Result<Distro, Message>) {
         let os = os::gather(host);
         let distro = os.as_ref().map_err(Message::from).and_then(Distro::detect);
         let known = distro.as_ref().ok();
         let facts = thread::scope(|scope| {
-            let stack = scope.spawn(|| stack::gather(host, settings));
-            let packages = scope.spawn(|| packages::gather(host, known, &kernel::running(host)));
-            let docker = scope.spawn(|| docker::gather(host));
+            let release = kernel::running(host);
+            let stack = scope.spawn(|| Reading::part(host, Part::Stack, |reading| stack::gather(reading, settings)));
+            let packages = scope.spawn(move || {
+                Reading::part(host, Part::Packages, |reading| packages::gather(reading, known, &release))
+            });
+            let docker = scope.spawn(|| Reading::part(host, Part::Docker, docker::gather));
             let firewall = scope.spawn(|| firewall::gather(host, settings));
             let clock = scope.spawn(|| clock::gather(host));
-            let kernel = scope.spawn(|| kernel::gather(host));
-            let machine = scope.spawn(|| machine::gather(host, settings));
+            let kernel = scope.spawn(|| Reading::part(host, Part::Kernel, kernel::gather));
+            let machine =
+                scope.spawn(|| Reading::part(host, Part::Machine, |reading| machine::gather(reading, settings)));
+            let mut unread = Vec::new();
             Facts {
                 live: host.is_live(),
                 os: os.unwrap_or_default(),
-                instance: instance::gather(host, settings),
-                net: net::gather(host),
-                machine: joined(machine),
-                kernel: joined(kernel),
+                instance: noting(&mut unread, instance_of(host, settings)),
+                net: noting(&mut unread, Reading::part(host, Part::Net, net::gather)),
+                machine: noting(&mut unread, joined(machine)),
+                kernel: noting(&mut unread, joined(kernel)),
                 clock: joined(clock),
                 firewall: joined(firewall),
-                docker: joined(docker),
-                packages: joined(packages),
-                stack: joined(stack),
+                docker: noting(&mut unread, joined(docker)),
+                packages: noting(&mut unread, joined(packages)),
+                stack: noting(&mut unread, joined(stack)),
+                unread,
             }
         });
         (facts, distro)
@@ -101,8 +112,23 @@ impl Facts {
 
     /// Reads only the instance's files, which takes a hundredth of the time.
     pub(crate) fn of_files(host: &Host, settings: &Settings) -> Facts {
-        Facts { instance: instance::gather(host, settings), ..Facts::default() }
+        let (instance, unread) = instance_of(host, settings);
+        Facts { instance, unread, ..Facts::default() }
     }
+
+    /// Why a plan can't be made: a question that decides about a step got no answer.
+    pub(crate) fn undecided(&self) -> impl Iterator<Item = &Unread> {
+        self.unread.iter().filter(|unread| unread.decides_steps(self.live))
+    }
+}
+
+fn instance_of(host: &Host, settings: &Settings) -> (InstanceFacts, Vec<Unread>) {
+    Reading::part(host, Part::Instance, |reading| instance::gather(reading, settings))
+}
+
+fn noting<T>(unread: &mut Vec<Unread>, (facts, holes): (T, Vec<Unread>)) -> T {
+    unread.extend(holes);
+    facts
 }
 
 /// The result of a thread; a panic in it is passed on.

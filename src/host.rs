@@ -126,9 +126,9 @@ impl Host {
     }
 
     /// Whether a write to `path` was interrupted and waits for completion.
-    pub(crate) fn is_interrupted(&self, path: &Path) -> bool {
-        let target = self.target(path).ok().flatten();
-        target.is_some_and(|target| write::pending(&target).is_ok_and(|pending| pending.is_some()))
+    pub(crate) fn is_interrupted(&self, path: &Path) -> Result<bool> {
+        let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), write::pending));
+        Ok(pending.with_context(|| message!("reading {path}", path = self.display(path)))?.is_some())
     }
 
     /// The content of a program's database, invalid UTF-8 replaced, up to `limit` bytes.
@@ -207,21 +207,34 @@ impl Host {
         if kind_of(&found) != SFlag::S_IFLNK {
             return Ok(Some(Stat::new(&found)));
         }
-        let behind = self.place(path, Last::Follow).ok().flatten().and_then(|place| place.stat().ok().flatten());
+        let behind = match self.place(path, Last::Follow) {
+            // A link to itself leads nowhere.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => None,
+            place => match place? {
+                Some(place) => place.stat()?,
+                None => None,
+            },
+        };
         Ok(Some(behind.map_or(Stat { kind: Kind::DanglingLink, ..Stat::new(&found) }, |found| Stat::new(&found))))
     }
 
     /// Names in a directory, sorted; empty when there is no such directory.
-    pub fn list(&self, dir: &Path) -> Vec<String> {
-        let opened = self.place(dir, Last::Follow).ok().flatten().and_then(|place| {
-            let dir = place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0).ok()?;
-            Dir::from_fd(dir.into()).ok()
-        });
-        let entries = opened.into_iter().flatten().filter_map(Result::ok);
-        let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-        let mut names: Vec<String> = names.filter(|name| name != "." && name != "..").collect();
-        names.sort();
-        names
+    pub fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        let read = || -> io::Result<Vec<String>> {
+            let Some(place) = self.place(dir, Last::Follow)? else { return Ok(Vec::new()) };
+            let opened = match place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0) {
+                Err(error) if absent(&error) => return Ok(Vec::new()),
+                opened => opened?,
+            };
+            let mut names = Vec::new();
+            for entry in Dir::from_fd(opened.into())? {
+                names.extend(entry?.file_name().to_str().ok().map(str::to_owned));
+            }
+            names.retain(|name| name != "." && name != "..");
+            names.sort();
+            Ok(names)
+        };
+        read().with_context(|| message!("listing {path}", path = self.display(dir)))
     }
 
     /// Runs a command that only reads. The compiler can't check that: its callers read facts or observe.
@@ -252,23 +265,30 @@ impl Host {
     }
 
     /// Whether a program of this name can be found.
-    pub fn has_program(&self, name: &str) -> bool {
-        self.program(name).is_some()
+    pub fn has_program(&self, name: &str) -> Result<bool> {
+        Ok(self.program(name)?.is_some())
     }
 
     /// Where a program stands, links not followed: programs of a snap all lead to snap itself.
-    pub fn program(&self, name: &str) -> Option<PathBuf> {
-        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"]
-            .iter()
-            .map(|dir| Path::new(dir).join(name))
-            .find(|path| self.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::File)))
+    pub fn program(&self, name: &str) -> Result<Option<PathBuf>> {
+        for dir in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"] {
+            let path = Path::new(dir).join(name);
+            if self.stat(&path)?.is_some_and(|stat| stat.kind == Kind::File) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// Bytes free for root on the file system of `path` or of its nearest existing parent.
-    pub(crate) fn free_space(&self, path: &Path) -> Option<u64> {
-        let existing = path.ancestors().find_map(|path| self.existing(path))?;
-        let stat = nix::sys::statvfs::fstatvfs(existing.open(OFlag::O_PATH, 0).ok()?).ok()?;
-        Some(stat.blocks_free() * stat.fragment_size())
+    pub(crate) fn free_space(&self, path: &Path) -> Result<u64> {
+        let ask = || -> io::Result<u64> {
+            let mut existing = path.ancestors().map(|path| self.existing(path)).filter_map(Result::transpose);
+            let nearest = existing.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))?;
+            let stat = nix::sys::statvfs::fstatvfs(nearest.open(OFlag::O_PATH, 0)?)?;
+            Ok(stat.blocks_free() * stat.fragment_size())
+        };
+        ask().with_context(|| message!("looking at {path}", path = self.display(path)))
     }
 
     /// `path` under the root, no links looked at.
@@ -286,17 +306,20 @@ impl Host {
     }
 
     /// Where a path leads, if something stands there.
-    fn existing(&self, path: &Path) -> Option<Place> {
-        let place = self.place(path, Last::Follow).ok().flatten()?;
-        place.stat().ok().flatten().map(|_| place)
+    fn existing(&self, path: &Path) -> io::Result<Option<Place>> {
+        let Some(place) = self.place(path, Last::Follow)? else { return Ok(None) };
+        Ok(place.stat()?.map(|_| place))
     }
 
     /// Where a write to `path` goes: through links, so that a link an operator made stays one; a link to nowhere is
     /// replaced.
     fn target(&self, path: &Path) -> io::Result<Option<Place>> {
         match self.existing(path) {
-            Some(place) => Ok(Some(place)),
-            None => self.place(path, Last::Keep),
+            Ok(Some(place)) => Ok(Some(place)),
+            // A link to nowhere, or to itself.
+            Ok(None) => self.place(path, Last::Keep),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => self.place(path, Last::Keep),
+            Err(error) => Err(error),
         }
     }
 

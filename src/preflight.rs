@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::distro::Distro;
-use crate::facts::Facts;
+use crate::facts::{Facts, Part, Unread};
 use crate::message;
 use crate::message::{Message, printable_text};
 use crate::settings::Settings;
@@ -45,6 +45,8 @@ pub struct Check {
     /// The field note it comes from, `FN-26`.
     pub(crate) note: Option<&'static str>,
     pub(crate) needs: Needs,
+    /// The facts it judges by. With a hole in them it can't pass.
+    pub(crate) rests_on: &'static [Part],
     /// Pure.
     pub(crate) run: fn(&Inputs) -> Judgement,
     /// What it means, how it is decided, how to mend it: what `explain` prints.
@@ -136,6 +138,9 @@ fn finding(check: &Check, inputs: &Inputs) -> Finding {
         Judgement::unknown(message!("only a running host shows this"))
     };
     let (severity, detail, hint) = match judgement {
+        Judgement::Pass(_) if let Some(unread) = hole(check, inputs.facts) => {
+            (Severity::Unknown, message!("this can't be known: {reason}", reason = &unread.reason), None)
+        }
         Judgement::Pass(detail) => (Severity::Pass, detail, None),
         Judgement::Unknown(detail) => (Severity::Unknown, detail, None),
         Judgement::Warn { detail, hint } => (Severity::Warn, detail, Some(hint)),
@@ -151,6 +156,11 @@ fn finding(check: &Check, inputs: &Inputs) -> Finding {
         note: check.note.map(str::to_owned),
         ignored,
     }
+}
+
+/// What couldn't be read of what a check judges by.
+fn hole<'a>(check: &Check, facts: &'a Facts) -> Option<&'a Unread> {
+    facts.unread.iter().find(|unread| check.rests_on.contains(&unread.part))
 }
 
 /// The hint that sends to a check's page.
@@ -203,6 +213,23 @@ mod tests {
         for (id, releases) in named {
             let check = checks().find(|check| check.id == id).expect(id);
             assert!(releases.iter().all(|release| check.explain.contains(release)), "{id}: {}", check.explain);
+        }
+    }
+
+    #[test]
+    fn no_check_passes_by_what_could_not_be_read() {
+        let settings = crate::preflight::network::tests::settings();
+        for part in [Part::Machine, Part::Kernel, Part::Packages, Part::Docker, Part::Stack, Part::Instance, Part::Net]
+        {
+            let mut facts = Facts::healthy();
+            facts.unread.push(Unread { part, reason: Message::foreign("Input/output error") });
+            let resting: Vec<&Check> = checks().filter(|check| check.rests_on.contains(&part)).collect();
+            assert!(!resting.is_empty(), "{part:?}");
+            for check in resting {
+                let (severity, text) = outcome_with(check.id, &facts, &settings);
+                assert_ne!(severity, Severity::Pass, "{part:?}: {} {text}", check.id);
+                assert!(severity != Severity::Unknown || text.contains("Input/output error"), "{text}");
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::{parse_version, pinned_version};
 use super::{ComposeCommand, GatewayContainer, Generation};
+use crate::error::Result;
 use crate::host::{Cmd, Host, Kind};
 
 /// As a plugin of Docker's client, and as a program.
@@ -32,20 +33,20 @@ pub(crate) struct InstalledCompose {
 impl InstalledCompose {
     /// All of them. Where both calls run the same file, only the one without Docker's client is listed. Docker's client
     /// isn't started only to find that it has no such plugin.
-    pub(crate) fn all(host: &Host) -> Vec<InstalledCompose> {
+    pub(crate) fn all(host: &Host) -> Result<Vec<InstalledCompose>> {
         let is_file = |path: &Path| host.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == Kind::File));
         let id = |path: &Path| host.stat(path).ok().flatten().map(|stat| stat.id);
-        let program = host.program("docker-compose");
+        let program = host.program("docker-compose")?;
         let plugin = PLUGIN_DIRS.iter().map(|dir| Path::new(dir).join("docker-compose")).find(|path| is_file(path));
         let both = program.as_deref().zip(plugin.as_deref());
-        let asked = match (host.program("docker"), &plugin) {
+        let asked = match (host.program("docker")?, &plugin) {
             (None, _) => false,
             (Some(_), Some(_)) => both.is_none_or(|(program, plugin)| id(program) != id(plugin)),
-            (Some(client), None) => has_other_plugins(host, &client),
+            (Some(client), None) => has_other_plugins(host, &client)?,
         };
         let plugin = asked.then_some(InstalledCompose { words: PLUGIN, file: plugin });
         let program = program.map(|file| InstalledCompose { words: PROGRAM, file: Some(file) });
-        plugin.into_iter().chain(program).collect()
+        Ok(plugin.into_iter().chain(program).collect())
     }
 
     pub(crate) fn call(&self, arg: &str) -> Cmd {
@@ -78,19 +79,20 @@ fn version(host: &Host, cmd: &Cmd) -> Option<(Generation, String)> {
 }
 
 /// Whether this client may find plugins elsewhere: it comes from a snap, or its user has a configuration.
-fn has_other_plugins(host: &Host, client: &Path) -> bool {
+fn has_other_plugins(host: &Host, client: &Path) -> Result<bool> {
     let of_user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
-    client.starts_with("/snap") || of_user.is_some_and(|dir| !host.list(&dir).is_empty())
+    let of_user = of_user.map(|dir| host.list(&dir)).transpose()?;
+    Ok(client.starts_with("/snap") || of_user.is_some_and(|names| !names.is_empty()))
 }
 
 /// The compose to call for this gateway, found without resolving a configuration: a Python script is read for its
 /// version, not started.
-pub(crate) fn command_for(host: &Host, gateway: &GatewayContainer) -> Option<ComposeCommand> {
-    let found = InstalledCompose::all(host).into_iter().filter_map(|installed| {
+pub(crate) fn command_for(host: &Host, gateway: &GatewayContainer) -> Result<Option<ComposeCommand>> {
+    let found = InstalledCompose::all(host)?.into_iter().filter_map(|installed| {
         let version = installed.version_of_file(host).or_else(|| installed.version(host))?;
         Some(installed.into_command(version))
     });
-    found.min_by_key(|command| command.generation.rank(gateway.made_by()))
+    Ok(found.min_by_key(|command| command.generation.rank(gateway.made_by())))
 }
 
 #[cfg(test)]
@@ -112,6 +114,7 @@ mod tests {
             symlink(target, path(name)).unwrap();
         }
         InstalledCompose::all(&Host::at(dir.path()).unwrap())
+            .unwrap()
             .iter()
             .map(|installed| installed.words.join(" "))
             .collect()

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::Reading;
 use crate::error::{Context, Result};
-use crate::host::Host;
 use crate::message;
 use crate::message::Message;
 
@@ -39,12 +39,13 @@ impl Default for Docker {
 }
 
 /// Reads this part of the facts; of a mounted tree only the files.
-pub(crate) fn gather(host: &Host) -> Docker {
-    let program = host.program("docker");
+pub(crate) fn gather(reading: &Reading) -> Docker {
+    let host = reading.host;
+    let program = reading.known(host.program("docker"));
     let mut docker = Docker {
         present: program.is_some(),
-        snap: is_snap(host, program.as_deref()),
-        pools: pools(host),
+        snap: is_snap(reading, program.as_deref()),
+        pools: pools(reading),
         ..Docker::default()
     };
     if !host.is_live() {
@@ -53,16 +54,16 @@ pub(crate) fn gather(host: &Host) -> Docker {
         docker.daemon =
             host.ask_docker("/version").and_then(|json| parse_version(&json)).map_err(|e| Message::from(&e));
         if docker.daemon.is_ok() {
-            docker.networks = host.ask_docker("/networks").and_then(|json| parse_networks(&json)).unwrap_or_default();
+            docker.networks = reading.known(host.ask_docker("/networks").and_then(|json| parse_networks(&json)));
         }
     }
     docker
 }
 
 /// Whether the daemon comes from the snap (FN-39): the client does, or the snap has data and there is no other daemon.
-fn is_snap(host: &Host, client: Option<&Path>) -> bool {
-    let data = || host.stat(Path::new("/var/snap/docker")).is_ok_and(|stat| stat.is_some());
-    client.is_some_and(|path| path.starts_with("/snap")) || (data() && host.program("dockerd").is_none())
+fn is_snap(reading: &Reading, client: Option<&Path>) -> bool {
+    client.is_some_and(|path| path.starts_with("/snap"))
+        || (reading.exists("/var/snap/docker") && !reading.has_program("dockerd"))
 }
 
 #[derive(Deserialize)]
@@ -115,11 +116,10 @@ struct Pool {
     base: String,
 }
 
-fn pools(host: &Host) -> Vec<String> {
+fn pools(reading: &Reading) -> Vec<String> {
     ["/etc/docker/daemon.json", "/var/snap/docker/current/config/daemon.json"]
         .iter()
-        .filter_map(|path| host.read_text(Path::new(path)).ok().flatten())
-        .flat_map(|text| parse_daemon_json(&text))
+        .flat_map(|path| parse_daemon_json(&reading.text(path)))
         .collect()
 }
 
@@ -132,6 +132,7 @@ fn parse_daemon_json(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Host;
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -150,16 +151,16 @@ mod tests {
         let dir = tree(&[("usr/bin/snap", "")]);
         fs::create_dir_all(dir.path().join("snap/bin")).unwrap();
         symlink("/usr/bin/snap", dir.path().join("snap/bin/docker")).unwrap();
-        let docker = gather(&Host::at(dir.path()).unwrap());
+        let docker = gather(&Reading::of(&Host::at(dir.path()).unwrap()));
         assert!(docker.present && docker.snap);
     }
 
     #[test]
     fn a_client_of_debian_with_the_daemon_of_a_snap_is_a_snap() {
         let dir = tree(&[("usr/bin/docker", ""), ("var/snap/docker/current/x", "")]);
-        assert!(gather(&Host::at(dir.path()).unwrap()).snap);
+        assert!(gather(&Reading::of(&Host::at(dir.path()).unwrap())).snap);
         fs::write(dir.path().join("usr/bin/dockerd"), "").unwrap();
-        assert!(!gather(&Host::at(dir.path()).unwrap()).snap);
+        assert!(!gather(&Reading::of(&Host::at(dir.path()).unwrap())).snap);
     }
 
     #[test]
@@ -169,7 +170,7 @@ mod tests {
             r#"{"log-driver": "local", "bip": "10.200.0.1/24",
                 "default-address-pools": [{"base": "10.8.0.0/14", "size": 24}, {"base": "172.80.0.0/16", "size": 24}]}"#,
         )]);
-        let docker = gather(&Host::at(dir.path()).unwrap());
+        let docker = gather(&Reading::of(&Host::at(dir.path()).unwrap()));
         assert_eq!(docker.pools, ["10.200.0.1/24", "10.8.0.0/14", "172.80.0.0/16"]);
         assert!(!docker.present && docker.daemon.is_err());
         assert!(parse_daemon_json("{not json").is_empty());

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use live::{LiveFilters, SavedTable};
+use live::{LiveFilters, SavedTable, or_default};
 pub(crate) use live::{iptables_chains, listing, save};
 use nft::ChainPath;
 
@@ -158,12 +158,12 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     let ports = [settings.port, PRODUCT.dataplane.port];
     if live.ufw {
         read_ufw(host, &ports, &mut firewall).unwrap_or_else(|error| problems.push(error));
-    } else if host.has_program("ufw") {
+    } else if or_default(host.has_program("ufw"), &mut problems) {
         firewall.inactive.push(Backend::Ufw);
     }
     if let Some((default, zones)) = &live.zones {
         firewall.filters.extend(zones.iter().filter_map(|zone| filter_of_zone(zone, default, &ports)));
-    } else if host.has_program("firewall-cmd") {
+    } else if or_default(host.has_program("firewall-cmd"), &mut problems) {
         firewall.inactive.push(Backend::Firewalld);
     }
     let saves = live.saves.iter().filter(|save| !live.has_other_owner(save));
@@ -199,11 +199,11 @@ fn filter_of_zone(zone: &firewalld::Zone, default: &str, ports: &[u16]) -> Optio
 }
 
 fn read_ufw(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
-    let default = ufw::drops_by_default(host);
+    let default = ufw::drops_by_default(host)?;
     let mut drops = [BTreeSet::new(), BTreeSet::new()];
     let mut ours = BTreeMap::new();
     for ipv6 in [false, true] {
-        if ipv6 && !ufw::has_ipv6(host) {
+        if ipv6 && !ufw::has_ipv6(host)? {
             continue;
         }
         let rules = host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default();

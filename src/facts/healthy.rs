@@ -107,6 +107,7 @@ impl Facts {
             },
             firewall: Firewall::default(),
             clock: Clock { synchronised: Some(true), today: "2026-11-22".into() },
+            unread: Vec::new(),
         }
     }
 }

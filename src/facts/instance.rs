@@ -8,11 +8,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::Reading;
 use crate::compose::dotenv::{Dotenv, DotenvProblem};
 use crate::compose::split_compose_file;
 use crate::error::Error;
 use crate::gateway::stack as default_stack;
-use crate::host::{Host, Kind, Unwritable};
+use crate::host::{Host, Kind, MAX_FILE, Unwritable};
 use crate::message::Message;
 use crate::product::PRODUCT;
 use crate::settings::Settings;
@@ -114,51 +115,56 @@ const OURS: [&str; 5] = [
 ];
 
 /// Reads this part of the facts.
-pub(crate) fn gather(host: &Host, settings: &Settings) -> InstanceFacts {
+pub(crate) fn gather(reading: &Reading, settings: &Settings) -> InstanceFacts {
     let (dir, layout) = (&settings.dir, settings.layout());
+    let host = reading.host;
     let env = env_file(host, &layout.env());
     InstanceFacts {
-        dir_exists: is(host, dir, Kind::Directory),
-        public_conf: public_conf(host, &layout.public_conf()),
-        private_conf: private_conf(host, &layout.private_conf()),
-        overlay: text_file(host, &layout.overlay()),
-        default_stack: has_default_stack(host, &layout.base()),
-        compose_files: compose_files(host, dir, &env),
-        interrupted: OURS.into_iter().filter(|name| host.is_interrupted(&dir.join(name))).map(str::to_owned).collect(),
-        unwritable: unwritable(host, dir),
+        dir_exists: reading.is(dir, Kind::Directory),
+        public_conf: public_conf(reading, &layout.public_conf()),
+        private_conf: private_conf(reading, &layout.private_conf()),
+        overlay: text_file(reading, &layout.overlay()),
+        default_stack: has_default_stack(reading, &layout.base()),
+        compose_files: compose_files(reading, dir, &env),
+        interrupted: OURS
+            .into_iter()
+            .filter(|name| reading.known(host.is_interrupted(&dir.join(name))))
+            .map(str::to_owned)
+            .collect(),
+        unwritable: unwritable(reading, dir),
         env,
     }
 }
 
-fn public_conf(host: &Host, path: &Path) -> TextFile {
-    match PeerList::read(host, path) {
+fn public_conf(reading: &Reading, path: &Path) -> TextFile {
+    match PeerList::read(reading.host, path) {
         Ok(Some(list)) => TextFile::Text(list.to_text()),
         Ok(None) => TextFile::Absent,
-        Err(error) => unusable(host, path, error),
+        Err(error) => unusable(reading, path, error),
     }
 }
 
-fn text_file(host: &Host, path: &Path) -> TextFile {
-    match host.read_text(path) {
+fn text_file(reading: &Reading, path: &Path) -> TextFile {
+    match reading.host.read_text(path) {
         Ok(Some(text)) => TextFile::Text(text),
         Ok(None) => TextFile::Absent,
-        Err(error) => unusable(host, path, error),
+        Err(error) => unusable(reading, path, error),
     }
 }
 
-fn unusable(host: &Host, path: &Path, error: Error) -> TextFile {
-    TextFile::Unusable { reason: Message::from(&error), directory: is(host, path, Kind::Directory) }
+fn unusable(reading: &Reading, path: &Path, error: Error) -> TextFile {
+    TextFile::Unusable { reason: Message::from(&error), directory: reading.is(path, Kind::Directory) }
 }
 
-fn private_conf(host: &Host, path: &Path) -> PrivateConfFile {
-    match PrivateConf::read(host, path) {
+fn private_conf(reading: &Reading, path: &Path) -> PrivateConfFile {
+    match PrivateConf::read(reading.host, path) {
         Ok(Some(PrivateConf { key, port, template })) => {
-            let mode = host.stat(path).ok().flatten().map_or(0, |stat| stat.mode);
+            let mode = reading.known(reading.host.stat(path)).map_or(0, |stat| stat.mode);
             PrivateConfFile::Present { public: key.public(), port, mode, template }
         }
         Ok(None) => PrivateConfFile::Absent,
         Err(error) => {
-            PrivateConfFile::Unusable { reason: Message::from(&error), directory: is(host, path, Kind::Directory) }
+            PrivateConfFile::Unusable { reason: Message::from(&error), directory: reading.is(path, Kind::Directory) }
         }
     }
 }
@@ -176,12 +182,12 @@ fn env_file(host: &Host, path: &Path) -> EnvFile {
     }
 }
 
-fn has_default_stack(host: &Host, base: &Path) -> bool {
-    let text = host.read_text(base).ok().flatten();
+fn has_default_stack(reading: &Reading, base: &Path) -> bool {
+    let text = reading.known(reading.host.read_database(base, MAX_FILE));
     text.is_some_and(|text| text.starts_with(default_stack::FIRST_LINE))
 }
 
-fn compose_files(host: &Host, dir: &Path, env: &EnvFile) -> BTreeSet<String> {
+fn compose_files(reading: &Reading, dir: &Path, env: &EnvFile) -> BTreeSet<String> {
     let value = |key: &str| env.values.get(key).map(String::as_str);
     let compose = |name: &str| {
         (name.starts_with("docker-compose") || name.starts_with("compose"))
@@ -189,18 +195,14 @@ fn compose_files(host: &Host, dir: &Path, env: &EnvFile) -> BTreeSet<String> {
     };
     let named =
         split_compose_file(value(PRODUCT.env.compose_file).unwrap_or_default(), value(PRODUCT.env.compose_separator));
-    let present = host.list(dir).into_iter().filter(|name| compose(name));
-    present.chain(named.map(str::to_owned)).filter(|name| is(host, &dir.join(name), Kind::File)).collect()
+    let present = reading.list(dir).into_iter().filter(|name| compose(name));
+    present.chain(named.map(str::to_owned)).filter(|name| reading.is(&dir.join(name), Kind::File)).collect()
 }
 
 /// The first of the directory and our files in it that can't be written.
-fn unwritable(host: &Host, dir: &Path) -> Option<Unwritable> {
-    let files = OURS.iter().map(|name| dir.join(name)).filter(|path| is(host, path, Kind::File));
-    std::iter::once(dir.to_owned()).chain(files).find_map(|path| host.why_unwritable(&path))
-}
-
-fn is(host: &Host, path: &Path, kind: Kind) -> bool {
-    host.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == kind))
+fn unwritable(reading: &Reading, dir: &Path) -> Option<Unwritable> {
+    let files = OURS.iter().map(|name| dir.join(name)).filter(|path| reading.is(path, Kind::File));
+    std::iter::once(dir.to_owned()).chain(files).find_map(|path| reading.known(reading.host.why_unwritable(&path)))
 }
 
 #[cfg(test)]
@@ -231,7 +233,7 @@ mod tests {
         }
 
         fn gather(&self) -> InstanceFacts {
-            gather(&Host::at(self.dir.path()).unwrap(), &Settings::default())
+            gather(&Reading::of(&Host::at(self.dir.path()).unwrap()), &Settings::default())
         }
     }
 
@@ -269,7 +271,7 @@ mod tests {
     #[test]
     fn an_empty_host_gives_empty_facts() {
         let empty = tempfile::tempdir().unwrap();
-        let facts = gather(&Host::at(empty.path()).unwrap(), &Settings::default());
+        let facts = gather(&Reading::of(&Host::at(empty.path()).unwrap()), &Settings::default());
         assert_eq!(facts, InstanceFacts::default());
     }
 

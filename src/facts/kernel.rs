@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Reading;
+use crate::error::Result;
 use crate::host::{Cmd, Host};
 use refusal::refusal;
 
@@ -87,26 +89,27 @@ enum Shipped {
 }
 
 /// Reads this part of the facts.
-pub(crate) fn gather(host: &Host) -> Kernel {
-    let next = newest(host).map(|release| {
-        let wireguard = shipped(host, &release, "wireguard") != Shipped::No;
+pub(crate) fn gather(reading: &Reading) -> Kernel {
+    let host = reading.host;
+    let next = newest(reading).map(|release| {
+        let wireguard = shipped(reading, &release, "wireguard") != Shipped::No;
         NextKernel { release, wireguard }
     });
     if !host.is_live() {
-        let wireguard = match next.as_ref().map_or(Shipped::No, |n| shipped(host, &n.release, "wireguard")) {
+        let wireguard = match next.as_ref().map_or(Shipped::No, |n| shipped(reading, &n.release, "wireguard")) {
             Shipped::BuiltIn => WireGuardSupport::BuiltIn,
             Shipped::Module => WireGuardSupport::Loadable,
             Shipped::No => WireGuardSupport::Missing,
         };
-        return Kernel { wireguard, next, autoload: autoload(host), ..Kernel::default() };
+        return Kernel { wireguard, next, autoload: autoload(reading), ..Kernel::default() };
     }
     let release = release();
     Kernel {
-        wireguard: support(host, &release),
+        wireguard: support(reading, &release),
         next,
-        secure_boot: secure_boot(host),
-        autoload: autoload(host),
-        tun: exists(host, "/dev/net/tun"),
+        secure_boot: secure_boot(reading),
+        autoload: autoload(reading),
+        tun: reading.exists("/dev/net/tun"),
         release,
     }
 }
@@ -122,34 +125,38 @@ pub(super) fn running(host: &Host) -> String {
 }
 
 /// Whether this kernel has the module or needs none, as far as files tell.
-pub(super) fn has_module(host: &Host, release: &str) -> bool {
-    exists(host, "/sys/module/wireguard") || shipped(host, release, "wireguard") != Shipped::No
+pub(super) fn has_module(reading: &Reading, release: &str) -> bool {
+    reading.exists("/sys/module/wireguard") || shipped(reading, release, "wireguard") != Shipped::No
 }
 
 /// Whether a module is in the running kernel: loaded, or built in.
-pub(crate) fn in_kernel(host: &Host, module: &str) -> bool {
-    exists(host, &format!("/sys/module/{module}")) || shipped(host, &release(), module) == Shipped::BuiltIn
+pub(crate) fn in_kernel(host: &Host, module: &str) -> Result<bool> {
+    Reading::sure(host, |reading| {
+        reading.exists(&format!("/sys/module/{module}")) || shipped(reading, &release(), module) == Shipped::BuiltIn
+    })
 }
 
 /// The kernel the next boot takes, where it is another one and has this module.
-pub(crate) fn next_with(host: &Host, module: &str) -> Option<String> {
-    newest(host).filter(|next| *next != release() && shipped(host, next, module) != Shipped::No)
+pub(crate) fn next_with(host: &Host, module: &str) -> Result<Option<String>> {
+    Reading::sure(host, |reading| {
+        newest(reading).filter(|next| *next != release() && shipped(reading, next, module) != Shipped::No)
+    })
 }
 
-fn support(host: &Host, release: &str) -> WireGuardSupport {
-    let known = match (shipped(host, release, "wireguard"), exists(host, "/sys/module/wireguard")) {
+fn support(reading: &Reading, release: &str) -> WireGuardSupport {
+    let known = match (shipped(reading, release, "wireguard"), reading.exists("/sys/module/wireguard")) {
         (Shipped::BuiltIn, _) => WireGuardSupport::BuiltIn,
         (Shipped::Module | Shipped::No, true) => WireGuardSupport::Loaded,
         (Shipped::Module, false) => {
-            return refusal(host).map_or(WireGuardSupport::Loadable, WireGuardSupport::Refused);
+            return refusal(reading).map_or(WireGuardSupport::Loadable, WireGuardSupport::Refused);
         }
         (Shipped::No, false) => WireGuardSupport::Missing,
     };
     // The attempt makes the kernel ask for the module, and loading one would be a change. At this point none can be loaded
     // from this host's files: it is loaded already, or there is none. In a container the kernel may still load one from
     // the files of the container's host, and only the attempt shows that (FN-19).
-    match (probe(host), known) {
-        (LinkAttempt::Works, WireGuardSupport::Missing) if exists(host, "/sys/module/wireguard") => {
+    match (probe(reading), known) {
+        (LinkAttempt::Works, WireGuardSupport::Missing) if reading.exists("/sys/module/wireguard") => {
             WireGuardSupport::Loaded
         }
         (LinkAttempt::Works, WireGuardSupport::Missing) => WireGuardSupport::BuiltIn,
@@ -169,12 +176,12 @@ enum LinkAttempt {
     Untried,
 }
 
-fn probe(host: &Host) -> LinkAttempt {
-    if !nix::unistd::geteuid().is_root() || !host.has_program("ip") || !host.has_program("unshare") {
+fn probe(reading: &Reading) -> LinkAttempt {
+    if !nix::unistd::geteuid().is_root() || !reading.has_program("ip") || !reading.has_program("unshare") {
         return LinkAttempt::Untried;
     }
     let link = Cmd::new("unshare").args(["--net", "ip", "link", "add", "wgprobe", "type", "wireguard"]);
-    match host.query(&link.deadline(Duration::from_secs(5))) {
+    match reading.host.query(&link.deadline(Duration::from_secs(5))) {
         Ok(said) if said.ok() => LinkAttempt::Works,
         Ok(said) => failed_probe(&said.stderr),
         Err(_) => LinkAttempt::Untried,
@@ -189,26 +196,27 @@ fn failed_probe(stderr: &str) -> LinkAttempt {
     LinkAttempt::Fails(words.trim_start_matches("RTNETLINK answers: ").trim_start_matches("Error: ").to_owned())
 }
 
-fn shipped(host: &Host, release: &str, module: &str) -> Shipped {
+fn shipped(reading: &Reading, release: &str, module: &str) -> Shipped {
     let dir = format!("/lib/modules/{release}");
     let is_ours = |path: &str| path.rsplit('/').next().is_some_and(|file| file.split(".ko").next() == Some(module));
-    if text(host, &format!("{dir}/modules.builtin")).lines().any(is_ours) {
+    if reading.text(&format!("{dir}/modules.builtin")).lines().any(is_ours) {
         return Shipped::BuiltIn;
     }
-    let dependencies = text(host, &format!("{dir}/modules.dep"));
+    let dependencies = reading.text(&format!("{dir}/modules.dep"));
     let module = dependencies.lines().filter_map(|line| line.split(':').next()).find(|path| is_ours(path));
     match module {
         // The list may name a file that has been removed.
-        Some(path) if exists(host, &format!("{dir}/{path}")) => Shipped::Module,
+        Some(path) if reading.exists(&format!("{dir}/{path}")) => Shipped::Module,
         _ => Shipped::No,
     }
 }
 
 /// The newest kernel that can be booted. Directories of modules whose kernel is gone don't count.
-fn newest(host: &Host) -> Option<String> {
-    host.list(Path::new("/lib/modules"))
+fn newest(reading: &Reading) -> Option<String> {
+    reading
+        .list(Path::new("/lib/modules"))
         .into_iter()
-        .filter(|release| exists(host, &format!("/boot/vmlinuz-{release}")))
+        .filter(|release| reading.exists(&format!("/boot/vmlinuz-{release}")))
         .max_by(|a, b| parts(a).cmp(&parts(b)))
 }
 
@@ -228,36 +236,29 @@ fn parts(release: &str) -> Vec<(String, u64)> {
 }
 
 /// Whether unsigned modules are refused. With shim's own validation off, the kernel accepts them (FN-17).
-fn secure_boot(host: &Host) -> Option<bool> {
-    if !exists(host, "/sys/firmware/efi") {
+fn secure_boot(reading: &Reading) -> Option<bool> {
+    if !reading.exists("/sys/firmware/efi") {
         return Some(false);
     }
     let dir = Path::new("/sys/firmware/efi/efivars");
-    let names = host.list(dir);
+    // Firmware has variables that nobody can read; without these two, nothing is known.
+    let names = reading.list(dir);
     // Four bytes of attributes, then the value.
     let value = |prefix: &str| {
         let name = names.iter().find(|n| n.starts_with(prefix))?;
-        host.read(&dir.join(name)).ok().flatten()?.get(4).copied()
+        reading.host.read(&dir.join(name)).ok().flatten()?.get(4).copied()
     };
     let on = value("SecureBoot-")? == 1;
     Some(on && value("MokSBStateRT-") != Some(1))
 }
 
-fn autoload(host: &Host) -> bool {
+fn autoload(reading: &Reading) -> bool {
     let names_it = |text: &str| text.lines().any(|line| line.trim() == "wireguard");
-    names_it(&text(host, "/etc/modules"))
+    names_it(&reading.text("/etc/modules"))
         || MODULES_LOAD_D.iter().any(|dir| {
-            let names = host.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf"));
-            names.map(|name| text(host, &format!("{dir}/{name}"))).any(|t| names_it(&t))
+            let names = reading.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf"));
+            names.map(|name| reading.text(&format!("{dir}/{name}"))).any(|t| names_it(&t))
         })
-}
-
-fn exists(host: &Host, path: &str) -> bool {
-    host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some())
-}
-
-fn text(host: &Host, path: &str) -> String {
-    host.read_database(Path::new(path), 16 << 20).ok().flatten().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -286,11 +287,11 @@ mod tests {
             ("lib/modules/6.1.0-13-amd64/kernel/drivers/net/wireguard/wireguard.ko.xz", ""),
             ("lib/modules/6.9.0-leftover/modules.dep", ""),
         ]);
-        let kernel = gather(&host);
+        let kernel = gather(&Reading::of(&host));
         assert_eq!(kernel.next, Some(NextKernel { release: "6.1.0-13-amd64".into(), wireguard: true }));
         assert_eq!(kernel.wireguard, WireGuardSupport::Loadable);
         assert_eq!(kernel.release, "");
-        assert_eq!(shipped(&host, "6.1.0-9-amd64", "wireguard"), Shipped::BuiltIn);
+        assert_eq!(shipped(&Reading::of(&host), "6.1.0-9-amd64", "wireguard"), Shipped::BuiltIn);
     }
 
     #[test]
@@ -299,7 +300,7 @@ mod tests {
             ("boot/vmlinuz-5.4.0-1103-kvm", ""),
             ("lib/modules/5.4.0-1103-kvm/modules.dep", "kernel/wireguard.ko:\nkernel/drivers/notwireguard.ko:\n"),
         ]);
-        assert_eq!(gather(&host).wireguard, WireGuardSupport::Missing);
+        assert_eq!(gather(&Reading::of(&host)).wireguard, WireGuardSupport::Missing);
     }
 
     #[test]
@@ -313,11 +314,11 @@ mod tests {
     fn autoload_is_seen_wherever_boot_looks() {
         for path in ["etc/modules", "etc/modules-load.d/mitigator.conf", "usr/lib/modules-load.d/x.conf"] {
             let (_dir, host) = tree(&[(path, "# a comment\nwireguard\n")]);
-            assert!(gather(&host).autoload, "{path}");
+            assert!(gather(&Reading::of(&host)).autoload, "{path}");
         }
         let (_dir, host) =
             tree(&[("etc/modules", "#wireguard\n"), ("etc/modules-load.d/x.conf.dpkg-old", "wireguard\n")]);
-        assert!(!gather(&host).autoload);
+        assert!(!gather(&Reading::of(&host)).autoload);
     }
 
     #[test]
@@ -344,7 +345,7 @@ mod tests {
             (vec![(sb, on.as_str()), (mok, on.as_str())], Some(false)),
         ] {
             let (_dir, host) = tree(&files);
-            assert_eq!(secure_boot(&host), expected, "{files:?}");
+            assert_eq!(secure_boot(&Reading::of(&host)), expected, "{files:?}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
+use super::Reading;
 use crate::host::{Cmd, Host};
 use crate::settings::Settings;
 
@@ -33,18 +34,18 @@ pub struct Machine {
 }
 
 /// Reads this part of the facts.
-pub(crate) fn gather(host: &Host, settings: &Settings) -> Machine {
-    let exists = |path: &str| host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some());
+pub(crate) fn gather(reading: &Reading, settings: &Settings) -> Machine {
+    let host = reading.host;
     let (memory, memory_available) = memory(host);
     Machine {
         arch: arch(host),
         is_root: nix::unistd::geteuid().is_root(),
         memory,
         memory_available,
-        free_space: free_space(host, settings),
-        container: container(host),
-        systemd: host.is_live() && exists("/run/systemd/system"),
-        reboot_required: exists("/run/reboot-required"),
+        free_space: free_space(reading, settings),
+        container: container(reading),
+        systemd: host.is_live() && reading.exists("/run/systemd/system"),
+        reboot_required: reading.exists("/run/reboot-required"),
     }
 }
 
@@ -68,21 +69,25 @@ fn memory(host: &Host) -> (Option<u64>, Option<u64>) {
     }
 }
 
-fn free_space(host: &Host, settings: &Settings) -> BTreeMap<String, u64> {
+fn free_space(reading: &Reading, settings: &Settings) -> BTreeMap<String, u64> {
     [settings.dir.as_path(), Path::new("/var"), Path::new("/usr"), Path::new("/boot")]
         .into_iter()
-        .filter_map(|path| Some((path.display().to_string(), host.free_space(path)?)))
+        .filter_map(|path| {
+            let free = reading.known(reading.host.free_space(path).map(Some))?;
+            Some((path.display().to_string(), free))
+        })
         .collect()
 }
 
 /// The kind of container. systemd's detection is used; where it isn't installed, the marks that it looks at.
-fn container(host: &Host) -> Option<String> {
-    if !host.is_live() {
+fn container(reading: &Reading) -> Option<String> {
+    if !reading.host.is_live() {
         return None;
     }
-    if host.has_program("systemd-detect-virt") {
+    if reading.has_program("systemd-detect-virt") {
         let ask = Cmd::new("systemd-detect-virt").arg("--container").deadline(Duration::from_secs(5));
-        if let Ok(said) = host.query(&ask) {
+        // Where it gives no answer, its marks do.
+        if let Ok(said) = reading.host.query(&ask) {
             // It exits with 1 when it prints none.
             let kind = said.stdout.trim();
             if !kind.is_empty() {
@@ -90,14 +95,12 @@ fn container(host: &Host) -> Option<String> {
             }
         }
     }
-    let exists = |path: &str| host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some());
-    let text = |path: &str| host.read_database(Path::new(path), 1 << 16).ok().flatten().unwrap_or_default();
     marks(
-        &text("/run/systemd/container"),
-        &text("/proc/1/environ"),
-        &text("/proc/sys/kernel/osrelease"),
-        exists("/proc/vz") && !exists("/proc/bc"),
-        exists("/.dockerenv"),
+        &reading.text("/run/systemd/container"),
+        &reading.text("/proc/1/environ"),
+        &reading.text("/proc/sys/kernel/osrelease"),
+        reading.exists("/proc/vz") && !reading.exists("/proc/bc"),
+        reading.exists("/.dockerenv"),
     )
 }
 
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_live_machine_has_memory_and_space() {
-        let machine = gather(&Host::live(), &Settings::default());
+        let machine = gather(&Reading::of(&Host::live()), &Settings::default());
         assert!(machine.memory.is_some_and(|m| m > 1 << 24), "{machine:?}");
         assert!(machine.memory_available <= machine.memory);
         assert!(machine.free_space.contains_key("/srv/mitigator") && machine.free_space.contains_key("/var"));
@@ -142,7 +145,7 @@ mod tests {
     #[test]
     fn of_a_mounted_tree_no_machine_is_known() {
         let dir = tempfile::tempdir().unwrap();
-        let machine = gather(&Host::at(dir.path()).unwrap(), &Settings::default());
+        let machine = gather(&Reading::of(&Host::at(dir.path()).unwrap()), &Settings::default());
         assert_eq!((machine.arch.as_str(), machine.memory, machine.container), ("", None, None));
         assert!(!machine.systemd && !machine.reboot_required);
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Host, Process};
+use super::Reading;
+use crate::host::Process;
 
 /// Addresses, routes, ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,26 +56,34 @@ pub struct UdpListener {
     pub process: Option<Process>,
 }
 
+/// The longest table of the kernel that is read, in bytes.
+const TABLE: u64 = 256 << 20;
+
 /// Reads this part of the facts.
-pub(crate) fn gather(host: &Host) -> Net {
+pub(crate) fn gather(reading: &Reading) -> Net {
+    let host = reading.host;
     if !host.is_live() {
         return Net::default();
     }
-    let text = |path: &str| host.read_text(Path::new(path)).ok().flatten().unwrap_or_default();
-    let addresses = host
-        .interface_addresses()
+    let addresses = reading
+        .known(host.interface_addresses())
         .into_iter()
         .map(|(interface, address, prefix)| InterfaceAddress { interface, address, prefix })
         .collect();
-    Net { addresses, routes: parse_routes(&text("/proc/net/route")), udp: udp(host, &text) }
+    Net { addresses, routes: parse_routes(&table(reading, "/proc/net/route")), udp: udp(reading) }
+}
+
+/// A table of the kernel. A router with all routes of the Internet has a million, of 128 bytes each.
+fn table(reading: &Reading, path: &str) -> String {
+    reading.known(reading.host.read_database(Path::new(path), TABLE)).unwrap_or_default()
 }
 
 /// All bound UDP ports, with the process that has each open.
-fn udp(host: &Host, text: &dyn Fn(&str) -> String) -> Vec<UdpListener> {
-    let mut sockets = parse_udp(&text("/proc/net/udp"));
-    sockets.extend(parse_udp(&text("/proc/net/udp6")));
+fn udp(reading: &Reading) -> Vec<UdpListener> {
+    let mut sockets = parse_udp(&table(reading, "/proc/net/udp"));
+    sockets.extend(parse_udp(&table(reading, "/proc/net/udp6")));
     let inodes: Vec<u64> = sockets.iter().map(|socket| socket.inode).collect();
-    let owners = host.socket_owners(&inodes);
+    let owners = reading.known(reading.host.socket_owners(&inodes));
     sockets
         .into_iter()
         .map(|socket| UdpListener {
@@ -135,6 +144,7 @@ fn ipv6(hex: &str) -> Option<Ipv6Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Host;
 
     #[test]
     fn routes_of_a_docker_host() {
@@ -175,7 +185,7 @@ eth1\t0003080A\t00000000\t0000\t0\t0\t0\t00FFFFFF\t0\t0\t0
     fn a_port_of_this_process_is_found_with_its_name() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        let net = gather(&Host::live());
+        let net = gather(&Reading::of(&Host::live()));
         let found = net.udp.iter().find(|l| l.port == port).unwrap();
         assert_eq!(found.process.as_ref().unwrap().pid, std::process::id());
     }
@@ -183,6 +193,6 @@ eth1\t0003080A\t00000000\t0000\t0\t0\t0\t00FFFFFF\t0\t0\t0
     #[test]
     fn a_mounted_tree_has_no_network() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(gather(&Host::at(dir.path()).unwrap()), Net::default());
+        assert_eq!(gather(&Reading::of(&Host::at(dir.path()).unwrap())), Net::default());
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{kernel, machine};
+use super::{Reading, kernel, machine};
 use crate::distro::Distro;
 use crate::error::Result;
 use crate::host::{Cmd, Host, LockHolder};
@@ -111,8 +111,9 @@ pub(crate) const LOCKS: [&str; 4] =
 pub(crate) const ASKING: Duration = Duration::from_secs(300);
 
 /// Reads this part of the facts, on a host that runs this kernel.
-pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFacts {
-    let status = DpkgRecord::read(host).unwrap_or_default();
+pub fn gather(reading: &Reading, distro: Option<&Distro>, release: &str) -> PackageFacts {
+    let host = reading.host;
+    let status = reading.known(DpkgRecord::read(host));
     let arch = machine::arch(host);
     let seen = |name: String| {
         let installed = status.version(&name).map(str::to_owned);
@@ -121,8 +122,8 @@ pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFac
     let names = distro.map(|d| d.named_packages(release, &arch)).unwrap_or_default();
     let mut known: BTreeMap<String, Package> = names.into_iter().map(seen).collect();
     let mut newest = BTreeMap::new();
-    let mut found = Ok(sources::gather(host));
-    let module = host.is_live() && kernel::has_module(host, release);
+    let mut found = Ok(sources::gather(reading));
+    let module = host.is_live() && kernel::has_module(reading, release);
     let mut ask = |known: &mut BTreeMap<String, Package>, names: &[&str]| match candidates(host, names) {
         Ok(candidates) => {
             for (name, candidate) in candidates {
@@ -138,17 +139,17 @@ pub fn gather(host: &Host, distro: Option<&Distro>, release: &str) -> PackageFac
         !headers.iter().all(|name| known.get(name).is_some_and(Package::is_obtainable))
     };
     if let Some(distro) = distro.filter(|distro| !module && lacks_headers(distro)) {
-        newest = dependencies_of(host, &distro.next_kernel(release, &arch).unwrap_or_default());
+        newest = dependencies_of(reading, &distro.next_kernel(release, &arch).unwrap_or_default());
         known.extend(newest.values().cloned().map(seen));
         ask(&mut known, &newest.values().map(String::as_str).collect::<Vec<_>>());
     }
-    let lists_age = lists_age(host);
+    let lists_age = lists_age(reading);
     PackageFacts {
-        apt: host.has_program("apt-get") && host.has_program("dpkg"),
+        apt: reading.has_program("apt-get") && reading.has_program("dpkg"),
         apt_version: status.version("apt").unwrap_or_default().to_owned(),
         known,
         newest,
-        lock_holder: lock_holder(host),
+        lock_holder: reading.known(lock_holder(host)),
         broken: status.broken().map(|e| (e.name.clone(), e.letters.clone())).collect(),
         interrupted: status.interrupted,
         mirror: found.as_ref().ok().and_then(|sources| mirror(sources, distro)),
@@ -166,13 +167,13 @@ fn worth_asking<'a>(known: &'a BTreeMap<String, Package>, distro: Option<&Distro
 }
 
 /// Who holds one of apt's locks.
-pub fn lock_holder(host: &Host) -> Option<LockHolder> {
-    LOCKS.iter().find_map(|path| host.locked_by(Path::new(path)))
+pub fn lock_holder(host: &Host) -> Result<Option<LockHolder>> {
+    LOCKS.iter().find_map(|path| host.locked_by(Path::new(path)).transpose()).transpose()
 }
 
 /// The versions apt would install, by name, or why apt can't answer. Names without a candidate are left out.
 pub(crate) fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>, Message> {
-    if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
+    if names.is_empty() || !host.is_live() || !host.has_program("apt-cache").map_err(|e| Message::from(&e))? {
         return Ok(BTreeMap::new());
     }
     let ask = Cmd::new("apt-cache").args(cacheless(host).iter().copied()).arg("policy").args(names.iter().copied());
@@ -181,12 +182,13 @@ pub(crate) fn candidates(host: &Host, names: &[&str]) -> Result<BTreeMap<String,
 }
 
 /// What these metapackages depend on now.
-fn dependencies_of(host: &Host, names: &[String]) -> BTreeMap<String, String> {
-    if names.is_empty() || !host.is_live() || !host.has_program("apt-cache") {
+fn dependencies_of(reading: &Reading, names: &[String]) -> BTreeMap<String, String> {
+    let host = reading.host;
+    if names.is_empty() || !host.is_live() || !reading.has_program("apt-cache") {
         return BTreeMap::new();
     }
     let ask = Cmd::new("apt-cache").args(cacheless(host).iter().copied()).arg("depends").args(names.iter().cloned());
-    host.query(&ask.deadline(ASKING)).map(|said| first_needs(&said.stdout)).unwrap_or_default()
+    reading.known(host.query(&ask.deadline(ASKING)).map(|said| first_needs(&said.stdout)))
 }
 
 /// `apt-cache depends`: name to the first package it depends on.
@@ -206,18 +208,23 @@ fn first_needs(text: &str) -> BTreeMap<String, String> {
 /// Options that keep apt from writing its cache. Without its cache apt needs half a second, so there are none where the
 /// cache is newer than everything it was made from, and apt wouldn't write it.
 pub(crate) fn cacheless(host: &Host) -> &'static [&'static str] {
-    let modified = |path: &str| host.stat(Path::new(path)).ok().flatten().map(|s| s.modified);
-    let Some(cache) = modified("/var/cache/apt/pkgcache.bin") else { return NO_CACHE };
-    let made_of = ["/var/lib/dpkg/status", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d", LISTS]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(sources::files(host))
-        .chain(host.list(Path::new(LISTS)).into_iter().map(|name| format!("{LISTS}/{name}")));
-    let stale = made_of.filter_map(|path| modified(&path)).any(|changed| changed >= cache);
-    if stale { NO_CACHE } else { &[] }
+    // What can't be looked at may be newer.
+    if Reading::sure(host, is_stale).unwrap_or(true) { NO_CACHE } else { &[] }
 }
 
 const NO_CACHE: &[&str] = &["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="];
+
+/// Whether apt would make its cache anew.
+fn is_stale(reading: &Reading) -> bool {
+    let modified = |path: &str| reading.known(reading.host.stat(Path::new(path))).map(|stat| stat.modified);
+    let Some(cache) = modified("/var/cache/apt/pkgcache.bin") else { return true };
+    let made_of = ["/var/lib/dpkg/status", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d", LISTS]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(sources::files(reading))
+        .chain(reading.list(Path::new(LISTS)).into_iter().map(|name| format!("{LISTS}/{name}")));
+    made_of.into_iter().filter_map(|path| modified(&path)).any(|changed| changed >= cache)
+}
 
 /// `apt-cache policy`: name to candidate.
 fn policy(text: &str) -> BTreeMap<String, String> {
@@ -246,12 +253,12 @@ fn mirror(sources: &[ListedSuite], distro: Option<&Distro>) -> Option<String> {
 }
 
 /// Time since apt last fetched lists. Lists have the mirror's times, their directories the time of the fetch.
-fn lists_age(host: &Host) -> Option<u64> {
-    let names = host.list(Path::new(LISTS));
+fn lists_age(reading: &Reading) -> Option<u64> {
+    let names = reading.list(Path::new(LISTS));
     if !names.iter().any(|name| name.contains("_Packages")) {
         return None;
     }
-    let modified = |path: &str| host.stat(Path::new(path)).ok().flatten().map(|s| s.modified);
+    let modified = |path: &str| reading.known(reading.host.stat(Path::new(path))).map(|stat| stat.modified);
     let visited = modified(LISTS).max(modified("/var/lib/apt/lists/partial"))?;
     Some(SystemTime::now().duration_since(visited).unwrap_or_default().as_secs())
 }
@@ -309,7 +316,7 @@ mod tests {
              Package: dkms\nStatus: install ok half-configured\nVersion: 3\n",
         );
         let os = OsRelease { id: "debian".into(), version_id: "12".into(), ..OsRelease::default() };
-        let packages = gather(&Host::at(dir.path()).unwrap(), Distro::detect(&os).ok().as_ref(), "");
+        let packages = gather(&Reading::of(&Host::at(dir.path()).unwrap()), Distro::detect(&os).ok().as_ref(), "");
         assert_eq!(packages.known["wireguard-tools"].installed.as_deref(), Some("1.0"));
         assert_eq!(packages.known["wireguard-go"], Package::default());
         assert_eq!(packages.apt_version, "2.6.1");
@@ -338,7 +345,7 @@ mod tests {
         let list =
             fs::File::create(lists.join("mirror.example_debian_dists_buster_main_binary-amd64_Packages")).unwrap();
         list.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert!(lists_age(&Host::at(dir.path()).unwrap()).is_some_and(|age| age < 60));
+        assert!(lists_age(&Reading::of(&Host::at(dir.path()).unwrap())).is_some_and(|age| age < 60));
     }
 
     #[test]

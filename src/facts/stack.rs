@@ -8,6 +8,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
+use super::Reading;
 use crate::compose::{self, ComposeCommand, GatewayContainer, InstalledCompose, ResolvedConfig};
 use crate::host::Host;
 use crate::message::Message;
@@ -35,18 +36,18 @@ impl StackFacts {
 }
 
 /// Reads this part of the facts.
-pub(crate) fn gather(host: &Host, settings: &Settings) -> StackFacts {
+pub(crate) fn gather(reading: &Reading, settings: &Settings) -> StackFacts {
+    let host = reading.host;
     if !host.is_live() {
         return StackFacts::default();
     }
     let dir = settings.dir.as_path();
-    let configured = compose::has_base(&host.list(dir));
+    let configured = compose::has_base(&reading.list(dir));
+    let installed = reading.known(InstalledCompose::all(host));
     thread::scope(|scope| {
         let containers = scope.spawn(|| compose::containers(host, dir));
-        let answers: Vec<_> = InstalledCompose::all(host)
-            .into_iter()
-            .map(|installed| scope.spawn(move || ask(host, installed, dir, configured)))
-            .collect();
+        let answers: Vec<_> =
+            installed.into_iter().map(|installed| scope.spawn(move || ask(host, installed, dir, configured))).collect();
         let mut found: Vec<(ComposeCommand, Option<Result<ResolvedConfig, Message>>)> =
             answers.into_iter().filter_map(|answer| answer.join().expect("a reader doesn't panic")).collect();
         let (gateway, running) = containers.join().expect("a reader doesn't panic");

@@ -21,9 +21,9 @@ pub(super) fn lock(host: &mut Host, name: &InterfaceName) -> Result<Appending> {
     Ok(file)
 }
 
-/// The list that was applied last; `None` when there was none, or the note is damaged.
-pub(super) fn recall(host: &Host, name: &InterfaceName) -> Option<PeerList> {
-    PeerList::read(host, &note(name)).ok().flatten()
+/// The list that was applied last; `None` when there was none.
+pub(super) fn recall(host: &Host, name: &InterfaceName) -> Result<Option<PeerList>> {
+    PeerList::read(host, &note(name))
 }
 
 pub(super) fn remember(host: &mut Host, name: &InterfaceName, list: &PeerList) -> Result<()> {

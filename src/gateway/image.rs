@@ -39,7 +39,7 @@ impl Ingredients {
     /// The running executable, and wireguard-go if it is asked for.
     pub fn of_this_host(host: &Host, userspace: bool) -> Result<Self> {
         let program = || {
-            host.program(userspace::PROGRAM).ok_or_else(|| {
+            host.program(userspace::PROGRAM)?.ok_or_else(|| {
                 let program = userspace::PROGRAM;
                 Error::unexpected(message!("this kernel has no WireGuard, and {program} is not here", program))
                     .hint(Message::foreign("mitigator-vpn explain kernel-wireguard"))

@@ -36,7 +36,7 @@ pub(crate) fn reconfigure(host: &mut Host, files: &InterfaceFiles) -> Result<Rec
         }
         (None, Ok(_)) => {
             let error = Error::unexpected(message!("there is no VPN interface {name}", name));
-            return Err(match Device::names(host).first() {
+            return Err(match Device::names(host)?.first() {
                 Some(other) => {
                     let command = format!("reconfigure --interface {other}");
                     error.hint(message!("there is one called {other}: {command}", other, command))
@@ -49,7 +49,7 @@ pub(crate) fn reconfigure(host: &mut Host, files: &InterfaceFiles) -> Result<Rec
         }
     };
     refuse_stale(host, files)?;
-    let changes = difference(&live, &configuration.wanted(), &applied::recall(host, name).unwrap_or_default());
+    let changes = difference(&live, &configuration.wanted(), &applied::recall(host, name)?.unwrap_or_default());
     device::apply(host, &live, &changes)?;
     applied::remember(host, name, &configuration.list)?;
     let live = Device::observe(host, name)?.ok_or_else(|| gone(name))?;

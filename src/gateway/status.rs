@@ -26,7 +26,7 @@ pub(crate) fn status(host: &Host, files: &InterfaceFiles) -> Result<GatewayStatu
     let device = Device::observe(host, &files.interface)?;
     let list = host.read(&files.public)?;
     let (addresses, applied) = match &device {
-        Some(device) => (device::addresses(&device.name)?, applied::recall(host, &device.name)),
+        Some(device) => (device::addresses(&device.name)?, applied::recall(host, &device.name)?),
         None => (Vec::new(), None),
     };
     Ok(GatewayStatus {

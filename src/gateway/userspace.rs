@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts it and waits until the device is there. Leaves nothing behind when that fails.
 pub(super) fn start(host: &mut Host, name: &InterfaceName) -> Result<Pid> {
-    let Some(program) = host.program(PROGRAM) else {
+    let Some(program) = host.program(PROGRAM)? else {
         let reason = message!("this kernel has no WireGuard, and {program} is not here either", program = PROGRAM);
         let command = "modprobe wireguard";
         return Err(Error::unexpected(reason).hint(message!("give the host's kernel its module: {command}", command)));

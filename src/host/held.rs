@@ -51,7 +51,12 @@ impl Host {
     /// container with the old content. Where that can't be found out, the answer is yes: writing in place is always
     /// right for the content, it only lacks the atomicity of a rename.
     pub(super) fn is_held(&self, file: &Place) -> bool {
-        let (Ok(Some(stat)), name, true) = (file.stat(), file.name(), self.is_live()) else { return false };
+        let stat = match file.stat() {
+            Ok(Some(stat)) if self.is_live() => stat,
+            Ok(_) => return false,
+            Err(_) => return true,
+        };
+        let name = file.name();
         let Ok(processes) = fs::read_dir("/proc") else { return true };
         let mut seen: HashSet<PathBuf> = fs::read_link("/proc/self/ns/mnt").into_iter().collect();
         for process in processes.filter_map(|e| e.ok()) {

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
 use super::place::{Last, Place};
-use super::{Host, LockHolder, Process};
+use super::{Host, LockHolder, Process, absent};
 use crate::error::{Class, Context, Error, Result};
 use crate::message;
 use crate::message::Message;
@@ -35,17 +35,24 @@ pub struct Lock {
 impl Host {
     /// Who has locked a file the POSIX way, as apt and dpkg do. `None` when nobody has, there is no such file, or only
     /// root may ask.
-    pub(crate) fn locked_by(&self, path: &Path) -> Option<LockHolder> {
-        let file = self.place(path, Last::Follow).ok()??.open(OFlag::O_RDONLY, 0).ok()?;
-        let mut lock = libc::flock {
-            l_type: libc::F_WRLCK as i16,
-            l_whence: libc::SEEK_SET as i16,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
+    pub(crate) fn locked_by(&self, path: &Path) -> Result<Option<LockHolder>> {
+        let ask = || -> io::Result<Option<LockHolder>> {
+            let Some(place) = self.place(path, Last::Follow)? else { return Ok(None) };
+            let file = match place.open(OFlag::O_RDONLY, 0) {
+                Err(error) if absent(&error) || !geteuid().is_root() => return Ok(None),
+                opened => opened?,
+            };
+            let mut lock = libc::flock {
+                l_type: libc::F_WRLCK as i16,
+                l_whence: libc::SEEK_SET as i16,
+                l_start: 0,
+                l_len: 0,
+                l_pid: 0,
+            };
+            fcntl(&file, FcntlArg::F_GETLK(&mut lock))?;
+            Ok((lock.l_type != libc::F_UNLCK as i16).then(|| LockHolder::of(u32::try_from(lock.l_pid).unwrap_or(0))))
         };
-        fcntl(&file, FcntlArg::F_GETLK(&mut lock)).ok()?;
-        (lock.l_type != libc::F_UNLCK as i16).then(|| LockHolder::of(u32::try_from(lock.l_pid).unwrap_or(0)))
+        ask().with_context(|| message!("asking who has locked {path}", path = self.display(path)))
     }
 
     /// Takes the lock of the directory that a file is in, links to the file followed. An edit is short: another one is

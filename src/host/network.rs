@@ -9,12 +9,17 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
 use super::{Host, Process};
+use crate::error::{Context, Result};
+use crate::message;
 
 impl Host {
     /// Interface, address and prefix length of every address; empty for a mounted tree.
-    pub(crate) fn interface_addresses(&self) -> Vec<(String, IpAddr, u8)> {
-        let Some(addresses) = self.is_live().then(getifaddrs).and_then(Result::ok) else { return Vec::new() };
-        addresses
+    pub(crate) fn interface_addresses(&self) -> Result<Vec<(String, IpAddr, u8)>> {
+        if !self.is_live() {
+            return Ok(Vec::new());
+        }
+        let addresses = getifaddrs().context(message!("reading the addresses of this host"))?;
+        Ok(addresses
             .filter_map(|a| {
                 let address = ip(&a.address?)?;
                 let prefix = match a.netmask.as_ref().and_then(ip) {
@@ -25,15 +30,19 @@ impl Host {
                 };
                 Some((a.interface_name, address, prefix as u8))
             })
-            .collect()
+            .collect())
     }
 
     /// Which process has each of these sockets open, by inode. Sockets of the kernel itself, and those of processes that
     /// we may not look into, are missing from the answer.
-    pub(crate) fn socket_owners(&self, inodes: &[u64]) -> BTreeMap<u64, Process> {
+    pub(crate) fn socket_owners(&self, inodes: &[u64]) -> Result<BTreeMap<u64, Process>> {
         let mut owners = BTreeMap::new();
-        let Some(processes) = self.is_live().then(|| fs::read_dir("/proc")).and_then(Result::ok) else { return owners };
-        for process in processes.filter_map(|e| e.ok()) {
+        if !self.is_live() {
+            return Ok(owners);
+        }
+        let what = || message!("listing {path}", path = "/proc");
+        for process in fs::read_dir("/proc").with_context(what)? {
+            let process = process.with_context(what)?;
             if inodes.iter().all(|inode| owners.contains_key(inode)) {
                 break;
             }
@@ -47,7 +56,7 @@ impl Host {
                 }
             }
         }
-        owners
+        Ok(owners)
     }
 }
 
@@ -71,13 +80,13 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
         let inode = socket_inode(link.to_str().unwrap()).unwrap();
-        let owners = Host::live().socket_owners(&[inode]);
+        let owners = Host::live().socket_owners(&[inode]).unwrap();
         assert_eq!(owners[&inode].pid, std::process::id());
     }
 
     #[test]
     fn loopback_has_its_address() {
-        let addresses = Host::live().interface_addresses();
+        let addresses = Host::live().interface_addresses().unwrap();
         assert!(addresses.contains(&("lo".into(), "127.0.0.1".parse().unwrap(), 8)), "{addresses:?}");
     }
 }

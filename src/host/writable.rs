@@ -8,6 +8,7 @@ use nix::unistd::{AccessFlags, faccessat};
 use serde::{Deserialize, Serialize};
 
 use super::Host;
+use crate::error::{Context, Result};
 use crate::message;
 use crate::message::Message;
 
@@ -50,15 +51,17 @@ impl Unwritable {
 
 impl Host {
     /// Why `path`, or the nearest existing directory above it, can't be written; `None` when it can.
-    pub(crate) fn why_unwritable(&self, path: &Path) -> Option<Unwritable> {
-        let (path, place) = path.ancestors().find_map(|path| Some((path, self.existing(path)?)))?;
+    pub(crate) fn why_unwritable(&self, path: &Path) -> Result<Option<Unwritable>> {
+        let existing = |path| self.existing(path).map(|place| place.map(|place| (path, place))).transpose();
+        let Some(nearest) = path.ancestors().find_map(existing) else { return Ok(None) };
+        let (path, place) = nearest.with_context(|| message!("looking at {path}", path = self.display(path)))?;
         let reason = match faccessat(place.dir(), place.name(), AccessFlags::W_OK, AtFlags::empty()) {
-            Ok(()) => return None,
+            Ok(()) => return Ok(None),
             Err(Errno::EROFS) => Obstacle::ReadOnly,
             Err(Errno::EACCES) => Obstacle::Permission,
             Err(Errno::EPERM) => Obstacle::Immutable,
             Err(error) => Obstacle::Other(error.desc().to_lowercase()),
         };
-        Some(Unwritable { path: self.display(path).into(), reason })
+        Ok(Some(Unwritable { path: self.display(path).into(), reason }))
     }
 }

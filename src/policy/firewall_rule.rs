@@ -31,6 +31,10 @@ impl FirewallRule {
     /// The rules this instance needs: one for each port that lives in the host's own network, in each place that drops
     /// it for the endpoint's family of addresses. What is open already, and what Docker publishes, needs none.
     pub(crate) fn wanted(facts: &Facts, settings: &Settings) -> Vec<FirewallRule> {
+        // A filter that was read may belong to one that wasn't.
+        if facts.firewall.unknown.is_some() {
+            return Vec::new();
+        }
         let mut ports = Vec::new();
         if Exposure::of(facts, settings) == Exposure::Host {
             ports.push(settings.port);

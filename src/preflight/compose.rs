@@ -1,6 +1,6 @@
 //! Checks of: compose, and what it makes of this instance.
 
-use super::{Check, Inputs, Judgement, Needs, id};
+use super::{Check, Inputs, Judgement, Needs, Part, id};
 use crate::compose::Generation;
 use crate::message::Message;
 use crate::product::PRODUCT;
@@ -13,6 +13,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "compose is there and resolves the stack",
         note: Some("FN-35"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Stack, Part::Docker],
         run: compose,
         explain: "\
 The stack is stopped and started by docker-compose, of either generation and under either spelling (`docker-compose`
@@ -33,6 +34,7 @@ stack, `--stack default` brings this project's own gateway, for trials and tests
         title: "the gateway sees the files as they are",
         note: Some("FN-40"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Stack, Part::Instance],
         run: mount_fresh,
         explain: "\
 Docker mounts vpn-public.conf and vpn-private.conf into the gateway by inode. When such a file is replaced instead of
@@ -49,6 +51,7 @@ edit the list by hand use `mitigator-vpn peers`.",
         title: "the gateway gets this instance's address",
         note: Some("FN-32"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Stack, Part::Instance],
         run: gateway_address,
         explain:
             "\

@@ -1,6 +1,6 @@
 //! Checks of: Docker.
 
-use super::{Check, Inputs, Judgement, Needs, explained, id};
+use super::{Check, Inputs, Judgement, Needs, Part, explained, id};
 use crate::message;
 use crate::message::Message;
 
@@ -10,6 +10,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Docker is there and its daemon answers",
         note: None,
         needs: Needs::LiveHost,
+        rests_on: &[Part::Docker],
         run: docker,
         explain: "\
 The product runs as a Docker Compose stack. Looked for: a program `docker`, and the daemon's answer to `docker version`.
@@ -25,6 +26,7 @@ as root.",
         title: "Docker is not the snap",
         note: Some("FN-39"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Docker],
         run: docker_not_snap,
         explain: "\
 The Docker snap is confined to a few directories: a container of it can't mount files from /srv, so the gateway would

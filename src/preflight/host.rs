@@ -1,6 +1,6 @@
 //! Checks of: the release, the machine, the clock.
 
-use super::{Check, Inputs, Judgement, Needs, explained, id};
+use super::{Check, Inputs, Judgement, Needs, Part, explained, id};
 use crate::facts::WireGuardSupport;
 use crate::message;
 use crate::message::Message;
@@ -12,6 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "this release is supported",
         note: Some("FN-11"),
         needs: Needs::Files,
+        rests_on: &[],
         run: supported_release,
         explain: "\
 The release is read from /etc/os-release (or /usr/lib/os-release) and compared with the releases this program knows:
@@ -28,6 +29,7 @@ host gets no security updates. Upgrade it, one release at a time.",
         title: "this runs as root",
         note: None,
         needs: Needs::LiveHost,
+        rests_on: &[],
         run: root,
         explain: "\
 Installing packages, loading a kernel module and writing into the instance's directory need root, and so does looking
@@ -36,10 +38,27 @@ at the firewall and at other processes' ports: without it several other checks c
 Run the same command with sudo, or in a root shell.",
     },
     Check {
+        id: id::HOST_READABLE,
+        title: "what decides about a change can be read",
+        note: None,
+        needs: Needs::Files,
+        rests_on: &[],
+        run: host_readable,
+        explain: "\
+What install changes follows from what is there: the kernel's modules, dpkg's record, the instance's files, its
+containers. A file that isn't there is an answer. A file that can't be read, a directory that can't be listed and a
+daemon that doesn't answer are none, and taking them for \"nothing is there\" would change the wrong thing. So nothing is
+changed then, and each check that would judge by it says that it can't be known.
+
+The reason names the file or the daemon. \"Permission denied\": run it as root. \"Input/output error\": `dmesg | tail`,
+the disk fails. \"Too many open files\", \"Cannot allocate memory\": `ulimit -n`, `free -m`.",
+    },
+    Check {
         id: id::DISK_SPACE,
         title: "there is room for what install writes",
         note: None,
         needs: Needs::Files,
+        rests_on: &[Part::Machine, Part::Kernel, Part::Packages],
         run: disk_space,
         explain: "\
 Install writes a few kilobytes into the instance's directory. Where packages are missing, apt needs room for its lists
@@ -54,6 +73,7 @@ shortens the journal, `docker system df` shows what images and volumes take.",
         title: "there is enough memory",
         note: None,
         needs: Needs::LiveHost,
+        rests_on: &[Part::Machine, Part::Kernel, Part::Packages],
         run: memory,
         explain: "\
 The VPN needs little: 10 MiB for the gateway, 30 MiB more where wireguard-go replaces the kernel's WireGuard. Building
@@ -64,6 +84,7 @@ the module with dkms (Debian 10) takes 500 MiB for a minute. Less is a warning, 
         title: "this system has a kernel of its own, or its host's has WireGuard",
         note: Some("FN-19"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Machine, Part::Kernel],
         run: virtualization,
         explain: "\
 Containers (LXC, OpenVZ, Docker, WSL) share the kernel of their host and can't load modules into it. WireGuard works in
@@ -79,6 +100,7 @@ In a container, install leaves modules-load.d alone.",
         title: "no reboot is pending",
         note: None,
         needs: Needs::LiveHost,
+        rests_on: &[Part::Machine],
         run: reboot_required,
         explain: "\
 A package requires a reboot (/run/reboot-required), usually a new kernel. Install proves the tunnel with the running
@@ -89,6 +111,7 @@ kernel; the check kernel-next looks at the next one. A reboot stops this instanc
         title: "the clock is synchronised",
         note: Some("FN-30"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Machine],
         run: clock,
         explain: "\
 WireGuard refuses a handshake that is older than one it has seen. When a host's clock jumps back, its peers ignore it
@@ -130,6 +153,14 @@ fn root(inputs: &Inputs) -> Judgement {
     } else {
         Judgement::fail(message!("not running as root"), message!("run the same command with sudo"))
     }
+}
+
+fn host_readable(inputs: &Inputs) -> Judgement {
+    let reasons: Vec<Message> = inputs.facts.undecided().map(|unread| unread.reason.clone()).collect();
+    if reasons.is_empty() {
+        return Judgement::pass(message!("all of it was read"));
+    }
+    Judgement::fail(Message::joined(reasons, "; "), explained(id::HOST_READABLE))
 }
 
 fn disk_space(inputs: &Inputs) -> Judgement {

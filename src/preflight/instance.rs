@@ -3,7 +3,7 @@
 mod files;
 mod member;
 
-use super::{Check, Needs, id};
+use super::{Check, Needs, Part, id};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -11,6 +11,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "the instance's directory is there and can be written",
         note: None,
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: files::instance_writable,
         explain: "\
 Install writes vpn-private.conf, vpn-public.conf, docker-compose.vpn.yml and .env into the instance's directory,
@@ -27,6 +28,7 @@ No directory: install Mitigator first, or try this project's own gateway with `-
         title: "no earlier write was cut off",
         note: Some("FN-40"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: files::interrupted_write,
         explain: "\
 A file that a container has mounted is written in place, because the container would keep the old one otherwise. The new
@@ -41,6 +43,7 @@ This program reads such a file as if the write had been completed; the container
         title: "vpn-public.conf and vpn-private.conf are files that can be used",
         note: Some("FN-38"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: files::conf_is_file,
         explain: "\
 Where a file that a container mounts is missing, Docker makes a directory of its name, and nothing works until that is
@@ -57,6 +60,7 @@ Only root should be able to read vpn-private.conf: `chmod 600 FILE`.",
         title: ".env can be read, and both generations of compose read the same",
         note: Some("FN-34"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: files::env_file,
         explain: "\
 docker-compose 1 and 2 read .env by different rules. Version 1 skips a line it can't read, version 2 refuses the whole
@@ -72,6 +76,7 @@ by hand: `sed -n 3p /srv/mitigator/.env` shows line 3.",
         title: "every file that COMPOSE_FILE names is there",
         note: Some("FN-33"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: files::compose_files,
         explain: "\
 COMPOSE_FILE in .env lists the files that docker-compose merges, joined by colons (or by COMPOSE_PATH_SEPARATOR). One
@@ -87,6 +92,7 @@ back: only you know which.",
         title: "the VPN address fits into the cluster's network",
         note: Some("FN-42"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: member::vpn_address,
         explain: "\
 All instances have addresses in one network, a /24 unless --prefix (MITIGATOR_VPN_PREFIX in .env) says otherwise. An
@@ -102,6 +108,7 @@ Another address than so far has to be entered in Mitigator's web interface, too.
         title: "no other member has this address, endpoint or key",
         note: Some("FN-53"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: member::address_unique,
         explain: "\
 Where two members share a VPN address, WireGuard silently takes the last one in the file, and the other is cut off. A
@@ -118,6 +125,7 @@ it out on all of them: `mitigator-vpn peers remove ADDRESS`, then `docker-compos
         title: "the private key here belongs to the own section in the list",
         note: Some("FN-47"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: member::key_pair,
         explain: "\
 The other instances know this one by the public key in its section of vpn-public.conf. If the private key here has
@@ -133,6 +141,7 @@ It is decided by deriving the public half of the key in vpn-private.conf. Which 
         title: "no key is one that documentation publishes",
         note: Some("FN-46"),
         needs: Needs::Files,
+        rests_on: &[Part::Instance],
         run: member::sample_key,
         explain: "\
 The documentation prints a key pair as an example. Everybody can know the private key of an instance that uses it. They

@@ -1,7 +1,7 @@
 //! Checks of: WireGuard in the running kernel and in the next one, and what Secure Boot makes of a module built here.
 
 use super::host::on_the_containers_host;
-use super::{Check, Inputs, Judgement, Needs, explained, id};
+use super::{Check, Inputs, Judgement, Needs, Part, explained, id};
 use crate::facts::{ModuleRefusal, NextKernel, WireGuardSupport};
 use crate::message;
 use crate::message::Message;
@@ -13,6 +13,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "the running kernel has WireGuard, or install can give it",
         note: Some("FN-14"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Kernel, Part::Machine, Part::Packages],
         run: kernel_wireguard,
         explain: "\
 Decided by what the kernel can do, never by its version: the module is loaded (/sys/module/wireguard), built in
@@ -41,6 +42,7 @@ package of it (Debian 12 and later, Ubuntu 24.04). It is slower and gives a warn
         title: "the next boot's kernel has WireGuard too",
         note: Some("FN-14"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Kernel, Part::Machine],
         run: kernel_next,
         explain: "\
 The newest kernel in /boot is the one the next boot takes. If it lacks the module, the VPN is gone after a reboot that
@@ -57,6 +59,7 @@ A kernel that is not needed any more: `apt-get purge linux-image-VERSION`, and t
         title: "Secure Boot doesn't refuse the module",
         note: Some("FN-17"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Kernel, Part::Machine, Part::Packages],
         run: secure_boot,
         explain: "\
 Matters only where dkms has to build the module (Debian 10): UEFI Secure Boot refuses what isn't signed with a key the

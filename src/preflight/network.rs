@@ -5,7 +5,7 @@ mod filter;
 mod port;
 mod subnet;
 
-use super::{Check, Inputs, Needs, id};
+use super::{Check, Inputs, Needs, Part, id};
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::wireguard::{Peer, PeerList};
 
@@ -15,6 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "the VPN's network is used for nothing else",
         note: Some("FN-31"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Net, Part::Docker, Part::Instance],
         run: subnet::subnet_free,
         explain: "\
 The VPN's network is that of --vpn-address and --prefix. It is compared with the addresses and routes of this host, with
@@ -34,6 +35,7 @@ cluster needs another VPN network: every member's address, on every instance.",
         title: "the other instances can send to the endpoint",
         note: Some("FN-28"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Net, Part::Instance],
         run: endpoint::endpoint,
         explain: "\
 The endpoint is what the other members send their packets to: an address of this host, or one that is translated to it
@@ -51,6 +53,7 @@ Whether it really can be reached only a handshake shows: WireGuard never answers
         title: "packets can get from the host's port to the gateway",
         note: Some("FN-22"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Stack],
         run: port::port_exposed,
         explain: "\
 Read from the resolved compose configuration: the service `gateway` has to publish the UDP port (`ports:`) or to live in
@@ -64,6 +67,7 @@ See what compose makes of it: `docker compose config`, and look for the service 
         title: "the VPN's UDP ports are free, or the gateway's",
         note: Some("FN-26"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Net, Part::Stack],
         run: port::udp_port_free,
         explain: "\
 Read from /proc/net/udp, with the process that holds the port. Of our own, and fine: the gateway's WireGuard (in the
@@ -78,6 +82,7 @@ service, or move it, or choose another port for the whole cluster with --port.",
         title: "the firewall lets the VPN's packets in",
         note: Some("FN-58"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Machine, Part::Stack, Part::Net],
         run: filter::firewall,
         explain: "\
 Looked at: ufw, firewalld, nftables, and iptables in both variants, for both of them may hold rules and both filter
@@ -117,7 +122,7 @@ fn other_members(inputs: &Inputs) -> Vec<Peer> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::facts::Facts;
     use crate::preflight::Severity::Pass;

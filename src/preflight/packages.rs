@@ -1,6 +1,6 @@
 //! Checks of: apt and dpkg. They are strict only where something has to be installed.
 
-use super::{Check, Inputs, Judgement, Needs, explained, id};
+use super::{Check, Inputs, Judgement, Needs, Part, explained, id};
 use crate::distro::{AptFeature, Distro, Suite};
 use crate::facts::ListedSuite;
 use crate::host::LockHolder;
@@ -16,6 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "nobody else is installing packages",
         note: Some("FN-20"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Packages, Part::Kernel],
         run: dpkg_lock,
         explain: "\
 apt and dpkg lock their files while they work; unattended-upgrades and cloud-init do that on their own, often right
@@ -30,6 +31,7 @@ there, look again with `ps -p PID` until that process is gone.",
         title: "dpkg has no half-done work",
         note: Some("FN-13"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Packages, Part::Kernel],
         run: dpkg_healthy,
         explain: "\
 Every run of apt first finishes what earlier runs left half done, and fails if that fails, whatever it was asked for. So
@@ -46,6 +48,7 @@ That is a warning: install brings the headers and configures it again. The reaso
         title: "apt can get the packages",
         note: Some("FN-11"),
         needs: Needs::LiveHost,
+        rests_on: &[Part::Packages, Part::Kernel],
         run: apt_sources,
         explain: "\
 The packages that are missing must come from somewhere: apt has to be able to read its sources, and to know the packages

@@ -93,9 +93,14 @@ pub(crate) fn failure(said: &Output, log: Option<&MakeLog>) -> Option<Failure> {
 /// Lets dkms compile a module for this kernel. Returns false where dkms has no source of it.
 pub(crate) fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool> {
     let tree = format!("/var/lib/dkms/{module}");
-    let has_source = |version: &String| is_there(host, &format!("{tree}/{version}/source"));
-    let Some(version) = host.list(Path::new(&tree)).into_iter().rfind(has_source) else { return Ok(false) };
-    if !has_headers(host, kernel) {
+    let mut newest = None;
+    for version in host.list(Path::new(&tree))? {
+        if is_there(host, &format!("{tree}/{version}/source"))? {
+            newest = Some(version);
+        }
+    }
+    let Some(version) = newest else { return Ok(false) };
+    if !has_headers(host, kernel)? {
         return Err(no_headers(kernel).into());
     }
     lang::info(&message!("having dkms build {module} {version} for {kernel}", module, version = &version, kernel));
@@ -114,7 +119,7 @@ pub(crate) fn build(host: &mut Host, module: &str, kernel: &str) -> Result<bool>
 }
 
 /// Whether dkms could build for this kernel. dkms itself looks for this directory, not for a package.
-pub(crate) fn has_headers(host: &Host, kernel: &str) -> bool {
+pub(crate) fn has_headers(host: &Host, kernel: &str) -> Result<bool> {
     is_there(host, &format!("/lib/modules/{kernel}/build/include"))
 }
 
@@ -129,8 +134,8 @@ fn reinstall(kernel: &str) -> String {
     format!("apt-get install --reinstall linux-headers-{kernel}")
 }
 
-fn is_there(host: &Host, path: &str) -> bool {
-    host.stat(Path::new(path)).is_ok_and(|stat| stat.is_some())
+fn is_there(host: &Host, path: &str) -> Result<bool> {
+    Ok(host.stat(Path::new(path))?.is_some())
 }
 
 fn lines(said: &Output) -> impl DoubleEndedIterator<Item = &str> {

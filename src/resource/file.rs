@@ -106,6 +106,6 @@ impl Resource for Directory {
     }
 
     fn must_stay(&self, host: &Host) -> Result<Option<Message>> {
-        Ok((!host.list(&self.path).is_empty()).then(|| message!("there is something in it")))
+        Ok((!host.list(&self.path)?.is_empty()).then(|| message!("there is something in it")))
     }
 }

@@ -30,7 +30,7 @@ impl Resource for Module {
 
     /// `Present` if it is loaded or built in.
     fn observe(&self, host: &Host) -> Result<Presence> {
-        Ok(Presence::of(host.is_live() && kernel::in_kernel(host, &self.name)))
+        Ok(Presence::of(host.is_live() && kernel::in_kernel(host, &self.name)?))
     }
 
     /// `modprobe`, or `modprobe -r`. It is an error if a module stays loaded because it is in use.
@@ -47,10 +47,10 @@ impl Module {
     fn load(&self, host: &mut Host) -> Result<()> {
         let running = kernel::release();
         let mut said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
-        let next = kernel::next_with(host, &self.name);
+        let next = kernel::next_with(host, &self.name)?;
         // Without headers dkms skips a module and exits with 0. Another kernel that has the module is then the shorter way
         // (FN-12).
-        let worth_building = is_missing(&said) && (next.is_none() || dkms::has_headers(host, &running));
+        let worth_building = is_missing(&said) && (next.is_none() || dkms::has_headers(host, &running)?);
         if worth_building && dkms::build(host, &self.name, &running)? {
             said = host.run(&Cmd::new("modprobe").arg(&self.name))?;
         }
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(module.observe(&host).unwrap(), Presence::Absent);
         module.set(&mut host, &Presence::Absent).unwrap();
         let error = module.set(&mut host, &Presence::Present).unwrap_err().to_string();
-        let reason = if host.has_program("modprobe") { "has no usable module" } else { "starting 'modprobe'" };
+        let reason = if host.has_program("modprobe").unwrap() { "has no usable module" } else { "starting 'modprobe'" };
         assert!(error.contains(reason), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use crate::wireguard::device::Device;
 /// The WireGuard device in the namespaces of the gateway's process; `None` when it has none.
 pub(crate) fn observe(host: &Host, gateway: u32) -> Result<Option<Device>> {
     let device = host.inside(gateway, |host: &Host| -> Result<Option<Device>> {
-        let mut names = Device::names(host);
+        let mut names = Device::names(host)?;
         // In the host's own network there may be other devices, which belong to somebody else.
         names.sort_by_key(|name| name.as_str() != INTERFACE);
         for name in names {

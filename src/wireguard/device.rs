@@ -196,10 +196,10 @@ impl Device {
     }
 
     /// The WireGuard interfaces of this network namespace.
-    pub(crate) fn names(host: &Host) -> Vec<InterfaceName> {
-        let mut names = kernel::names();
-        names.extend(uapi::names(host).into_iter().filter(exists));
-        names
+    pub(crate) fn names(host: &Host) -> Result<Vec<InterfaceName>> {
+        let mut names = kernel::names().map_err(explain).context(message!("listing the WireGuard interfaces"))?;
+        names.extend(uapi::names(host)?.into_iter().filter(exists));
+        Ok(names)
     }
 }
 

@@ -21,6 +21,7 @@ mod unit {
     mod recorded;
     pub mod secrets;
     pub mod tree;
+    mod unanswered;
 }
 
 /// Needs root and what `scripts/test` installs: other users, mounts, namespaces, Docker, hosts in containers and in
@@ -44,6 +45,7 @@ mod containers {
     mod releases;
     mod secrets;
     mod tree;
+    mod unanswered;
 }
 
 /// Needs virtual machines, each with a kernel of its own.

@@ -301,7 +301,7 @@ fn remarkable(mut findings: Vec<Finding>) -> Vec<Finding> {
 /// The step that brings a changed file to the tunnel, without a restart (C2).
 fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&GatewayContainer>) -> Result<Option<Step>> {
     let Some(gateway) = gateway.filter(|_| settings.restart != Restart::None) else { return Ok(None) };
-    let compose = compose::command_for(host, gateway).ok_or_else(|| {
+    let compose = compose::command_for(host, gateway)?.ok_or_else(|| {
         let hint = Message::command("mitigator-vpn explain compose");
         Error::new(Class::Step, message!("there is no compose command")).hint(hint)
     })?;

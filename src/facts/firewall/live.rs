@@ -20,7 +20,7 @@ impl LiveFilters {
     /// Reads all filters; those that can't be read are left out and add to `problems`.
     pub(super) fn read(host: &Host, problems: &mut Vec<Error>) -> LiveFilters {
         LiveFilters {
-            ufw: host.has_program("ufw") && ufw::is_enabled(host),
+            ufw: or_default(has_ufw(host), problems),
             zones: or_default(zones(host), problems),
             saves: or_default(saves(host), problems),
             listing: or_default(listing(host), problems),
@@ -55,15 +55,20 @@ impl LiveFilters {
     }
 }
 
-fn or_default<T: Default>(answer: Result<T>, problems: &mut Vec<Error>) -> T {
+/// The answer; nothing, and a problem, where there is none. Nothing is decided then.
+pub(super) fn or_default<T: Default>(answer: Result<T>, problems: &mut Vec<Error>) -> T {
     answer.unwrap_or_else(|error| {
         problems.push(error);
         T::default()
     })
 }
 
+fn has_ufw(host: &Host) -> Result<bool> {
+    Ok(host.has_program("ufw")? && ufw::is_enabled(host)?)
+}
+
 fn zones(host: &Host) -> Result<Option<(String, Vec<firewalld::Zone>)>> {
-    if !host.has_program("firewall-cmd") {
+    if !host.has_program("firewall-cmd")? {
         return Ok(None);
     }
     let default = host.query(&Cmd::new("firewall-cmd").arg("--get-default-zone"))?;
@@ -98,11 +103,17 @@ fn saves(host: &Host) -> Result<Vec<SavedTable>> {
     for (family, ipv6) in [("iptables", false), ("ip6tables", true)] {
         for (variant, backend) in [("nft", Backend::IptablesNft), ("legacy", Backend::IptablesLegacy)] {
             // Asking for a legacy table that isn't there would load its kernel module.
-            if backend == Backend::IptablesLegacy && !has_legacy_table(host, ipv6) {
+            if backend == Backend::IptablesLegacy && !has_legacy_table(host, ipv6)? {
                 continue;
             }
-            let program = [format!("{family}-{variant}"), family.to_owned()].into_iter().find(|p| host.has_program(p));
-            let Some(program) = program else { continue };
+            let variant = format!("{family}-{variant}");
+            let program = if host.has_program(&variant)? {
+                variant
+            } else if host.has_program(family)? {
+                family.to_owned()
+            } else {
+                continue;
+            };
             let text = save(host, &program)?;
             // Without variants the plain name is one of the two; its first line says which.
             let is_nft = text.lines().next().is_some_and(|line| line.contains("(nf_tables)"));
@@ -127,16 +138,16 @@ pub(crate) fn save(host: &Host, program: &str) -> Result<String> {
     Ok(host.query(&cmd)?.success(format!("'{cmd}'"))?.stdout)
 }
 
-fn has_legacy_table(host: &Host, ipv6: bool) -> bool {
+fn has_legacy_table(host: &Host, ipv6: bool) -> Result<bool> {
     let names = if ipv6 { "/proc/net/ip6_tables_names" } else { "/proc/net/ip_tables_names" };
-    let names = host.read_text(Path::new(names)).ok().flatten().unwrap_or_default();
-    names.lines().any(|name| name == "filter")
+    let names = host.read_text(Path::new(names))?.unwrap_or_default();
+    Ok(names.lines().any(|name| name == "filter"))
 }
 
 /// All of nftables; empty without the program. The contents of sets are left out where this nft can do so: a ban list
 /// may have a million entries.
 pub(crate) fn listing(host: &Host) -> Result<nft::Listing> {
-    if !host.has_program("nft") {
+    if !host.has_program("nft")? {
         return Ok(nft::Listing::default());
     }
     let terse = host.query(&Cmd::new("nft").args(["--json", "--terse", "list", "ruleset"]))?;

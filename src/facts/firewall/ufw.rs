@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::ruleset::{Chain, Fit, Rule, RuleAction, Ruleset};
 use super::{TAG, VpnPacket, iptables};
+use crate::error::Result;
 use crate::host::Host;
 
 /// The rules of one family.
@@ -17,22 +18,23 @@ pub(crate) fn live_chain(ipv6: bool) -> &'static str {
 }
 
 /// Whether ufw is enabled: it filters now, or from the next boot on.
-pub(crate) fn is_enabled(host: &Host) -> bool {
-    setting(host, "/etc/ufw/ufw.conf", "ENABLED").is_some_and(|value| value.eq_ignore_ascii_case("yes"))
+pub(crate) fn is_enabled(host: &Host) -> Result<bool> {
+    Ok(setting(host, "/etc/ufw/ufw.conf", "ENABLED")?.is_some_and(|value| value.eq_ignore_ascii_case("yes")))
 }
 
 /// Whether it filters IPv6 as well.
-pub(crate) fn has_ipv6(host: &Host) -> bool {
-    setting(host, "/etc/default/ufw", "IPV6").is_none_or(|value| value.eq_ignore_ascii_case("yes"))
+pub(crate) fn has_ipv6(host: &Host) -> Result<bool> {
+    Ok(setting(host, "/etc/default/ufw", "IPV6")?.is_none_or(|value| value.eq_ignore_ascii_case("yes")))
 }
 
 /// Whether it drops what no rule accepts.
-pub(crate) fn drops_by_default(host: &Host) -> bool {
-    setting(host, "/etc/default/ufw", "DEFAULT_INPUT_POLICY").is_none_or(|value| !value.eq_ignore_ascii_case("accept"))
+pub(crate) fn drops_by_default(host: &Host) -> Result<bool> {
+    let policy = setting(host, "/etc/default/ufw", "DEFAULT_INPUT_POLICY")?;
+    Ok(policy.is_none_or(|value| !value.eq_ignore_ascii_case("accept")))
 }
 
-fn setting(host: &Host, path: &str, name: &str) -> Option<String> {
-    value_of(&host.read_text(Path::new(path)).ok().flatten()?, name)
+fn setting(host: &Host, path: &str, name: &str) -> Result<Option<String>> {
+    Ok(host.read_text(Path::new(path))?.and_then(|text| value_of(&text, name)))
 }
 
 /// The value that ufw's configuration gives a setting last.
@@ -164,9 +166,9 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("etc/ufw")).unwrap();
         std::fs::create_dir_all(dir.path().join("etc/default")).unwrap();
         let host = Host::at(dir.path()).unwrap();
-        assert!(!is_enabled(&host));
+        assert!(!is_enabled(&host).unwrap());
         std::fs::write(dir.path().join("etc/ufw/ufw.conf"), "# ENABLED=no\nENABLED=yes\nLOGLEVEL=low\n").unwrap();
         std::fs::write(dir.path().join("etc/default/ufw"), "IPV6=no\nDEFAULT_INPUT_POLICY=\"ACCEPT\"\n").unwrap();
-        assert!(is_enabled(&host) && !has_ipv6(&host) && !drops_by_default(&host));
+        assert!(is_enabled(&host).unwrap() && !has_ipv6(&host).unwrap() && !drops_by_default(&host).unwrap());
     }
 }

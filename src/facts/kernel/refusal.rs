@@ -4,8 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::text;
-use crate::host::Host;
+use crate::facts::Reading;
 use crate::message;
 use crate::message::Message;
 
@@ -45,21 +44,21 @@ impl From<&ModuleRefusal> for Message {
 /// Where modprobe reads its configuration.
 const MODPROBE_D: [&str; 4] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/lib/modprobe.d"];
 /// Why modprobe or the kernel wouldn't load a module that is there.
-pub(super) fn refusal(host: &Host) -> Option<ModuleRefusal> {
+pub(super) fn refusal(reading: &Reading) -> Option<ModuleRefusal> {
     for dir in MODPROBE_D {
-        for name in host.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf")) {
-            let text = text(host, &format!("{dir}/{name}"));
+        for name in reading.list(Path::new(dir)).into_iter().filter(|n| n.ends_with(".conf")) {
+            let text = reading.text(&format!("{dir}/{name}"));
             if let Some(line) = text.lines().find(|line| is_disabled(line)) {
                 return Some(ModuleRefusal::Configured { file: format!("{dir}/{name}"), line: line.trim().to_owned() });
             }
         }
     }
-    if text(host, "/proc/sys/kernel/modules_disabled").trim() == "1" {
+    if reading.text("/proc/sys/kernel/modules_disabled").trim() == "1" {
         return Some(ModuleRefusal::ModulesDisabled);
     }
     // Root in a container usually lacks it (FN-19); another user always does.
     let root = nix::unistd::geteuid().is_root();
-    (root && may_load(&text(host, "/proc/self/status")) == Some(false)).then_some(ModuleRefusal::NoCapability)
+    (root && may_load(&reading.text("/proc/self/status")) == Some(false)).then_some(ModuleRefusal::NoCapability)
 }
 
 /// Whether a line of modprobe.d runs `true` or `false` in place of loading; modprobe then prints nothing (FN-16).
@@ -77,6 +76,7 @@ fn may_load(status: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Host;
 
     #[test]
     fn a_module_that_modprobe_is_told_to_skip_is_refused_with_the_line() {
@@ -85,7 +85,7 @@ mod tests {
         let file = dir.path().join("etc/modprobe.d/hardening.conf");
         std::fs::write(file, "blacklist floppy\ninstall wireguard /bin/true\n").unwrap();
         let host = Host::at(dir.path()).unwrap();
-        let refusal = Message::from(&refusal(&host).unwrap());
+        let refusal = Message::from(&refusal(&Reading::of(&host)).unwrap());
         assert_eq!(refusal.to_string(), "/etc/modprobe.d/hardening.conf says: install wireguard /bin/true");
         assert!(!is_disabled("install wireguard /sbin/modprobe --ignore-install wireguard"));
         assert!(!is_disabled("install wireguard_old /bin/false"));

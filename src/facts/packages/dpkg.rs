@@ -66,7 +66,8 @@ impl DpkgRecord {
         let text = host.read_database(Path::new("/var/lib/dpkg/status"), LIMIT)?.unwrap_or_default();
         let mut entries = parse(&text);
         // While dpkg works, its journal has numbered files, one per package; afterwards there are none.
-        let journal = host.list(Path::new(JOURNAL)).into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
+        let journal =
+            host.list(Path::new(JOURNAL))?.into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
         let mut interrupted = false;
         for name in journal {
             interrupted = true;

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::facts::ListedSuite;
-use crate::host::Host;
+use crate::facts::{ListedSuite, Reading};
 
 /// Where apt keeps what it has fetched.
 pub(super) const LISTS: &str = "/var/lib/apt/lists";
@@ -14,11 +13,11 @@ pub(super) const LISTS: &str = "/var/lib/apt/lists";
 pub(crate) const MOST: usize = 10_000;
 
 /// Every suite of binary packages among the host's sources, in apt's order.
-pub(crate) fn gather(host: &Host) -> Vec<ListedSuite> {
-    let lists = host.list(Path::new(LISTS));
+pub(crate) fn gather(reading: &Reading) -> Vec<ListedSuite> {
+    let lists = reading.list(Path::new(LISTS));
     let mut found = Vec::new();
-    for path in files(host) {
-        let text = host.read_text(Path::new(&path)).ok().flatten().unwrap_or_default();
+    for path in files(reading) {
+        let text = reading.text(&path);
         found.extend(if path.ends_with(".sources") { deb822(&text) } else { one_line(&text) });
     }
     found
@@ -33,9 +32,9 @@ pub(crate) fn gather(host: &Host) -> Vec<ListedSuite> {
 }
 
 /// The files apt reads, in its order.
-pub(super) fn files(host: &Host) -> Vec<String> {
+pub(super) fn files(reading: &Reading) -> Vec<String> {
     let dir = "/etc/apt/sources.list.d";
-    let parts = host.list(Path::new(dir)).into_iter();
+    let parts = reading.list(Path::new(dir)).into_iter();
     let parts = parts.filter(|n| n.ends_with(".list") || n.ends_with(".sources")).map(|n| format!("{dir}/{n}"));
     std::iter::once("/etc/apt/sources.list".to_owned()).chain(parts).collect()
 }
@@ -185,7 +184,7 @@ mod tests {
         write("var/lib/apt/lists/mirror.example_debian_dists_buster_InRelease", "");
         let source = |uri: &str, suite: &str, fetched| ListedSuite { uri: uri.into(), suite: suite.into(), fetched };
         assert_eq!(
-            gather(&Host::at(dir.path()).unwrap()),
+            gather(&Reading::of(&crate::host::Host::at(dir.path()).unwrap())),
             [
                 source("http://mirror.example/debian", "buster", true),
                 source("http://mirror.example/debian", "dead", false)

@@ -10,7 +10,7 @@ use crate::message;
 
 /// The rules with our tag, as saved. None where the program is gone, and its rules with it.
 pub(super) fn ours(rule: &FirewallRule, host: &Host) -> Result<Vec<SavedRule>> {
-    if !host.has_program(rule.iptables_program()) {
+    if !host.has_program(rule.iptables_program())? {
         return Ok(Vec::new());
     }
     Ok(rules(&save(host, rule.iptables_program())?).into_iter().filter(|saved| saved.is_ours(rule.port)).collect())

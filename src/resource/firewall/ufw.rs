@@ -40,12 +40,12 @@ pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-fn families(host: &Host) -> &'static [bool] {
-    if ufw::has_ipv6(host) { &[false, true] } else { &[false] }
+fn families(host: &Host) -> Result<&'static [bool]> {
+    Ok(if ufw::has_ipv6(host)? { &[false, true] } else { &[false] })
 }
 
 fn is_kept(rule: &FirewallRule, host: &Host) -> Result<bool> {
-    for &ipv6 in families(host) {
+    for &ipv6 in families(host)? {
         let rules = host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default();
         if ufw::ours(&rules, rule.port) != 1 {
             return Ok(false);
@@ -58,7 +58,7 @@ fn is_kept(rule: &FirewallRule, host: &Host) -> Result<bool> {
 fn is_live(rule: &FirewallRule, host: &Host) -> Result<Option<bool>> {
     let accept = format!("--dport {} -j ACCEPT", rule.port);
     let mut live = None;
-    for &ipv6 in families(host) {
+    for &ipv6 in families(host)? {
         let chain = Cmd::new(if ipv6 { "ip6tables" } else { "iptables" }).args(["-S", ufw::live_chain(ipv6)]);
         let out = host.query(&chain)?;
         if out.ok() {

@@ -19,7 +19,7 @@ const DIR: &str = "/etc/systemd/system";
 
 /// Whether it is written and enabled. Without systemd there is nothing to write.
 pub(super) fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result<bool> {
-    if !has_systemd(host) {
+    if !has_systemd(host)? {
         return Ok(true);
     }
     let written = host.read_text(&path(rule))?.is_some_and(|text| text == content(rule, restorer));
@@ -27,13 +27,13 @@ pub(super) fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) ->
 }
 
 pub(super) fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> Result<()> {
-    if !has_systemd(host) {
+    if !has_systemd(host)? {
         return Ok(());
     }
     host.write(&path(rule), content(rule, restorer).as_bytes(), Mode::PUBLIC)?;
     reload(host)?;
     systemctl(host, &["enable", &name(rule)])?;
-    if is_running(host) {
+    if is_running(host)? {
         // A started unit follows reloads of the firewall's service. The rule is there already, so it adds nothing now.
         systemctl(host, &["start", &name(rule)])?;
     }
@@ -44,7 +44,7 @@ pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
     if host.stat(&path(rule))?.is_none() {
         return Ok(());
     }
-    if is_running(host) {
+    if is_running(host)? {
         systemctl(host, &["stop", &name(rule)])?;
     }
     systemctl(host, &["disable", &name(rule)])?;
@@ -91,17 +91,17 @@ fn is_enabled(rule: &FirewallRule, host: &Host) -> Result<bool> {
     Ok(host.stat(&Path::new(DIR).join("multi-user.target.wants").join(name(rule)))?.is_some())
 }
 
-fn has_systemd(host: &Host) -> bool {
+fn has_systemd(host: &Host) -> Result<bool> {
     host.has_program("systemctl")
 }
 
 /// Whether systemd is running. In a chroot or a plain container it may be installed and not run.
-fn is_running(host: &Host) -> bool {
-    host.stat(Path::new("/run/systemd/system")).is_ok_and(|stat| stat.is_some())
+fn is_running(host: &Host) -> Result<bool> {
+    Ok(host.stat(Path::new("/run/systemd/system"))?.is_some())
 }
 
 fn reload(host: &mut Host) -> Result<()> {
-    if is_running(host) { systemctl(host, &["daemon-reload"]) } else { Ok(()) }
+    if is_running(host)? { systemctl(host, &["daemon-reload"]) } else { Ok(()) }
 }
 
 fn systemctl(host: &mut Host, args: &[&str]) -> Result<()> {

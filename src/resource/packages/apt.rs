@@ -82,7 +82,7 @@ fn transaction(simulation: &str) -> Transaction {
 pub(crate) fn wait_for_turn(host: &Host, patience: Duration) -> Result<()> {
     let start = Instant::now();
     let mut said = None;
-    while let Some(holder) = lock_holder(host) {
+    while let Some(holder) = lock_holder(host)? {
         if said.as_ref() != Some(&holder) {
             lang::info(&message!("waiting for {holder}, which is installing packages", holder = &holder));
             said = Some(holder.clone());

@@ -11,9 +11,9 @@ use super::{AllowedIp, Device, DeviceChanges, Implementation, InterfaceName, Obs
 use crate::wireguard::PublicKey;
 
 /// The interfaces of type wireguard.
-pub(super) fn names() -> Vec<InterfaceName> {
-    let names = wireguard_control::Device::list(Backend::Kernel).unwrap_or_default();
-    names.iter().filter_map(|name| name.as_str_lossy().parse().ok()).collect()
+pub(super) fn names() -> io::Result<Vec<InterfaceName>> {
+    let names = wireguard_control::Device::list(Backend::Kernel)?;
+    Ok(names.iter().filter_map(|name| name.as_str_lossy().parse().ok()).collect())
 }
 
 /// The device of this name; `None` when the kernel drives no such device.

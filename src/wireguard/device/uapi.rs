@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{AllowedIp, Device, DeviceChanges, Implementation, InterfaceName, ObservedPeer};
+use crate::error::Result;
 use crate::host::Host;
 use crate::wireguard::{PrivateKey, PublicKey};
 
@@ -26,9 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_LINE: usize = 512;
 
 /// The devices that have a socket here, alive or not.
-pub(super) fn names(host: &Host) -> Vec<InterfaceName> {
-    let sockets = host.list(Path::new(SOCKETS));
-    sockets.iter().filter_map(|file| file.strip_suffix(".sock")?.parse().ok()).collect()
+pub(super) fn names(host: &Host) -> Result<Vec<InterfaceName>> {
+    let sockets = host.list(Path::new(SOCKETS))?;
+    Ok(sockets.iter().filter_map(|file| file.strip_suffix(".sock")?.parse().ok()).collect())
 }
 
 /// The device behind a socket; `None` when nobody answers there.

@@ -261,7 +261,10 @@ fn a_held_lock_is_waited_for_and_its_holder_named() {
         let tools = packages(&["wireguard-tools"]).with_dependencies(host).unwrap();
         for path in ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"] {
             let mut child = holder(path);
-            assert_eq!(lock_holder(host), Some(LockHolder::Process(Process { name: "test".into(), pid: child.id() })));
+            assert_eq!(
+                lock_holder(host).unwrap(),
+                Some(LockHolder::Process(Process { name: "test".into(), pid: child.id() }))
+            );
             let waits = std::thread::spawn({
                 let tools = tools.clone();
                 move || tools.set(&mut Host::live(), &tools.wanted())
@@ -273,7 +276,7 @@ fn a_held_lock_is_waited_for_and_its_holder_named() {
             child.wait().unwrap();
             fs::remove_file("/run/held").unwrap();
             waits.join().unwrap().unwrap();
-            assert_eq!(lock_holder(host), None);
+            assert_eq!(lock_holder(host).unwrap(), None);
             let gone = tools.names.iter().chain(&tools.brings).map(|name| (name.clone(), None)).collect();
             tools.set(host, &Versions { packages: gone }).unwrap();
         }
@@ -300,7 +303,7 @@ fn a_dead_source_beside_a_living_one_is_no_obstacle() {
         fs::write("/etc/apt/sources.list.d/dead.list", "deb [trusted=yes] file:/srv/nowhere dead main\n").unwrap();
         let (tools, _) = install(host, &["wireguard-tools"]).unwrap();
         assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
-        let facts = facts::packages::gather(host, None, "");
+        let facts = facts::packages::gather(&facts::Reading::of(host), None, "");
         let dead: Vec<_> = facts.sources.unwrap().into_iter().filter(|s| !s.fetched).map(|s| s.suite).collect();
         assert_eq!(dead, ["dead"]);
     });
@@ -396,12 +399,12 @@ fn an_installation_that_was_cut_off_is_finished_by_the_next_run() {
         apt.kill().unwrap();
         sh("for p in /proc/[0-9]*; do case $(cat $p/comm) in dpkg | slow.postinst) kill -9 ${p#/proc/};; esac; done");
         apt.wait().unwrap();
-        let facts = facts::packages::gather(host, None, "");
+        let facts = facts::packages::gather(&facts::Reading::of(host), None, "");
         assert!(facts.interrupted || facts.broken.contains_key("slow"), "{facts:?}");
         let slow = slow.with_dependencies(host).unwrap();
         slow.set(host, &slow.wanted()).unwrap();
         assert!(slow.wanted().is_met_by(&slow.observe(host).unwrap()));
-        let facts = facts::packages::gather(host, None, "");
+        let facts = facts::packages::gather(&facts::Reading::of(host), None, "");
         assert!(!facts.interrupted && facts.broken.is_empty(), "{facts:?}");
     });
 }
@@ -412,7 +415,7 @@ fn asking_changes_nothing_with_or_without_apts_cache() {
         let distro = Distro::detect(&facts::os::gather(host).unwrap()).ok();
         let ask = |host: &Host| {
             let before = files(&["/test"]);
-            let facts = facts::packages::gather(host, distro.as_ref(), "");
+            let facts = facts::packages::gather(&facts::Reading::of(host), distro.as_ref(), "");
             let preview = packages(&["wireguard-tools"]).preview(host).unwrap();
             untouched(&before, &files(&["/test"]));
             (facts, preview)
@@ -441,7 +444,7 @@ fn a_malformed_source_is_reported_in_apts_words() {
     in_root(|host| {
         fs::write("/etc/apt/sources.list.d/broken.list", "deb nonsense\n").unwrap();
         let distro = Distro::detect(&facts::os::gather(host).unwrap()).ok();
-        let facts = facts::packages::gather(host, distro.as_ref(), "");
+        let facts = facts::packages::gather(&facts::Reading::of(host), distro.as_ref(), "");
         assert!(facts.sources.unwrap_err().to_string().contains("/etc/apt/sources.list.d/broken.list"));
         let error = packages(&["wireguard-tools"]).with_dependencies(host).unwrap_err().to_string();
         assert!(error.contains("apt can't read its sources: Malformed entry 1"), "{error}");

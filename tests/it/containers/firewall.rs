@@ -349,7 +349,7 @@ fn in_namespace(programs: &[&str], body: fn()) {
         make_world();
         return body();
     }
-    let found = |program: &str| Host::live().has_program(program);
+    let found = |program: &str| Host::live().has_program(program).unwrap();
     let missing = programs.iter().chain(&["unshare", "ip", "bash"]).find(|program| !found(program));
     if !nix::unistd::geteuid().is_root() {
         skip("needs root");

@@ -90,3 +90,9 @@ fn killed_at_with(n: usize, calls: &str, more: &[&str], call: Call) -> Ran {
     let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", trace.as_str(), "-e", inject.as_str()];
     call.under(words.into_iter().chain(more.iter().copied())).run()
 }
+
+/// Runs a call in which these system calls on one file fail with this error.
+pub fn failing(calls: &str, error: &str, file: &str, call: Call) -> Ran {
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}"));
+    call.under(["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject, "-P", file]).run()
+}

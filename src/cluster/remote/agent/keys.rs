@@ -137,7 +137,7 @@ mod tests {
         }
 
         fn names(&self) -> Vec<String> {
-            self.host().list(&self.settings.dir)
+            self.host().list(&self.settings.dir).unwrap()
         }
     }
 

@@ -87,7 +87,7 @@ impl Release {
         facts.kernel =
             Kernel { release: self.kernel.to_owned(), next: Some(next), secure_boot: Some(false), ..Kernel::default() };
         facts.machine.container = None;
-        facts.packages = facts::packages::gather(host, Some(&distro), self.kernel);
+        facts.packages = facts::packages::gather(&facts::Reading::of(host), Some(&distro), self.kernel);
         (facts, distro)
     }
 

@@ -53,7 +53,7 @@ impl Loaded {
     fn new() -> Self {
         let executable = std::env::var_os("MITIGATOR_VPN_TEST_BIN").map_or(PathBuf::from(BINARY), PathBuf::from);
         let host = Host::live();
-        let ingredients = Ingredients { executable, userspace: host.program("wireguard-go") };
+        let ingredients = Ingredients { executable, userspace: host.program("wireguard-go").unwrap() };
         let image = Image::new(&host, &ingredients).unwrap();
         let mut load = Command::new("docker").arg("load").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         image.write(&mut load.stdin.take().unwrap(), image.reference()).unwrap();
