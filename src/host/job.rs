@@ -108,7 +108,7 @@ impl Host {
 
     /// Warns of the jobs of earlier runs that haven't ended.
     pub(crate) fn warn_of_jobs(&self) -> Result<()> {
-        for name in self.list(Path::new(JOBS)) {
+        for name in self.list(Path::new(JOBS))? {
             if self.is_for_later(&name)? {
                 continue;
             }
@@ -135,7 +135,7 @@ impl Host {
     /// lock, so nobody begins one meanwhile.
     pub(super) fn settle_jobs(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        for name in self.list(Path::new(JOBS)) {
+        for name in self.list(Path::new(JOBS))? {
             if self.is_for_later(&name)? {
                 continue;
             }
@@ -184,7 +184,7 @@ impl Host {
         }
         // The script goes first: without it there is no job.
         self.remove(&dir(name).join("script"))?;
-        for file in self.list(&dir(name)) {
+        for file in self.list(&dir(name))? {
             self.remove(&dir(name).join(file))?;
         }
         self.remove_dir(&dir(name))?;
