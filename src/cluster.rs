@@ -6,7 +6,8 @@
 //! - [`remote`]: one ssh connection a host, a JSON line each way, and the agent at its far end: this very executable, which
 //!   runs the same facts, plan and apply there.
 //! - [`hosts`]: the hosts of a run, their connections, how each stands, and the requests that they are sent.
-//! - [`merge`]: the list that all hosts are to have: the union of cluster.toml and of what hosts have. Pure.
+//! - [`membership`]: who is a member, by cluster.toml and by what hosts say, any of which may lie. Pure.
+//! - [`merge`]: the list that all hosts are to have: the members, in the text that most hosts have. Pure.
 //! - [`action`]: what each host needs for that. Pure, given the looks.
 //! - [`rollout`]: waves of hosts, and the gates between them.
 //! - [`rotate`] and [`status`]: a new key for a member; who reaches whom.
@@ -16,6 +17,7 @@
 pub(crate) mod action;
 pub(crate) mod hosts;
 pub(crate) mod inventory;
+pub(crate) mod membership;
 pub(crate) mod merge;
 pub(crate) mod remote;
 pub(crate) mod rollout;

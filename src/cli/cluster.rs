@@ -96,6 +96,9 @@ pub struct Target {
     /// Accept the unknown key of this instance, whose host was installed anew
     #[arg(long, value_name = "NAME", value_delimiter = ',', env = "MITIGATOR_VPN_ACCEPT_KEY")]
     pub accept_key: Vec<String>,
+    /// Accept this member, which neither cluster.toml nor most of the lists know: its VPN address
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', env = "MITIGATOR_VPN_ACCEPT_MEMBER")]
+    pub accept_member: Vec<Ipv4Addr>,
 }
 
 /// How long a change may stay unconfirmed that could cut off the operator's own connection.

@@ -26,6 +26,8 @@ pub(crate) enum Action {
     Install(Survey),
     /// A check forbids it; the survey says which.
     Refused(Survey),
+    /// What hosts say of it contradicts each other: it stays as it is until a person decides.
+    Disputed(Message),
     /// It can't be reached, or looked at.
     Unreachable(Message),
 }
@@ -62,7 +64,7 @@ impl Action {
             Action::Nothing => Need::Nothing,
             Action::List => Need::List,
             Action::Install(_) => Need::Install,
-            Action::Refused(_) => Need::Refused,
+            Action::Refused(_) | Action::Disputed(_) => Need::Refused,
             Action::Unreachable(_) => Need::Behind,
         }
     }
@@ -71,7 +73,7 @@ impl Action {
     pub(crate) fn changes(&self) -> bool {
         match self {
             Action::List | Action::Install(_) => true,
-            Action::Nothing | Action::Refused(_) | Action::Unreachable(_) => false,
+            Action::Nothing | Action::Refused(_) | Action::Disputed(_) | Action::Unreachable(_) => false,
         }
     }
 
@@ -79,7 +81,7 @@ impl Action {
     pub(crate) fn joins(&self) -> bool {
         match self {
             Action::Install(survey) => survey.impact.outage().is_none(),
-            Action::Nothing | Action::List | Action::Refused(_) | Action::Unreachable(_) => false,
+            Action::Nothing | Action::List | Action::Refused(_) | Action::Disputed(_) | Action::Unreachable(_) => false,
         }
     }
 }

@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::error::{Error, Result};
 use crate::message;
-use crate::message::Message;
+use crate::message::{Message, printable};
 use crate::product::PRODUCT;
 use crate::settings::Endpoint;
 use crate::wireguard::{Network, PublicKey};
@@ -176,6 +176,11 @@ impl Inventory {
         Ok(Inventory { port, prefix, dir, instances, removed: raw.removed })
     }
 
+    /// The network that all members are in; none while there is no instance.
+    pub(crate) fn network(&self) -> Option<Network> {
+        network(self.instances.iter(), self.prefix)
+    }
+
     pub(crate) fn by_name(&self, name: &str) -> Option<&DeclaredInstance> {
         self.instances.iter().find(|instance| instance.name == name)
     }
@@ -221,7 +226,11 @@ fn check_word(field: UniqueField, value: &Spanned<String>, problems: &mut Vec<Pr
     let text = value.get_ref();
     let reason = if text.is_empty() {
         message!("an empty {what}", what = field.noun())
-    } else if text.starts_with('-') || text.chars().any(|c| c.is_whitespace() || c.is_control() || c == ',') {
+    } else if text.starts_with('-')
+        || text.contains([','])
+        || text.contains(char::is_whitespace)
+        || printable(text) != *text
+    {
         message!("a {what} has no spaces or commas in it and doesn't begin with '-'", what = field.noun())
     } else {
         return;
@@ -247,13 +256,18 @@ impl Taken {
     }
 }
 
-/// Whether all instances are in one network: the one that most of them are in.
-fn check_network(instances: &[(Range<usize>, DeclaredInstance)], prefix: u8, problems: &mut Vec<Problem>) {
+/// The network that most of them are in.
+fn network<'a>(instances: impl Iterator<Item = &'a DeclaredInstance>, prefix: u8) -> Option<Network> {
     let mut sizes: BTreeMap<Network, usize> = BTreeMap::new();
-    for (_, instance) in instances {
+    for instance in instances {
         *sizes.entry(Network::of(instance.address, prefix)).or_default() += 1;
     }
-    let Some((&network, _)) = sizes.iter().rev().max_by_key(|(_, size)| **size) else { return };
+    sizes.into_iter().rev().max_by_key(|(_, size)| *size).map(|(network, _)| network)
+}
+
+/// Whether all instances are in one network.
+fn check_network(instances: &[(Range<usize>, DeclaredInstance)], prefix: u8, problems: &mut Vec<Problem>) {
+    let Some(network) = network(instances.iter().map(|(_, instance)| instance), prefix) else { return };
     for (at, DeclaredInstance { address, .. }) in instances {
         let Some(reason) = network.objection(*address) else { continue };
         let hint = message!("give it a free address in {network}, or name the network's prefix in [defaults]", network);

@@ -11,26 +11,26 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::hosts::{ApplyReply, ChangeRequest, Fleet, Node};
+use super::merge::Merged;
 use super::rollout::RolloutRecord;
 use super::rollout::gate::{answering, probe, witnesses};
 use crate::error::{Class, Error, Result};
 use crate::message;
 use crate::message::Message;
 use crate::tunnel::timings::{ANSWER, WITH_SESSION};
-use crate::wireguard::PeerList;
 
 /// A host that takes longer for the list is left behind: all others have lost the rotating host until it has switched.
 const TAKE_LIST: Duration = Duration::from_secs(15);
 
-/// Gives the member a new key. `list` is what all have now.
+/// Gives the member a new key. `merged` is what all have now.
 pub(crate) fn rotate(
     fleet: &mut Fleet,
     address: Ipv4Addr,
-    list: &PeerList,
+    merged: &Merged,
     guard: Duration,
     record: &mut RolloutRecord,
 ) -> Result<()> {
-    let witnesses = witnesses(fleet, &[address], list).remove(&address).unwrap_or_default();
+    let witnesses = witnesses(fleet, &[address], &merged.list).remove(&address).unwrap_or_default();
     let node = fleet.by_address_mut(address).ok_or_else(|| Error::unexpected(message!("it isn't there")))?;
     if node.seen().is_some_and(|seen| seen.look.through_vpn) {
         // The others forget its old key first, and with it the connection to it.
@@ -38,10 +38,11 @@ pub(crate) fn rotate(
         let reason = message!("{name} is reached through the VPN, which this interrupts", name);
         return Err(Error::new(Class::Refused, reason).hint(message!("give it an ssh destination outside of the VPN")));
     }
+    merged.target(node).map_err(|reason| Error::new(Class::Refused, reason))?;
     let (own, seen) = (node.seen().and_then(|seen| seen.look.key), node.digest());
     let key = node.stage_key()?;
-    let mut with_key = list.clone();
-    with_key.set_key(address, key)?;
+    let mut with_key = merged.clone();
+    with_key.list.set_key(address, key)?;
     // Those that have the new key already can't answer before the switch, and must afterwards.
     let answered = answering(node, &witnesses, ANSWER)?;
 
@@ -49,7 +50,8 @@ pub(crate) fn rotate(
 
     let node = fleet.by_address_mut(address).expect("it was there");
     // If an earlier run was interrupted between the switch and its proof, there is nothing left to switch.
-    let change = ChangeRequest { list: &with_key, seen, guard, switch_key: own != Some(key) };
+    let list = &with_key.target(node).map_err(|reason| Error::new(Class::Refused, reason))?;
+    let change = ChangeRequest { list, seen, guard, switch_key: own != Some(key) };
     let outcome = apply(node, change, None).and_then(|steps| {
         let members: Vec<Ipv4Addr> = answered.into_iter().filter(|other| informed.contains(other)).collect();
         Ok((steps, probe(node, &members, WITH_SESSION)?))
@@ -71,7 +73,7 @@ pub(crate) fn rotate(
             take_back(fleet, address, &informed, record);
         }
     }
-    record.list = if record.stopped.is_some() { list.clone() } else { with_key };
+    record.merged = if record.stopped.is_some() { merged.clone() } else { with_key };
     fleet.each(|node| node.seen().is_some(), Node::look_again);
     Ok(())
 }
@@ -80,13 +82,14 @@ pub(crate) fn rotate(
 fn give_list(
     fleet: &mut Fleet,
     rotating: Ipv4Addr,
-    list: &PeerList,
+    merged: &Merged,
     guard: Duration,
     record: &mut RolloutRecord,
 ) -> BTreeSet<Ipv4Addr> {
     let parallel = std::mem::replace(&mut fleet.parallel, usize::MAX);
     let others = |node: &Node| node.instance.address != rotating && node.seen().is_some();
     let replies = fleet.each_by_address(others, |node| {
+        let list = &merged.target(node).map_err(|reason| Error::new(Class::Refused, reason))?;
         let change = ChangeRequest { list, seen: node.digest(), guard, switch_key: false };
         apply(node, change, Some(TAKE_LIST))
     });

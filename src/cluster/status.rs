@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use self::narrow::{Narrow, narrow};
 use super::hosts::{Fleet, HostState, Node, reason};
+use super::membership::{Dispute, Weight};
+use super::merge::Merged;
 use crate::message;
 use crate::message::Message;
 use crate::tunnel::timings::WITH_SESSION;
@@ -130,15 +132,18 @@ pub(crate) fn probe_all(fleet: &mut Fleet, list: &PeerList) -> Probes {
 
 impl ClusterStatus {
     /// From what was seen and probed. `list` is what all should have. Pure.
-    pub(crate) fn new(fleet: &Fleet, probes: &Probes, list: &PeerList) -> ClusterStatus {
+    pub(crate) fn new(fleet: &Fleet, probes: &Probes, merged: &Merged) -> ClusterStatus {
+        let list = &merged.list;
         let median = median(fleet.nodes.iter().filter_map(|node| node.clock).collect());
         let clock = |node: &Node| Some(node.clock? - median?);
         let mut differences: Vec<Message> = Vec::new();
         for node in &fleet.nodes {
             let name = &node.instance.name;
-            let of_host = host_differences(node, clock(node), list).into_iter();
+            let of_host = host_differences(node, clock(node), merged).into_iter();
             differences.extend(of_host.map(|difference| message!("{name}: {difference}", name, difference)));
         }
+        let disputed = merged.disputes.iter().filter(|dispute| dispute.weight != Weight::Note);
+        differences.extend(disputed.map(Dispute::message));
         let view = Observations { fleet, probes, list };
         let pairs: Vec<Pair> =
             fleet.nodes.iter().filter(|node| node.seen().is_some()).flat_map(|n| view.pairs(n)).collect();
@@ -175,7 +180,7 @@ fn host(node: &Node, clock_offset: Option<i64>) -> HostStatus {
 }
 
 /// What differs on one host.
-fn host_differences(node: &Node, clock: Option<i64>, list: &PeerList) -> Vec<Message> {
+fn host_differences(node: &Node, clock: Option<i64>, merged: &Merged) -> Vec<Message> {
     let seen = match &node.state {
         HostState::Unreachable(error) => {
             return vec![message!("can't be looked at: {reason}", reason = reason(error))];
@@ -183,9 +188,10 @@ fn host_differences(node: &Node, clock: Option<i64>, list: &PeerList) -> Vec<Mes
         HostState::Seen(seen) => seen,
     };
     let mut differences = Vec::new();
+    let target = merged.target(node).map(|list| list.digest());
     match node.digest() {
         None => differences.push(message!("it has no vpn-public.conf; mend it: {command}", command = APPLY)),
-        Some(digest) if digest != list.digest() => differences.push(message!(
+        Some(digest) if target.is_ok_and(|target| target != digest) => differences.push(message!(
             "its list {digest}… is an older one; mend it: {command}",
             digest = format!("{digest:.12}"),
             command = APPLY
@@ -193,7 +199,11 @@ fn host_differences(node: &Node, clock: Option<i64>, list: &PeerList) -> Vec<Mes
         Some(_) => {}
     }
     let pending = seen.look.pending.iter();
-    differences.extend(pending.map(|step| message!("install would {step}; mend it: {command}", step, command = APPLY)));
+    differences.extend(
+        pending.map(|step| {
+            message!("install would {step}; mend it: {command}", step = step.on_one_line(), command = APPLY)
+        }),
+    );
     match &seen.look.gateway {
         None => differences.push(message!("its gateway doesn't run; mend it: {command}", command = APPLY)),
         Some(gateway) if !gateway.stale.is_empty() => differences.push(message!(
@@ -205,7 +215,7 @@ fn host_differences(node: &Node, clock: Option<i64>, list: &PeerList) -> Vec<Mes
                 "its gateway has no tunnel; look there: {command}",
                 command = "docker-compose logs gateway"
             )),
-            Some(tunnel) => differences.extend(tunnel.differences.iter().cloned()),
+            Some(tunnel) => differences.extend(tunnel.differences.iter().map(Message::on_one_line)),
         },
     }
     if let Some(offset) = clock.filter(|offset| offset.abs() > CLOCK) {

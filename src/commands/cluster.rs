@@ -3,6 +3,7 @@
 mod document;
 mod target;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::error::{Class, Error, Result};
 use crate::host::Host;
 use crate::message;
 use crate::report::{ClusterPlanDocument, Outcome, Output};
+use crate::wireguard::PublicKey;
 
 pub(crate) fn run(command: ClusterCommand, global: &Global, output: &Output) -> Result<ExitCode> {
     match command {
@@ -68,7 +70,7 @@ pub(crate) fn session(host: &mut Host, way_in: &str) -> Result<ExitCode> {
 fn plan(cluster: &Cluster, fleet: &mut Fleet) -> Result<(ClusterPlanDocument, Actions)> {
     let merged = cluster.merge(fleet)?;
     let task = cluster.output.progress().start(message!("see what has to be done"));
-    let actions = rollout::plan(fleet, &merged.list, merged.keyless.is_empty());
+    let actions = rollout::plan(fleet, &merged);
     task.done();
     Ok((document::planned(fleet, &merged, &actions), actions))
 }
@@ -117,17 +119,20 @@ fn remove(cluster: &mut Cluster, name: &str, policy: &Policy) -> Result<ExitCode
             .hint(message!("a cluster needs one instance at least; to take its VPN down, on it: mitigator-vpn undo")));
     }
     let mut fleet = cluster.gather(Some(policy))?;
-    let list = cluster.list(&fleet)?;
-    if list.is_empty() {
+    // Who leaves has no say in it.
+    fleet.nodes.retain(|node| node.instance != gone);
+    if fleet.nodes.iter().all(|node| node.list().is_none()) {
         let command = format!("mitigator-vpn cluster plan -f {}", cluster.target.file.display());
         return Err(Error::new(Class::Refused, message!("no host with a list can be reached"))
             .hint(message!("see why: {command}", command)));
     }
-    let removed = list.by_address(gone.address);
-    let removed = removed.map(|peer| RemovedMember { vpn_address: peer.address, public_key: peer.public_key });
-    cluster.change(|text| edit::remove(text, name, removed.as_ref()))?;
-    fleet.nodes.retain(|node| node.instance != gone);
-    apply(cluster, fleet, policy, |cluster| cluster.write(|text| edit::remove(text, name, removed.as_ref())))
+    let lists = fleet.nodes.iter().filter_map(Node::list);
+    let keys: BTreeSet<PublicKey> =
+        lists.filter_map(|list| list.by_address(gone.address)).map(|peer| peer.public_key).collect();
+    let note = |public_key| RemovedMember { vpn_address: gone.address, public_key };
+    let removed: Vec<RemovedMember> = keys.into_iter().map(note).collect();
+    cluster.change(|text| edit::remove(text, name, &removed))?;
+    apply(cluster, fleet, policy, |cluster| cluster.write(|text| edit::remove(text, name, &removed)))
 }
 
 fn rotate(cluster: &Cluster, name: Option<&str>, guarding: Guarding) -> Result<ExitCode> {
@@ -148,11 +153,11 @@ fn rotate(cluster: &Cluster, name: Option<&str>, guarding: Guarding) -> Result<E
         );
         confirm(&question, cluster.output, || Ok(()))?;
     }
-    let mut record = RolloutRecord { list: cluster.list(&fleet)?, ..RolloutRecord::default() };
+    let mut record = RolloutRecord { merged: cluster.merge(&fleet)?, ..RolloutRecord::default() };
     for DeclaredInstance { name, address, .. } in chosen {
         let task = cluster.output.progress().start(message!("a new key for {name}", name));
-        let list = cluster.list(&fleet)?;
-        rotate::rotate(&mut fleet, address, &list, patience(guarding), &mut record)?;
+        let merged = cluster.merge(&fleet)?;
+        rotate::rotate(&mut fleet, address, &merged, patience(guarding), &mut record)?;
         if record.stopped.is_some() {
             break;
         }
@@ -163,12 +168,12 @@ fn rotate(cluster: &Cluster, name: Option<&str>, guarding: Guarding) -> Result<E
 
 fn status(cluster: &Cluster) -> Result<ExitCode> {
     let mut fleet = cluster.gather(None)?;
-    let list = cluster.list(&fleet)?;
+    let merged = cluster.merge(&fleet)?;
     let task = cluster.output.progress().start(message!("ask who answers whom"));
-    let probes = probe_all(&mut fleet, &list);
+    let probes = probe_all(&mut fleet, &merged.list);
     task.done();
     fleet.hang_up();
-    let document = document::status(&list, ClusterStatus::new(&fleet, &probes, &list));
+    let document = document::status(&merged.list, ClusterStatus::new(&fleet, &probes, &merged));
     cluster.output.document(&document)?;
     Ok(match document.outcome {
         Outcome::Pass => ExitCode::SUCCESS,

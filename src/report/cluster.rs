@@ -22,6 +22,8 @@ pub struct ClusterList {
     pub members: usize,
     /// What changes against the list that most hosts have.
     pub changes: Vec<ListChange>,
+    /// Members that what hosts say doesn't agree on, or that aren't accepted, with the way out.
+    pub disputes: Vec<Text>,
 }
 
 /// `cluster plan --json`.
@@ -46,13 +48,15 @@ pub struct PlannedHost {
     pub vpn_address: Ipv4Addr,
     /// What it needs.
     pub need: Need,
+    /// Whether only comments and order change in its list.
+    pub text_only: bool,
     /// The steps of an install.
     pub steps: Vec<Text>,
     /// The outage it means.
     pub outage: Option<Text>,
     /// The checks that forbid it or warn.
     pub findings: Vec<FindingDocument>,
-    /// Why it can't be reached.
+    /// Why it can't be reached, or is left as it is.
     pub reason: Option<Text>,
     /// SHA-256 of the list it has.
     pub digest: Option<ListDigest>,

@@ -24,14 +24,14 @@ pub(crate) fn add(text: &str, instance: &DeclaredInstance) -> Result<String> {
     Ok(append(&document.to_string(), &section(instance)))
 }
 
-/// The text without an instance; with a note of the member that was removed, if a list still has it.
-pub(crate) fn remove(text: &str, name: &str, removed: Option<&RemovedMember>) -> Result<String> {
+/// The text without an instance; with a note of the member that was removed, for each key that a list still has of it.
+pub(crate) fn remove(text: &str, name: &str, removed: &[RemovedMember]) -> Result<String> {
     let mut document = parse(text)?;
     if let Some(instances) = tables(&mut document, "instance")? {
         instances.retain(|table| table.get("name").and_then(Item::as_str) != Some(name));
     }
     let mut text = document.to_string();
-    if let Some(RemovedMember { vpn_address, public_key }) = removed {
+    for RemovedMember { vpn_address, public_key } in removed {
         let note = format!(
             "# {name} has left; a host that was down then may still list it\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
              public-key = \"{public_key}\"\n"
@@ -113,14 +113,14 @@ mod tests {
         let with = add(TEXT, &instance(2)).unwrap();
         assert!(with.starts_with(TEXT), "{with}");
         assert_eq!(Inventory::parse("x", &with).unwrap().instances[1], instance(2));
-        assert_eq!(remove(&with, "h2", None).unwrap(), TEXT);
+        assert_eq!(remove(&with, "h2", &[]).unwrap(), TEXT);
     }
 
     #[test]
     fn a_removed_member_is_noted_until_it_is_added_again() {
         let removed = RemovedMember { vpn_address: instance(2).address, public_key: PublicKey::from_bytes([7; 32]) };
         let with = add(TEXT, &instance(2)).unwrap();
-        let without = remove(&with, "h2", Some(&removed)).unwrap();
+        let without = remove(&with, "h2", std::slice::from_ref(&removed)).unwrap();
         assert_eq!(Inventory::parse("x", &without).unwrap().removed, [removed]);
         let again = add(&without, &instance(2)).unwrap();
         let again = Inventory::parse("x", &again).unwrap();

@@ -6,21 +6,30 @@ use super::record::RolloutRecord;
 use super::waves::waves;
 use crate::cluster::action::{Action, Actions};
 use crate::cluster::hosts::Node;
+use crate::cluster::merge::Merged;
+use crate::message::Message;
 use crate::wireguard::ListDigest;
 
 /// What is known of a host between two rounds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HostView {
     pub(super) address: Ipv4Addr,
     /// Whether it could be looked at.
     pub(super) seen: bool,
     /// The list that it has.
     pub(super) digest: Option<ListDigest>,
+    /// The list that it is to have, or why it is left as it is.
+    pub(super) target: Result<ListDigest, Message>,
 }
 
-impl From<&Node> for HostView {
-    fn from(node: &Node) -> Self {
-        HostView { address: node.instance.address, seen: node.seen().is_some(), digest: node.digest() }
+impl HostView {
+    pub(super) fn of(node: &Node, merged: &Merged) -> Self {
+        HostView {
+            address: node.instance.address,
+            seen: node.seen().is_some(),
+            digest: node.digest(),
+            target: merged.target(node).map(|list| list.digest()),
+        }
     }
 }
 
@@ -45,7 +54,7 @@ pub(super) fn decide(
 ) -> Decision {
     revise(hosts, actions, record);
     let may_be_changed =
-        |host: &&HostView| !record.has_failed(host.address) && record.list.by_address(host.address).is_some();
+        |host: &&HostView| !record.has_failed(host.address) && record.merged.list.by_address(host.address).is_some();
     let changeable = hosts.iter().filter(may_be_changed);
     let waves = waves(changeable.filter_map(|host| Some((host.address, actions.get(&host.address)?))), batch);
     if !waves.is_empty() {
@@ -58,21 +67,33 @@ pub(super) fn decide(
 
 /// What each host needs now that the list may be another one, or that the host has it already.
 fn revise(hosts: &[HostView], actions: &mut Actions, record: &RolloutRecord) {
-    for HostView { address, seen, digest } in hosts {
+    for HostView { address, seen, digest, target } in hosts {
         if !seen || record.has_failed(*address) {
             continue;
         }
+        let target = match target {
+            Ok(target) => *target,
+            Err(reason) => {
+                actions.insert(*address, Action::Disputed(reason.clone()));
+                continue;
+            }
+        };
         // Another operator's newcomer is theirs to install; once it is a member, it gets the list from us as well.
         if !actions.contains_key(address) && digest.is_none() {
             continue;
         }
-        let has_list = *digest == Some(record.list.digest());
+        let has_list = *digest == Some(target);
         let was_changed = record.hosts.contains_key(address);
         let action = actions.entry(*address).or_insert(Action::List);
         match action {
-            Action::Nothing if !has_list => *action = Action::List,
+            Action::Nothing | Action::Disputed(_) if !has_list => *action = Action::List,
             Action::List | Action::Install(_) if has_list && was_changed => *action = Action::Nothing,
-            Action::Nothing | Action::List | Action::Install(_) | Action::Refused(_) | Action::Unreachable(_) => {}
+            Action::Nothing
+            | Action::List
+            | Action::Install(_)
+            | Action::Refused(_)
+            | Action::Disputed(_)
+            | Action::Unreachable(_) => {}
         }
     }
 }
@@ -96,21 +117,22 @@ mod tests {
             let public_key = PublicKey::from_bytes([n; 32]);
             list.add(Peer { public_key, address: address(n), endpoint, keepalive: None }).unwrap();
         }
-        RolloutRecord { list, ..RolloutRecord::default() }
+        RolloutRecord { merged: Merged { list, ..Merged::default() }, ..RolloutRecord::default() }
     }
 
-    fn host(n: u8, list: Option<&PeerList>) -> HostView {
-        HostView { address: address(n), seen: true, digest: list.map(PeerList::digest) }
+    fn host(n: u8, record: &RolloutRecord, list: Option<&RolloutRecord>) -> HostView {
+        let digest = |record: &RolloutRecord| record.merged.list.digest();
+        HostView { address: address(n), seen: true, digest: list.map(digest), target: Ok(digest(record)) }
     }
 
     #[test]
     fn a_host_that_has_got_the_list_is_done_and_one_that_lost_it_to_a_newer_one_is_not() {
         let (old, mut new) = (record(2), record(3));
         let mut actions = Actions::from([(address(1), Action::List), (address(2), Action::Nothing)]);
-        let hosts = [host(1, Some(&new.list)), host(2, Some(&old.list))];
+        let hosts = [host(1, &new, Some(&new)), host(2, &new, Some(&old))];
         new.of(address(1)).steps.push(message!("change"));
         assert_eq!(decide(&hosts, &mut actions, &new, 30, true), Decision::Change(vec![vec![address(2)]]));
-        let hosts = [host(1, Some(&new.list)), host(2, Some(&new.list))];
+        let hosts = [host(1, &new, Some(&new)), host(2, &new, Some(&new))];
         new.of(address(2)).steps.push(message!("change"));
         assert_eq!(decide(&hosts, &mut actions, &new, 30, true), Decision::Prove);
     }
@@ -118,7 +140,7 @@ mod tests {
     #[test]
     fn a_tunnel_that_lacks_the_list_on_disk_is_brought_up_to_date_once() {
         let mut record = record(1);
-        let hosts = [host(1, Some(&record.list))];
+        let hosts = [host(1, &record, Some(&record))];
         let mut actions = Actions::from([(address(1), Action::List)]);
         assert_eq!(decide(&hosts, &mut actions, &record, 30, true), Decision::Change(vec![vec![address(1)]]));
         record.of(address(1)).steps.push(message!("reconfigure"));
@@ -134,19 +156,31 @@ mod tests {
             (address(2), Action::Unreachable(message!("no"))),
             (address(3), Action::Install(Survey::default())),
         ]);
-        let unreachable = HostView { seen: false, ..host(2, None) };
-        let hosts = [host(1, None), unreachable, host(3, None)];
+        let unreachable = HostView { seen: false, ..host(2, &record, None) };
+        let hosts = [host(1, &record, None), unreachable, host(3, &record, None)];
         assert_eq!(decide(&hosts, &mut actions, &record, 30, true), Decision::Prove);
+    }
+
+    #[test]
+    fn a_host_that_is_disputed_is_left_as_it_is_until_it_is_not() {
+        let record = record(2);
+        let disputed = |n| HostView { target: Err(message!("no")), ..host(n, &record, None) };
+        let mut actions = Actions::from([(address(1), Action::List), (address(2), Action::List)]);
+        let hosts = [host(1, &record, None), disputed(2)];
+        assert_eq!(decide(&hosts, &mut actions, &record, 30, true), Decision::Change(vec![vec![address(1)]]));
+        let hosts = [host(1, &record, None), host(2, &record, None)];
+        let both = Decision::Change(vec![vec![address(1)], vec![address(2)]]);
+        assert_eq!(decide(&hosts, &mut actions, &record, 30, true), both);
     }
 
     #[test]
     fn the_newcomer_of_another_operator_is_awaited_and_then_gets_the_list() {
         let (old, new) = (record(1), record(2));
         let mut actions = Actions::from([(address(1), Action::Nothing)]);
-        let hosts = |newcomer| [host(1, Some(&new.list)), host(2, newcomer)];
+        let hosts = |newcomer| [host(1, &new, Some(&new)), host(2, &new, newcomer)];
         assert_eq!(decide(&hosts(None), &mut actions, &new, 30, true), Decision::Await(vec![address(2)]));
         assert_eq!(decide(&hosts(None), &mut actions, &new, 30, false), Decision::Prove);
-        let joined = hosts(Some(&old.list));
+        let joined = hosts(Some(&old));
         assert_eq!(decide(&joined, &mut actions, &new, 30, true), Decision::Change(vec![vec![address(2)]]));
     }
 }

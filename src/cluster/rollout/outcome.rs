@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::record::{HostFailure, HostRecord, RolloutRecord};
 use crate::cluster::action::{Action, Actions};
 use crate::cluster::hosts::{Fleet, HostState, Node, reason};
+use crate::cluster::membership::{Dispute, Weight};
+use crate::cluster::merge::Merged;
 use crate::cluster::remote::protocol::Survey;
 use crate::error::Class;
 use crate::message;
@@ -67,31 +69,27 @@ pub(crate) struct RolloutResult {
 
 impl RolloutResult {
     pub(crate) fn new(fleet: &Fleet, actions: &Actions, record: RolloutRecord) -> RolloutResult {
-        let digest = (!record.list.is_empty()).then(|| record.list.digest());
+        let list = &record.merged.list;
+        let digest = (!list.is_empty()).then(|| list.digest());
         let hosts: Vec<HostResult> = fleet
             .nodes
             .iter()
             .map(|node| {
                 let address = node.instance.address;
                 let host = record.hosts.get(&address).cloned().unwrap_or_default();
-                let (outcome, reason) = outcome(node, &host, actions.get(&address), digest);
+                let (outcome, reason) = outcome(node, &host, actions.get(&address), &record.merged);
                 let HostRecord { steps, silent, .. } = host;
                 let name = node.instance.name.clone();
                 HostResult { name, address, outcome, steps, reason, silent, digest: node.digest() }
             })
             .collect();
-        let failure = failure(&hosts, record.stopped.is_some(), actions);
+        let failure = failure(&hosts, &record, actions);
         let next = next(fleet, &hosts, &record);
         RolloutResult { digest, hosts, stopped: record.stopped, next, failure }
     }
 }
 
-fn outcome(
-    node: &Node,
-    host: &HostRecord,
-    action: Option<&Action>,
-    digest: Option<ListDigest>,
-) -> (HostOutcome, Option<Message>) {
+fn outcome(node: &Node, host: &HostRecord, action: Option<&Action>, merged: &Merged) -> (HostOutcome, Option<Message>) {
     if let Some(HostFailure { class, reason }) = &host.failure {
         let outcome = match class {
             Class::Refused => HostOutcome::Refused,
@@ -109,8 +107,12 @@ fn outcome(
     if let Some(Action::Refused(survey)) = action {
         return (HostOutcome::Refused, first_failure(survey));
     }
+    let target = match merged.target(node) {
+        Ok(list) => (!list.is_empty()).then(|| list.digest()),
+        Err(reason) => return (HostOutcome::Refused, Some(reason)),
+    };
     let outcome = match () {
-        () if node.digest() != digest => HostOutcome::Behind,
+        () if node.digest() != target => HostOutcome::Behind,
         () if host.steps.is_empty() => HostOutcome::Unchanged,
         () => HostOutcome::Changed,
     };
@@ -126,13 +128,13 @@ fn first_failure(survey: &Survey) -> Option<Message> {
 }
 
 /// 6 for a step that failed, 3 when checks have forbidden everything there was to do, else 5 for what isn't proven.
-fn failure(hosts: &[HostResult], stopped: bool, actions: &Actions) -> Option<Class> {
+fn failure(hosts: &[HostResult], record: &RolloutRecord, actions: &Actions) -> Option<Class> {
     let is_right = |host: &HostResult| {
         matches!(host.outcome, HostOutcome::Unchanged | HostOutcome::Changed) && host.silent.is_empty()
     };
     let any = |outcome| hosts.iter().any(|host| host.outcome == outcome);
     match () {
-        () if !stopped && hosts.iter().all(is_right) => None,
+        () if record.stopped.is_none() && hosts.iter().all(is_right) && !record.merged.is_disputed() => None,
         () if any(HostOutcome::Failed) => Some(Class::Step),
         () if any(HostOutcome::Refused) && !actions.values().any(Action::changes) => Some(Class::Refused),
         () => Some(Class::Unproven),
@@ -156,7 +158,9 @@ fn next(fleet: &Fleet, hosts: &[HostResult], record: &RolloutRecord) -> Vec<Mess
         let command = "mitigator-vpn cluster apply";
         next.push(message!("the next run completes those that are behind: {command}", command));
     }
-    let untouched = record.list.peers().filter(|peer| fleet.by_address(peer.address).is_none());
+    let disputes = record.merged.disputes.iter().filter(|dispute| dispute.weight != Weight::LeaveAlone);
+    next.extend(disputes.map(Dispute::message));
+    let untouched = record.merged.list.peers().filter(|peer| fleet.by_address(peer.address).is_none());
     next.extend(
         untouched.map(|peer| message!("{address} is a member that this run didn't touch", address = peer.address)),
     );

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::cluster::hosts::reason;
+use crate::cluster::merge::Merged;
 use crate::error::{Class, Error};
 use crate::message::Message;
-use crate::wireguard::PeerList;
 
 /// What a run has come to so far.
 #[derive(Debug, Default)]
@@ -15,8 +15,10 @@ pub(crate) struct RolloutRecord {
     pub(crate) hosts: BTreeMap<Ipv4Addr, HostRecord>,
     /// Why the run stopped before its end.
     pub(crate) stopped: Option<Message>,
-    /// The list that all are to have.
-    pub(crate) list: PeerList,
+    /// The list that all are to have, and what is disputed.
+    pub(crate) merged: Merged,
+    /// Whether another run was at work at the same time.
+    pub(crate) met_another: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -25,20 +25,24 @@ const ROUNDS: usize = 40;
 const NEWCOMER: Duration = Duration::from_secs(3);
 const NEWCOMER_TRIES: usize = 20;
 
-/// What each host needs for this list. `complete` as in [`required`]. Changes nothing.
-pub(crate) fn plan(fleet: &mut Fleet, list: &PeerList, complete: bool) -> Actions {
-    fleet.each_by_address(|_| true, |node| action(node, list, complete)).into_iter().collect()
+/// What each host needs to become as all are to be. Changes nothing.
+pub(crate) fn plan(fleet: &mut Fleet, merged: &Merged) -> Actions {
+    fleet.each_by_address(|_| true, |node| action(node, merged)).into_iter().collect()
 }
 
-fn action(node: &mut Node, list: &PeerList, complete: bool) -> Action {
+fn action(node: &mut Node, merged: &Merged) -> Action {
     let seen = match &node.state {
         HostState::Unreachable(error) => return Action::Unreachable(reason(error)),
         HostState::Seen(seen) => seen,
     };
-    match required(seen, list, complete) {
+    let list = match merged.target(node) {
+        Ok(list) => list,
+        Err(reason) => return Action::Disputed(reason),
+    };
+    match required(seen, &list, merged.keyless.is_empty()) {
         Required::Nothing => Action::Nothing,
         Required::List => Action::List,
-        Required::Survey => match node.survey(list) {
+        Required::Survey => match node.survey(&list) {
             Ok(survey) => survey.into(),
             Err(error) => Action::Unreachable(reason(&error)),
         },
@@ -68,14 +72,21 @@ impl Rollout<'_> {
         let lists = |node: &Node| Some((node.instance.address, node.seen()?.list.clone().unwrap_or_default()));
         let started: BTreeMap<Ipv4Addr, PeerList> = self.fleet.nodes.iter().filter_map(lists).collect();
         let mut newcomer_tries = NEWCOMER_TRIES;
+        let mut looked_again = false;
         for _ in 0..ROUNDS {
-            record.list = refresh(self.fleet)?.list;
-            let hosts: Vec<HostView> = self.fleet.nodes.iter().map(HostView::from).collect();
+            record.merged = refresh(self.fleet)?;
+            let hosts: Vec<HostView> = self.fleet.nodes.iter().map(|node| HostView::of(node, &record.merged)).collect();
             let waves = match decide(&hosts, &mut actions, &record, self.batch, newcomer_tries > 0) {
                 Decision::Change(waves) => waves,
                 Decision::Await(newcomers) => {
                     newcomer_tries -= 1;
                     self.await_newcomers(&newcomers);
+                    continue;
+                }
+                Decision::Prove if record.met_another || (record.merged.is_disputed() && !looked_again) => {
+                    // Others may have changed what was seen of hosts that this run was done with.
+                    (record.met_another, looked_again) = (false, true);
+                    self.fleet.each(|node| node.seen().is_some(), Node::look_again);
                     continue;
                 }
                 Decision::Prove => {
@@ -124,8 +135,8 @@ impl Rollout<'_> {
 
     /// One wave: who answers now, the change, who answers afterwards.
     fn wave(&mut self, wave: &[Ipv4Addr], actions: &Actions, record: &mut RolloutRecord) {
-        let list = &record.list.clone();
-        let guard = self.guard;
+        let merged = &record.merged.clone();
+        let (list, guard) = (&merged.list, self.guard);
         let witnesses = witnesses(self.fleet, wave, list);
         let chosen = |node: &Node| wave.contains(&node.instance.address);
         let replies = self.fleet.each(chosen, |node| {
@@ -133,15 +144,30 @@ impl Rollout<'_> {
             let before = node.list().cloned().unwrap_or_default();
             let known: Vec<Ipv4Addr> =
                 witnesses[&address].iter().copied().filter(|a| before.by_address(*a).is_some()).collect();
+            let target = merged.target(node);
             let reply = answering(node, &known, ANSWER).and_then(|answered| {
+                let list = target.as_ref().map_err(|reason| Error::new(Class::Refused, reason.clone()))?;
                 let change = ChangeRequest { list, seen: node.digest(), guard, switch_key: false };
                 Ok((answered, node.apply(change, None)?))
             });
             // The host's lock is waited for, not refused: look at what another run has done there.
             node.look_again();
+            let reply = reply.and_then(|reply| {
+                let given = target.ok().map(|list| list.digest());
+                match (&reply.1, &node.state) {
+                    (ApplyReply::Applied { .. }, HostState::Unreachable(error)) => Err(unreadable(error)),
+                    (ApplyReply::Applied { .. }, HostState::Seen(_)) if node.digest() != given => {
+                        Err(Error::unexpected(message!("it says that it has taken the list, and has another one")))
+                    }
+                    (ApplyReply::Applied { .. } | ApplyReply::Conflict | ApplyReply::Refused(_), _) => Ok(reply),
+                }
+            });
             (address, before, reply)
         });
         let mut expected: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+        // Those that join risk nothing but themselves.
+        let joins = |address: &Ipv4Addr| actions.get(address).is_some_and(Action::joins);
+        let is_canary = !wave.iter().any(joins) && !record.hosts.values().any(|host| !host.steps.is_empty());
         for (address, before, reply) in replies {
             match reply {
                 Ok((answered, ApplyReply::Applied { steps, sets_vpn_address })) => {
@@ -152,12 +178,15 @@ impl Rollout<'_> {
                     expected.insert(address, answered.into_iter().chain(new).collect());
                 }
                 // The next round merges it.
-                Ok((_, ApplyReply::Conflict)) => {}
+                Ok((_, ApplyReply::Conflict)) => record.met_another = true,
                 Ok((_, ApplyReply::Refused(findings))) => record.fail(address, &refused(&findings)),
                 Err(error) => {
                     // The connection to one host was cut off, and the change taken back: the others' would be as well.
                     if error.class() == Class::Unproven {
                         record.stopped = Some(message!("the change would cut off the connection to the hosts"));
+                    } else if is_canary {
+                        let name = self.fleet.names(&[address]);
+                        record.stopped = Some(message!("{name}, the first to be changed, failed", name));
                     }
                     record.fail(address, &error);
                 }
@@ -174,7 +203,7 @@ impl Rollout<'_> {
         actions: &Actions,
         record: &mut RolloutRecord,
     ) {
-        let reaches = gate::reach(self.fleet, wave, expected, &record.list);
+        let reaches = gate::reach(self.fleet, wave, expected, &record.merged.list);
         let failed = note_reach(reaches, record);
         if failed.is_empty() {
             return;
@@ -198,7 +227,7 @@ impl Rollout<'_> {
         let changed = record.hosts.iter().filter(|(_, host)| host.failure.is_none()).map(|(address, _)| *address);
         let new = |address: Ipv4Addr| {
             let before = started.get(&address)?;
-            Some((address, newly_listed(self.fleet, address, before, &record.list)))
+            Some((address, newly_listed(self.fleet, address, before, &record.merged.list)))
         };
         let new: BTreeMap<Ipv4Addr, Vec<Ipv4Addr>> =
             changed.filter_map(new).filter(|(_, members)| !members.is_empty()).collect();
@@ -223,6 +252,10 @@ fn note_reach(reaches: Vec<(Ipv4Addr, Reach)>, record: &mut RolloutRecord) -> Ve
         failed.push(address);
     }
     failed
+}
+
+fn unreadable(error: &Error) -> Error {
+    Error::unexpected(message!("it can't be looked at after the change: {reason}", reason = reason(error)))
 }
 
 fn refused(findings: &[Finding]) -> Error {

@@ -14,7 +14,7 @@ pub(super) fn waves<'a>(hosts: impl Iterator<Item = (Ipv4Addr, &'a Action)>, bat
             Action::List => lists.push(address),
             Action::Install(_) if action.joins() => joins.push(address),
             Action::Install(_) => restarts.push(vec![address]),
-            Action::Nothing | Action::Refused(_) | Action::Unreachable(_) => {}
+            Action::Nothing | Action::Refused(_) | Action::Disputed(_) | Action::Unreachable(_) => {}
         }
     }
     let mut waves = doubling(&lists, batch);

@@ -2,6 +2,7 @@
 
 use crate::cluster::action::{Action, Actions, Need};
 use crate::cluster::hosts::{Fleet, Node};
+use crate::cluster::membership::Weight;
 use crate::cluster::merge::Merged;
 use crate::cluster::rollout::{HostResult, RolloutResult};
 use crate::cluster::status::{ClusterStatus, HostStatus, Pair};
@@ -13,36 +14,46 @@ use crate::report::{
 use crate::wireguard::{ListChange, PeerList};
 
 pub(super) fn planned(fleet: &Fleet, merged: &Merged, actions: &Actions) -> ClusterPlanDocument {
-    let Merged { list, keyless } = merged;
+    let Merged { list, keyless, .. } = merged;
     let hosts: Vec<PlannedHost> =
-        fleet.nodes.iter().map(|node| planned_host(node, &actions[&node.instance.address])).collect();
+        fleet.nodes.iter().map(|node| planned_host(node, merged, &actions[&node.instance.address])).collect();
     let any = |need| hosts.iter().any(|host| host.need == need);
     let outcome = match () {
         () if any(Need::Refused) => Outcome::Fail,
-        () if any(Need::Behind) => Outcome::Warn,
+        () if any(Need::Behind) || merged.is_disputed() => Outcome::Warn,
         () => Outcome::Pass,
     };
     let list = ClusterList {
         digest: keyless.is_empty().then(|| list.digest()),
         members: list.len() + keyless.len(),
-        changes: changes(fleet, list),
+        changes: changes(fleet, merged),
+        disputes: merged
+            .disputes
+            .iter()
+            .filter(|d| d.weight != Weight::LeaveAlone)
+            .map(|d| Text(d.message()))
+            .collect(),
     };
     ClusterPlanDocument { schema: SCHEMA, list, hosts, outcome }
 }
 
 /// What differs from the list that most hosts have.
-fn changes(fleet: &Fleet, list: &PeerList) -> Vec<ListChange> {
+fn changes(fleet: &Fleet, merged: &Merged) -> Vec<ListChange> {
     let lists: Vec<&PeerList> = fleet.nodes.iter().filter_map(Node::list).collect();
     let holders = |list: &PeerList| lists.iter().filter(|other| **other == list).count();
     let common = lists.iter().max_by_key(|list| holders(list)).map_or_else(PeerList::default, |list| (*list).clone());
-    common.diff(list)
+    common.diff(&merged.for_host(Some(&common)).unwrap_or_else(|_| merged.list.clone()))
 }
 
-fn planned_host(node: &Node, action: &Action) -> PlannedHost {
+fn planned_host(node: &Node, merged: &Merged, action: &Action) -> PlannedHost {
+    let is_same = |list: &PeerList| {
+        merged.for_host(Some(list)).is_ok_and(|target| target != *list && list.diff(&target).is_empty())
+    };
     let mut host = PlannedHost {
         name: node.instance.name.clone(),
         vpn_address: node.instance.address,
         need: action.need(),
+        text_only: action.need() == Need::List && node.list().is_some_and(is_same),
         steps: Vec::new(),
         outage: None,
         findings: Vec::new(),
@@ -51,7 +62,7 @@ fn planned_host(node: &Node, action: &Action) -> PlannedHost {
     };
     match action {
         Action::Nothing | Action::List => {}
-        Action::Unreachable(reason) => host.reason = Some(Text(reason.clone())),
+        Action::Unreachable(reason) | Action::Disputed(reason) => host.reason = Some(Text(reason.clone())),
         Action::Install(survey) | Action::Refused(survey) => {
             host.steps = texts(survey.steps.clone());
             host.outage = survey.impact.outage().map(|outage| Text(outage.message()));

@@ -7,14 +7,13 @@ use crate::cli::Global;
 use crate::cli::cluster::{Policy, Target};
 use crate::cluster::hosts::Fleet;
 use crate::cluster::inventory::{DeclaredInstance, Inventory};
-use crate::cluster::merge::{Merged, merge};
+use crate::cluster::merge::{Accepted, Merged, merge};
 use crate::cluster::remote::ssh::{AgentExecutable, Ssh};
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Mode};
 use crate::message::Message;
 use crate::report::Output;
 use crate::settings::Settings;
-use crate::wireguard::PeerList;
 use crate::{counted, message};
 
 pub(super) struct Cluster<'g> {
@@ -114,11 +113,8 @@ impl<'g> Cluster<'g> {
     }
 
     pub(super) fn merge(&self, fleet: &Fleet) -> Result<Merged> {
-        merge(fleet, &self.inventory, &self.target.accept_key)
-    }
-
-    pub(super) fn list(&self, fleet: &Fleet) -> Result<PeerList> {
-        Ok(self.merge(fleet)?.list)
+        let accepted = Accepted { keys: &self.target.accept_key, members: &self.target.accept_member };
+        merge(fleet, &self.inventory, accepted)
     }
 
     /// Takes in what another operator has made of cluster.toml, and says who is a member now.

@@ -40,8 +40,11 @@ impl Document for ClusterPlanDocument {
                 line!(out, "  {coloured}");
             }
         }
-        if self.is_empty() {
-            let count = self.hosts.iter().filter(|host| host.need == Need::Nothing).count();
+        for dispute in &self.list.disputes {
+            line!(out, "{} {}", style(lang.render(&message!("undecided:"))).yellow().bold(), lang.render(&dispute.0));
+        }
+        let count = self.hosts.iter().filter(|host| host.need == Need::Nothing).count();
+        if self.is_empty() && count > 0 {
             let right = counted!(
                 "nothing to do: {count} host is as it should be" | "nothing to do: {count} hosts are as they should be",
                 count = count
@@ -60,6 +63,13 @@ impl ClusterPlanDocument {
         let name = style(&host.name).bold();
         match host.need {
             Need::Nothing => {}
+            Need::List if self.list.changes.is_empty() && host.text_only => {
+                line!(
+                    out,
+                    "{name}: {}",
+                    lang.render(&message!("takes other comments or another order, without a restart"))
+                );
+            }
             Need::List => {
                 let list = counted!(
                     "takes the list of {count} member, without a restart"
@@ -74,6 +84,9 @@ impl ClusterPlanDocument {
             }
             Need::Refused => {
                 line!(out, "{name}: {}", style(lang.render(&message!("stays as it is:"))).red());
+                if let Some(Text(reason)) = &host.reason {
+                    line!(out, "    {}", lang.render(reason));
+                }
                 host.findings.iter().for_each(|finding| finding_lines(out, finding, lang));
             }
             Need::Behind => {
@@ -290,6 +303,7 @@ mod tests {
             name: "h1".to_owned(),
             vpn_address: [10, 8, 3, 1].into(),
             need,
+            text_only: false,
             steps: vec![],
             outage: None,
             findings: vec![],

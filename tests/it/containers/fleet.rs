@@ -6,5 +6,6 @@ mod cluster;
 mod contract;
 mod faults;
 mod killed;
+mod lies;
 mod members;
 mod way_in;
