@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use crate::cli::peers::{ExpectedList, PeersCommand};
 use crate::cluster;
+use crate::compose::InstalledCompose;
 use crate::compose::dotenv::Dotenv;
 use crate::converge::recover;
 use crate::error::{Class, Context, Error, Result};
@@ -120,7 +121,14 @@ fn edit(
     if done.is_some() {
         host.write(&path, list.to_text().as_bytes(), Mode::PUBLIC)?;
     }
-    output.document(&PeersChangeDocument::new(name, &list, done)).map(|()| ExitCode::SUCCESS)
+    let document = PeersChangeDocument::new(name, &list, done, reconfigure(host));
+    output.document(&document).map(|()| ExitCode::SUCCESS)
+}
+
+/// As it is called on this host; the program's name where it has neither.
+fn reconfigure(host: &Host) -> String {
+    let exec = InstalledCompose::all(host).last().map(|compose| compose.call("exec").to_string());
+    format!("{} -T gateway reconfigure", exec.as_deref().unwrap_or("docker-compose exec"))
 }
 
 /// The directory's lock against other edits. In the instance's own directory the lock of `install` and `undo` as well.
@@ -251,4 +259,26 @@ fn standard_input() -> Result<String> {
     // A longer one is the parser's to refuse.
     std::io::stdin().lock().take(MAX_LIST as u64 + 1).read_to_end(&mut bytes).context(message!("standard input"))?;
     String::from_utf8(bytes).map_err(|_| Error::input(message!("standard input is not UTF-8 text")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_step_is_called_as_this_host_calls_compose() {
+        let told = |programs: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            for program in programs {
+                let path = dir.path().join(program);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, "").unwrap();
+            }
+            reconfigure(&Host::at(dir.path()).unwrap())
+        };
+        let plugin = ["usr/bin/docker", "usr/lib/docker/cli-plugins/docker-compose"];
+        assert_eq!(told(&plugin), "docker compose exec -T gateway reconfigure");
+        assert_eq!(told(&["usr/bin/docker-compose"]), "docker-compose exec -T gateway reconfigure");
+        assert_eq!(told(&[]), "docker-compose exec -T gateway reconfigure");
+    }
 }

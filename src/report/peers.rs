@@ -127,12 +127,16 @@ pub struct PeersChangeDocument {
     pub digest: ListDigest,
     /// How many members it has now.
     pub members: usize,
+    /// What brings the list to the tunnel, with the compose that is here.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub reconfigure: String,
 }
 
 impl PeersChangeDocument {
     /// Of a list after an edit.
-    pub fn new(file: String, list: &PeerList, change: Option<ListChange>) -> Self {
-        PeersChangeDocument { schema: SCHEMA, file, change, digest: list.digest(), members: list.len() }
+    pub fn new(file: String, list: &PeerList, change: Option<ListChange>, reconfigure: String) -> Self {
+        PeersChangeDocument { schema: SCHEMA, file, change, digest: list.digest(), members: list.len(), reconfigure }
     }
 }
 
@@ -148,7 +152,7 @@ impl Document for PeersChangeDocument {
         if self.change.is_some() {
             let next = message!(
                 "the same file has to go to every instance; then on each: {command}",
-                command = "docker-compose exec -T gateway reconfigure"
+                command = &self.reconfigure
             );
             let _ = writeln!(out, "{}", lang.render(&next));
         }

@@ -55,8 +55,10 @@ pub(super) fn decide(
     revise(hosts, actions, record);
     let may_be_changed =
         |host: &&HostView| !record.has_failed(host.address) && record.merged.list.by_address(host.address).is_some();
-    let changeable = hosts.iter().filter(may_be_changed);
-    let waves = waves(changeable.filter_map(|host| Some((host.address, actions.get(&host.address)?))), batch);
+    let mut changeable: Vec<&HostView> = hosts.iter().filter(may_be_changed).collect();
+    // Who has members that nobody else has is no measure for the others, so it doesn't come first.
+    changeable.sort_by_key(|host| host.target.as_ref().is_ok_and(|target| *target != record.merged.list.digest()));
+    let waves = waves(changeable.into_iter().filter_map(|host| Some((host.address, actions.get(&host.address)?))), batch);
     if !waves.is_empty() {
         return Decision::Change(waves);
     }
@@ -159,6 +161,15 @@ mod tests {
         let unreachable = HostView { seen: false, ..host(2, &record, None) };
         let hosts = [host(1, &record, None), unreachable, host(3, &record, None)];
         assert_eq!(decide(&hosts, &mut actions, &record, 30, true), Decision::Prove);
+    }
+
+    #[test]
+    fn a_host_that_keeps_members_of_its_own_is_no_canary() {
+        let (record, other) = (record(2), super::tests::record(1));
+        let keeps = HostView { target: Ok(other.merged.list.digest()), ..host(1, &record, None) };
+        let mut actions = Actions::from([(address(1), Action::List), (address(2), Action::List)]);
+        let waves = Decision::Change(vec![vec![address(2)], vec![address(1)]]);
+        assert_eq!(decide(&[keeps, host(2, &record, None)], &mut actions, &record, 30, true), waves);
     }
 
     #[test]

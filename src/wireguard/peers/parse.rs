@@ -42,6 +42,12 @@ pub(super) fn sections(file: &str, text: &str) -> Result<Vec<PeerSection>, Vec<L
         return problems.none_or_all().map(|()| Vec::new());
     }
     let lines = conf::lines(text, &mut problems);
+    if lines.iter().any(|line| is_secret(text, line)) {
+        // Of such a file nothing else is told: any of it could be of the key.
+        let mut problems = Problems::of(file);
+        lines.iter().filter(|line| is_secret(text, line)).for_each(|line| secret(line, secret_name(text, line), &mut problems));
+        return problems.none_or_all().map(|()| Vec::new());
+    }
     let mut parser = ListParser::new(text, &mut problems);
     for line in lines {
         parser.line(&line);
@@ -58,6 +64,37 @@ pub(super) fn sections(file: &str, text: &str) -> Result<Vec<PeerSection>, Vec<L
     let sections = begun.into_iter().filter_map(|section| section.finish(&mut problems)).collect::<Vec<_>>();
     unique(&sections, &mut problems);
     problems.none_or_all().map(|()| sections)
+}
+
+/// The names of secrets, and whether a line gives one, in a comment too if it looks like a key there.
+fn secret_name(text: &str, line: &Line) -> Option<&'static str> {
+    let whole = text[line.span.clone()].trim_start_matches(|c: char| c == '#' || c.is_whitespace());
+    let (name, value) = whole.split_once('=')?;
+    let name = ["PrivateKey", "PresharedKey"].into_iter().find(|secret| secret.eq_ignore_ascii_case(name.trim()))?;
+    (!line.content.is_empty() || conf::has_key(value)).then_some(name)
+}
+
+/// Whether a line belongs to a private file.
+fn is_secret(text: &str, line: &Line) -> bool {
+    line.content.eq_ignore_ascii_case("[Interface]") || secret_name(text, line).is_some()
+}
+
+fn secret(line: &Line, name: Option<&str>, problems: &mut Problems<'_>) {
+    let (reason, hint) = match name {
+        None => (
+            message!("an [Interface] section in the public list"),
+            message!("it belongs into vpn-private.conf; if a private key was in here, others have read it: make a new one"),
+        ),
+        Some("PresharedKey") => (
+            message!("PresharedKey: a secret in the public list"),
+            message!("take the line out; others have read it, so make a new one if it is in use elsewhere"),
+        ),
+        Some(_) => (
+            message!("PrivateKey: a secret in the public list"),
+            message!("take the line out; others have read it, so make a new key on that instance"),
+        ),
+    };
+    problems.add(line.number, reason, hint);
 }
 
 /// What the lines read so far belong to.
@@ -148,11 +185,6 @@ impl<'t, 'p> ListParser<'t, 'p> {
             self.within = Within::Member;
             self.begun.push(BegunSection::new(line.number, start..line.span.end));
             self.attached = true;
-        } else if line.content.eq_ignore_ascii_case("[Interface]") {
-            let hint = message!(
-                "it belongs into vpn-private.conf; if a private key was in here, others have read it: make a new one"
-            );
-            self.problems.add(line.number, message!("an [Interface] section in the public list"), hint);
         } else {
             let hint = message!("only [Peer] sections belong in here");
             self.problems.add(line.number, message!("an unknown section"), hint);
@@ -171,16 +203,6 @@ impl<'t, 'p> ListParser<'t, 'p> {
             "persistentkeepalive" => {
                 section.keepalive.fill("PersistentKeepalive", number, span, value::keepalive(text), problems)
             }
-            "presharedkey" => problems.add(
-                number,
-                message!("PresharedKey: a secret in the public list"),
-                message!("take the line out; others have read it, so make a new one if it is in use elsewhere"),
-            ),
-            "privatekey" => problems.add(
-                number,
-                message!("PrivateKey: a secret in the public list"),
-                message!("take the line out; others have read it, so make a new key on that instance"),
-            ),
             _ => problems.add(
                 number,
                 conf::unknown_key(name),

@@ -392,3 +392,23 @@ fn a_list_beyond_the_bounds_is_refused_with_the_file_and_the_bound() {
     let error = PeerList::parse_named("x.conf", &bomb).unwrap_err().to_string();
     assert!(error.contains("x.conf: line 1: a list of more than 2 MiB"), "{error}");
 }
+
+#[test]
+fn of_a_file_with_a_private_key_nothing_is_told_but_where_it_is() {
+    let key = PrivateKey::generate().expose().to_string();
+    let half = &key[..22];
+    for (text, line) in [
+        (format!("[Interface]\nListenPort = 4567\nPrivateKey = {key}\n"), 3),
+        (format!("PrivateKey = {key}\n"), 1),
+        (format!("[Interface]\nPrivateKey = {half}\n{}\n[Peer]\nEndpoint = {half}\n", &key[22..]), 2),
+        (format!("{TWO}privatekey={key}\n[Peer]\n{half} = 1\nAllowedIPs = 1.1.1.{}\n", &key[..9]), 17),
+        (format!("{TWO}# PrivateKey = {key}\n"), 17),
+        (format!("[Peer]\nPresharedKey = {key}\nEndpoint = {half}\n"), 2),
+    ] {
+        let problems = PeerList::parse(&text).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.line == line), "{problems:?}\n{text}");
+        let told = format!("{problems:?}{:?}", LineProblem::error("x", &problems));
+        let piece = |at: usize| &key[at..at + 6];
+        assert!((0..38).all(|at| !told.contains(piece(at))), "{told}");
+    }
+}

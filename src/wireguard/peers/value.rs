@@ -157,5 +157,7 @@ fn shown(value: &str) -> Message {
 }
 
 fn is_showable(value: &str) -> bool {
-    !value.is_empty() && value.len() <= 80 && !conf::has_key(value) && !value.contains(char::is_control)
+    // Half a key is too much already.
+    let has_part_of_a_key = conf::words(value).any(|word| word.len() > 20);
+    !value.is_empty() && value.len() <= 80 && !has_part_of_a_key && !value.contains(char::is_control)
 }
