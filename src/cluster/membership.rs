@@ -108,7 +108,7 @@ pub(crate) fn decide(witnesses: &[Witness], word: Word) -> Membership {
                 standing.insert(*address, Standing::Known);
                 result.members.insert(*address, peer);
             }
-            Err(dispute) => result.disputes.push(dispute),
+            Err(dispute) => result.disputes.push(*dispute),
         }
     }
     for (about, weight, reason) in result.shared(&standing, &declared, &claims) {
@@ -260,7 +260,7 @@ impl<'a> Question<'a> {
     }
 
     /// A member that cluster.toml doesn't have.
-    fn of_undeclared(&self, word: Word) -> Result<Peer, Dispute> {
+    fn of_undeclared(&self, word: Word) -> Result<Peer, Box<Dispute>> {
         let address = self.address;
         let command = format!("mitigator-vpn peers remove {address}");
         if let Some(reason) = word.network.and_then(|network| network.objection(address)) {
@@ -268,7 +268,7 @@ impl<'a> Question<'a> {
                 "take it out on those hosts: {command}; or name the network's prefix in [defaults] of cluster.toml",
                 command
             );
-            return Err(self.dispute(Weight::Differs, reason, hint));
+            return Err(Box::new(self.dispute(Weight::Differs, reason, hint)));
         }
         let said: BTreeSet<(PublicKey, SocketAddr)> =
             self.others.iter().map(|(_, peer)| (peer.public_key, peer.endpoint)).collect();
@@ -285,7 +285,7 @@ impl<'a> Question<'a> {
         let reason = message!("{address} is a member that neither cluster.toml nor most of the lists know", address);
         let option = format!("--accept-member {address}");
         let hint = message!("if it is one: {option}; if not, on the hosts that have it: {command}", option, command);
-        Err(self.dispute(weight, reason, hint))
+        Err(Box::new(self.dispute(weight, reason, hint)))
     }
 
     /// With all that is said of it, a line each.

@@ -127,7 +127,7 @@ fn edit(
 
 /// As it is called on this host; the program's name where it has neither.
 fn reconfigure(host: &Host) -> String {
-    let exec = InstalledCompose::all(host).last().map(|compose| compose.call("exec").to_string());
+    let exec = InstalledCompose::all(host).unwrap_or_default().last().map(|compose| compose.call("exec").to_string());
     format!("{} -T gateway reconfigure", exec.as_deref().unwrap_or("docker-compose exec"))
 }
 

@@ -52,13 +52,13 @@ pub(super) fn cluster_toml(bytes: &[u8]) {
         assert_eq!(with.instances.split_last(), Some((&more, &*inventory.instances)));
     }
     for gone in [&more, &inventory.instances[0]] {
-        let without = edit::remove(&with, &gone.name, None).expect("it was added before");
+        let without = edit::remove(&with, &gone.name, &[]).expect("it was added before");
         if let Ok(without) = Inventory::parse("cluster.toml", &without) {
             assert!(without.by_name(&gone.name).is_none(), "{} is still there", gone.name);
         }
     }
     if inventory.by_name(&more.name).is_none() {
-        let without = edit::remove(&with, &more.name, None).expect("it was added before");
+        let without = edit::remove(&with, &more.name, &[]).expect("it was added before");
         let again = Inventory::parse("cluster.toml", &without).expect("it was so before");
         assert_eq!(again.instances, inventory.instances);
     }

@@ -47,6 +47,17 @@ impl Host {
             .map_err(|e| self.way_out(e, path))
     }
 
+    /// Makes a file readable by its owner alone; that nothing is there is fine.
+    pub(crate) fn make_secret(&mut self, path: &Path) -> Result<()> {
+        let make = || match self.target(path)? {
+            Some(target) if target.stat()?.is_some() => target
+                .open(OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, 0)?
+                .set_permissions(fs::Permissions::from_mode(Mode::SECRET.0)),
+            Some(_) | None => Ok(()),
+        };
+        make().with_context(|| message!("writing {path}", path = self.display(path)))
+    }
+
     /// Completes a write to `path` that a crash cut off, and clears what it left beside it. Says whether there was one.
     pub fn recover(&mut self, path: &Path) -> Result<bool> {
         let recover = || -> io::Result<bool> {

@@ -131,7 +131,7 @@ mod tests {
     fn instances_in_one_value_are_refused_and_not_left_in_silently() {
         let text = "instance = [{name=\"a\", ssh=\"a\", vpn-address=\"10.8.3.1\", endpoint=\"192.0.2.1\"}]\n";
         assert_eq!(Inventory::parse("x", text).unwrap().instances.len(), 1);
-        for edited in [remove(text, "a", None), add(text, &instance(2))] {
+        for edited in [remove(text, "a", &[]), add(text, &instance(2))] {
             let error = edited.unwrap_err();
             assert_eq!(error.to_string(), "'instance' is one value, which is not edited");
             assert!(error.way_out().unwrap().ends_with("[[instance]]"));

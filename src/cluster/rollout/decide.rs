@@ -58,7 +58,8 @@ pub(super) fn decide(
     let mut changeable: Vec<&HostView> = hosts.iter().filter(may_be_changed).collect();
     // Who has members that nobody else has is no measure for the others, so it doesn't come first.
     changeable.sort_by_key(|host| host.target.as_ref().is_ok_and(|target| *target != record.merged.list.digest()));
-    let waves = waves(changeable.into_iter().filter_map(|host| Some((host.address, actions.get(&host.address)?))), batch);
+    let waves =
+        waves(changeable.into_iter().filter_map(|host| Some((host.address, actions.get(&host.address)?))), batch);
     if !waves.is_empty() {
         return Decision::Change(waves);
     }

@@ -45,7 +45,10 @@ pub(super) fn sections(file: &str, text: &str) -> Result<Vec<PeerSection>, Vec<L
     if lines.iter().any(|line| is_secret(text, line)) {
         // Of such a file nothing else is told: any of it could be of the key.
         let mut problems = Problems::of(file);
-        lines.iter().filter(|line| is_secret(text, line)).for_each(|line| secret(line, secret_name(text, line), &mut problems));
+        lines
+            .iter()
+            .filter(|line| is_secret(text, line))
+            .for_each(|line| secret(line, secret_name(text, line), &mut problems));
         return problems.none_or_all().map(|()| Vec::new());
     }
     let mut parser = ListParser::new(text, &mut problems);
@@ -83,7 +86,9 @@ fn secret(line: &Line, name: Option<&str>, problems: &mut Problems<'_>) {
     let (reason, hint) = match name {
         None => (
             message!("an [Interface] section in the public list"),
-            message!("it belongs into vpn-private.conf; if a private key was in here, others have read it: make a new one"),
+            message!(
+                "it belongs into vpn-private.conf; if a private key was in here, others have read it: make a new one"
+            ),
         ),
         Some("PresharedKey") => (
             message!("PresharedKey: a secret in the public list"),

@@ -34,6 +34,9 @@ pub(super) fn stage(host: &mut Host, settings: &Settings) -> Result<PublicKey> {
     }
     let conf = PrivateConf::read(host, &file.path)?.ok_or_else(no_key)?;
     let key = PrivateKey::generate();
+    // Whatever the file's mode was by hand: the new key is nobody else's from its first byte.
+    host.make_secret(&file.path)?;
+    host.make_secret(&file.next())?;
     host.write(&file.next(), conf.template_with(&key).as_bytes(), Mode::SECRET)?;
     Ok(key.public())
 }
@@ -47,6 +50,8 @@ pub(super) fn switch(host: &mut Host, settings: &Settings) -> Result<Plan> {
     let next = staged(host, settings).filter(|key| listed.is_some_and(|own| own.public_key == *key));
     let next =
         next.ok_or_else(|| Error::new(Class::Step, message!("the list doesn't have the key that is staged here")))?;
+    host.make_secret(&file.path)?;
+    host.make_secret(&file.previous())?;
     host.write(&file.previous(), now.template_with(&now.key).as_bytes(), Mode::SECRET)?;
     let list = Goal { resource: public_file(settings), state: Content::Text(text.to_owned()) };
     let key = Goal { resource: file, state: PrivateContent::Private { template: now.template, public: next } };
@@ -171,5 +176,23 @@ mod tests {
         stage(&mut member.host(), &member.settings).unwrap();
         let stat = member.host().stat(&private_file(&member.settings).next()).unwrap().unwrap();
         assert_eq!(stat.mode, 0o600);
+    }
+
+    #[test]
+    fn a_key_file_that_anybody_could_read_is_secret_after_a_rotation() {
+        use std::os::unix::fs::PermissionsExt;
+        let member = Member::new();
+        let file = private_file(&member.settings);
+        for path in [file.path.clone(), file.previous(), file.next()] {
+            let on_disk = member.dir.path().join(path.strip_prefix("/").unwrap());
+            if path != file.path {
+                std::fs::write(&on_disk, "").unwrap();
+            }
+            std::fs::set_permissions(on_disk, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        member.rotate();
+        for path in [file.path.clone(), file.previous(), file.next()] {
+            assert_eq!(member.host().stat(&path).unwrap().unwrap().mode, 0o600, "{path:?}");
+        }
     }
 }
