@@ -35,6 +35,7 @@ mod containers {
     mod container;
     mod crash;
     mod facts;
+    mod fault;
     mod firewall;
     mod firewall_hosts;
     mod fleet;

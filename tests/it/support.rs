@@ -10,6 +10,7 @@
 pub mod call;
 pub mod container;
 pub mod evidence;
+pub mod fault;
 pub mod golden;
 pub mod life;
 pub mod machine;

@@ -1,30 +1,34 @@
 //! Killed at any instant: the next run reaches the same end state with the same key, and undo restores the same tree.
 
 use crate::support::container::ContainerHost;
+use crate::support::fault::{Moment, moments};
 use crate::support::machine::Machine;
 use crate::support::secret::Canary;
-use crate::support::strace::{DURABLE, killed_at, killed_at_file};
+use crate::support::strace::killed_at_file;
 use crate::support::tree::TreeHost;
 use crate::support::{Host, has_program};
 use mitigator_vpn::wireguard::{PeerList, PrivateKey};
 
-const INSTALL: &str = "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --yes";
-const JOURNAL: &str = "/var/lib/mitigator-vpn/journal.ndjson";
+pub const INSTALL: &str = "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --yes";
+pub const JOURNAL: &str = "/var/lib/mitigator-vpn/journal.ndjson";
 const PRIVATE: &str = "/srv/mitigator/vpn-private.conf";
-const PUBLIC: &str = "/srv/mitigator/vpn-public.conf";
+pub const PUBLIC: &str = "/srv/mitigator/vpn-public.conf";
 const ENV: &str = "/srv/mitigator/.env";
 const OVERLAY: &str = "/srv/mitigator/docker-compose.vpn.yml";
 const AUTOLOAD: &str = "/etc/modules-load.d/mitigator.conf";
 /// What install writes.
 const WRITTEN: [&str; 5] = [PRIVATE, PUBLIC, ENV, OVERLAY, AUTOLOAD];
 
-const MEMBER: &str = "# Kazan\n[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.8.3.9/32\nEndpoint = 192.0.2.9:4567\n";
+pub const MEMBER: &str = "# Kazan\n[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.8.3.9/32\nEndpoint = 192.0.2.9:4567\n";
 
-/// More system calls than any run makes.
-const FOR_EVER: usize = 2000;
+/// Every system call by which a call on such a tree changes files.
+pub fn moments_on(tree: &TreeHost, call: &str) -> Vec<Moment> {
+    let root = tree.at("/").display().to_string();
+    moments(tree.vpn(call), &[root.trim_end_matches('/'), "/run/mitigator-vpn"])
+}
 
 /// An instance with files of its own, of which some have to change.
-fn lived_in(canary: &Canary) -> TreeHost {
+pub fn lived_in(canary: &Canary) -> TreeHost {
     TreeHost::with_vendor_stack()
         .file(ENV, "TOKEN=x\nMITIGATOR_VPN_ADDRESS=\"10.8.3.7\" # old\n")
         .file(PUBLIC, MEMBER)
@@ -34,14 +38,14 @@ fn lived_in(canary: &Canary) -> TreeHost {
 }
 
 /// The key in vpn-private.conf, if there is a whole one.
-fn key(host: &impl Host) -> Option<String> {
+pub fn key(host: &impl Host) -> Option<String> {
     let text = String::from_utf8(host.read(PRIVATE)?).expect("a private file is text");
     let line = text.lines().find_map(|line| line.strip_prefix("PrivateKey = "))?;
     Some(line.to_owned())
 }
 
 /// Every record that was ended with a newline is one.
-fn assert_journal_is_whole(host: &impl Host) {
+pub fn assert_journal_is_whole(host: &impl Host) {
     let Some(journal) = host.read(JOURNAL) else { return };
     let whole = journal.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     for line in journal[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -51,7 +55,7 @@ fn assert_journal_is_whole(host: &impl Host) {
 }
 
 /// Each file has the old bytes, or the new ones, or was not there yet.
-fn assert_nothing_is_torn(tree: &TreeHost, old: &TreeHost, new: &TreeHost) {
+pub fn assert_nothing_is_torn(tree: &TreeHost, old: &TreeHost, new: &TreeHost) {
     for path in WRITTEN {
         let now = tree.read(path);
         let steps = [old.read(path), new.read(path)];
@@ -77,14 +81,14 @@ fn install_killed_at_any_system_call_is_completed_by_the_next_run_and_taken_back
     let (original, end_state) = (old.snapshot(), new.snapshot().without(&[(JOURNAL, "it tells of every run")]));
 
     let mut kills = 0;
-    'moments: for n in 1..FOR_EVER {
+    for moment in moments_on(&lived_in(&canary), INSTALL) {
         // Undo has to cope with what a kill left, and with nothing to take back, as well as after a second run.
         for undo_comes_first in [true, false] {
             let tree = lived_in(&canary);
-            let killed = killed_at(n, DURABLE, tree.vpn(INSTALL)).was_killed();
+            kills += usize::from(moment.kill(tree.vpn(INSTALL)).was_killed());
             assert_journal_is_whole(&tree);
             assert_nothing_is_torn(&tree, &old, &new);
-            assert_eq!(key(&tree).as_deref(), Some(canary.text.as_str()), "killed at {n}");
+            assert_eq!(key(&tree).as_deref(), Some(canary.text.as_str()), "killed at {moment:?}");
             if undo_comes_first {
                 tree.vpn("undo --yes").run().exits(0);
                 original.is_given_back_in(&tree.snapshot());
@@ -93,14 +97,10 @@ fn install_killed_at_any_system_call_is_completed_by_the_next_run_and_taken_back
                 end_state.is_given_back_in(&tree.snapshot().without(&[(JOURNAL, "it tells of every run")]));
                 tree.vpn("undo --yes").run().exits(0);
                 original.is_given_back_in(&tree.snapshot());
-                kills += usize::from(killed);
-            }
-            if !killed && !undo_comes_first {
-                break 'moments;
             }
         }
     }
-    assert!(kills > 20, "only {kills} moments to be killed at: is strace counting?");
+    assert!(kills > 100, "killed only {kills} times: is strace counting?");
 }
 
 #[test]
@@ -108,25 +108,21 @@ fn a_new_key_that_reached_its_file_is_never_replaced() {
     if !has_program("strace") {
         return;
     }
-    for n in 1..FOR_EVER {
+    for moment in moments_on(&TreeHost::with_vendor_stack(), INSTALL) {
         let tree = TreeHost::with_vendor_stack();
         let original = tree.snapshot();
-        let killed = killed_at(n, DURABLE, tree.vpn(INSTALL)).was_killed();
+        assert!(moment.kill(tree.vpn(INSTALL)).was_killed(), "not killed at {moment:?}");
         let then = key(&tree);
         tree.vpn(INSTALL).run().exits(0);
         let now = key(&tree).expect("an installed instance has a key");
-        assert!(then.is_none_or(|then| then == now), "killed at {n}: the key was replaced");
+        assert!(then.is_none_or(|then| then == now), "killed at {moment:?}: the key was replaced");
         let list = PeerList::parse(&tree.text(PUBLIC)).expect("a good list");
         let public = now.parse::<PrivateKey>().expect("a key").public();
         let listed: Vec<_> = list.peers().map(|peer| peer.public_key).collect();
-        assert_eq!(listed, [public], "killed at {n}");
+        assert_eq!(listed, [public], "killed at {moment:?}");
         tree.vpn("undo --yes").run().exits(0);
         original.is_given_back_in(&tree.snapshot());
-        if !killed {
-            return;
-        }
     }
-    panic!("no run came to its end");
 }
 
 #[test]
@@ -136,19 +132,19 @@ fn undo_killed_at_any_system_call_is_completed_by_the_next_undo() {
     }
     let canary = Canary::new();
     let original = lived_in(&canary).snapshot();
-    for n in 1..FOR_EVER {
+    let installed = || {
         let tree = lived_in(&canary);
         tree.vpn(INSTALL).run().exits(0);
-        let killed = killed_at(n, DURABLE, tree.vpn("undo --yes")).was_killed();
+        tree
+    };
+    for moment in moments_on(&installed(), "undo --yes") {
+        let tree = installed();
+        assert!(moment.kill(tree.vpn("undo --yes")).was_killed(), "not killed at {moment:?}");
         assert_journal_is_whole(&tree);
-        assert_eq!(key(&tree).as_deref(), Some(canary.text.as_str()), "killed at {n}");
+        assert_eq!(key(&tree).as_deref(), Some(canary.text.as_str()), "killed at {moment:?}");
         tree.vpn("undo --yes").run().exits(0);
         original.is_given_back_in(&tree.snapshot());
-        if !killed {
-            return;
-        }
     }
-    panic!("no run came to its end");
 }
 
 /// The steps that the journal has as finished.

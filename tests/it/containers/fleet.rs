@@ -2,7 +2,7 @@
 //! of them are down, broken, or killed, when operators are killed or work at the same time.
 
 mod bed;
-mod cluster;
+pub mod cluster;
 mod contract;
 mod faults;
 mod killed;

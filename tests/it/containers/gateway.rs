@@ -6,4 +6,4 @@ mod docker;
 mod leak;
 mod lifecycle;
 mod members;
-mod wire;
+pub mod wire;

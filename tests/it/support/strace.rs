@@ -5,10 +5,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::Host;
 use super::call::{Call, Ran};
 
-/// System calls that make a change durable. A kill at any of them must be harmless.
-pub const DURABLE: &str = "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,\
-                           mkdirat,fchmod,fchown";
-
 /// System calls by which files are opened or changed.
 pub const FILES: &str = "%file,ftruncate,fallocate,fchmod,fchown,fsetxattr,fremovexattr";
 
@@ -75,20 +71,11 @@ fn asks_for_a_change(line: &str) -> bool {
         || ["lsetxattr", "lremovexattr", "allocate"].contains(&family)
 }
 
-/// Runs a call that is killed when it enters the `n`th of these system calls; an unkilled one has run to its end.
-pub fn killed_at(n: usize, calls: &str, call: Call) -> Ran {
-    killed_at_with(n, calls, &[], call)
-}
-
-/// As [`killed_at`], counting only system calls on one file.
-pub fn killed_at_file(n: usize, calls: &str, file: &str, call: Call) -> Ran {
-    killed_at_with(n, calls, &["-P", file], call)
-}
-
-fn killed_at_with(n: usize, calls: &str, more: &[&str], call: Call) -> Ran {
-    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=SIGKILL:when={n}"));
-    let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", trace.as_str(), "-e", inject.as_str()];
-    call.under(words.into_iter().chain(more.iter().copied())).run()
+/// Runs a call that is killed when it enters this system call on one file for the `n`th time; an unkilled one has run to its
+/// end.
+pub fn killed_at_file(n: usize, name: &str, file: &str, call: Call) -> Ran {
+    let (trace, inject) = (format!("trace={name}"), format!("inject={name}:signal=SIGKILL:when={n}"));
+    call.under(["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject, "-P", file]).run()
 }
 
 /// Runs a call in which these system calls on one file fail with this error.
