@@ -18,8 +18,8 @@ use crate::message::Message;
 use crate::policy::{self, ModuleSource};
 use crate::product::PRODUCT;
 use crate::resource::{
-    Content, Directory, EnvKey, EnvLine, File, FirewallRule, GatewayImage, Goal, Liveness, Module, Packages, Presence,
-    PrivateContent, PrivateFile, Resource, SourceFile, Stack, StackRestart, Tunnel, Wanted,
+    Content, Directory, EnvKey, EnvLine, File, FirewallRule, GatewayImage, Goal, Liveness, Module, Opening, Packages,
+    Presence, PrivateContent, PrivateFile, Resource, SourceFile, Stack, StackRestart, Tunnel, Wanted,
 };
 use crate::settings::{FirewallPolicy, Restart, Settings};
 use crate::wireguard::{LineProblem, Peer, PeerList, PrivateConf, PrivateKey, PublicKey};
@@ -92,7 +92,7 @@ pub fn resources(
     // P6
     if facts.live && settings.firewall == FirewallPolicy::Auto {
         for rule in FirewallRule::wanted(facts, settings) {
-            list.want(rule, Presence::Present);
+            list.want(rule, Opening::Present);
         }
     }
     // On a live host the vendor's directory is there, or preflight has refused.

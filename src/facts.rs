@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clock::Clock;
 pub use docker::Docker;
-pub use firewall::{Backend, Filter, Firewall, FirewallNote};
+pub use firewall::{Backend, Filter, Firewall, FirewallNote, Refusal};
 pub use instance::{EnvFile, InstanceFacts, PrivateConfFile, TextFile};
 pub use kernel::{Kernel, ModuleRefusal, NextKernel, WireGuardSupport};
 pub use machine::Machine;

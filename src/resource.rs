@@ -36,7 +36,7 @@ pub use module::Module;
 pub use packages::{Packages, Versions};
 pub use private_conf::{PrivateContent, PrivateFile};
 pub use stack::{Stack, StackRestart};
-pub use state::{Liveness, Presence, State};
+pub use state::{Liveness, Opening, Presence, State};
 pub use step::{Goal, Transition, Verb};
 pub use tunnel::Tunnel;
 

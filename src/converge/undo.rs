@@ -114,7 +114,7 @@ fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> 
         return Ok(Fate::TakenBack);
     }
     // An unfinished step may have left any state, and all of it is ours.
-    if done && !after.is_met_by(&now) {
+    if done && !after.is_met_by(&now) && !now.is_remnant() {
         return Ok(Fate::Kept(now.summary()));
     }
     if let Some(reason) = resource.must_stay(host)? {
@@ -129,7 +129,10 @@ fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> 
 mod tests {
     use super::*;
     use crate::compose::{ComposeCommand, Generation};
-    use crate::resource::{Content, Directory, File, Liveness, Presence, Stack, StackRestart, Tunnel};
+    use crate::facts::Backend;
+    use crate::resource::{
+        Content, Directory, File, FirewallRule, Liveness, Opening, Presence, Stack, StackRestart, Tunnel,
+    };
 
     fn file(number: u64, done: bool) -> JournaledChange {
         let resource = File { path: format!("/f{number}").into() };
@@ -178,6 +181,20 @@ mod tests {
         assert_eq!(undo(&mut host, &made), Fate::Kept(message!("there is something in it")));
         std::fs::remove_file(dir.path().join("d/theirs")).unwrap();
         assert_eq!(undo(&mut host, &made), Fate::TakenBack);
+    }
+
+    #[test]
+    fn what_somebody_has_left_of_an_opened_port_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
+        let rule = FirewallRule { backend: Backend::IptablesLegacy, place: "gone INPUT".into(), port: 4567 };
+        let step = Transition { resource: rule, before: Opening::Absent, after: Opening::Present };
+        let opened = JournaledChange { number: 0, step: step.into(), done: true };
+        let unit = dir.path().join("etc/systemd/system/mitigator-vpn-firewall-4567-gone-INPUT.service");
+        std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        std::fs::write(&unit, "").unwrap();
+        assert_eq!(undo(&mut host, &opened), Fate::TakenBack);
+        assert!(!unit.exists());
     }
 
     #[test]

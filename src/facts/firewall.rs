@@ -11,7 +11,6 @@ pub(crate) mod ufw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +19,7 @@ pub(crate) use live::{iptables_chains, listing, save};
 use nft::ChainPath;
 
 use crate::error::Result;
-use crate::host::Host;
+use crate::host::{Cmd, Host};
 use crate::message;
 use crate::message::Message;
 use crate::product::PRODUCT;
@@ -36,6 +35,9 @@ pub struct Firewall {
     pub forward: Vec<String>,
     /// Front ends that are installed and switched off.
     pub inactive: Vec<Backend>,
+    /// Rules of somebody else that refuse a port of the VPN.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
     /// What is worth a warning.
     pub notes: Vec<FirewallNote>,
     /// Why the packet filter can't be read in full.
@@ -51,13 +53,24 @@ pub enum FirewallNote {
         alias = "iptables-legacy and iptables-nft both hold rules, and both filter; 'iptables' shows only one of them"
     )]
     MixedVariants,
-    /// A rule of ufw refuses a port of the VPN.
-    Refuses {
-        /// ufw's file with the rule.
-        file: PathBuf,
-        /// The UDP port.
-        port: u16,
-    },
+}
+
+/// A rule that somebody made to refuse a port of the VPN: neither changed nor outweighed by one of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// The front end or the kind of filter.
+    pub backend: Backend,
+    /// As [`Filter::place`].
+    pub place: String,
+    /// The UDP port.
+    pub port: u16,
+    /// Whether it refuses IPv6 packets.
+    pub ipv6: bool,
+    /// The rule in its program's words.
+    pub rule: String,
+    /// The command that removes it, or that shows it where more than this port hangs on it.
+    pub command: String,
 }
 
 impl From<&FirewallNote> for Message {
@@ -66,9 +79,6 @@ impl From<&FirewallNote> for Message {
             FirewallNote::MixedVariants => message!(
                 "iptables-legacy and iptables-nft both hold rules, and both filter; 'iptables' shows only one of them"
             ),
-            FirewallNote::Refuses { file, port } => {
-                message!("a rule in {place} refuses UDP {port}", place = file.display(), port = *port)
-            }
         }
     }
 }
@@ -163,13 +173,26 @@ pub fn gather(host: &Host, settings: &Settings) -> Firewall {
     }
     if let Some((default, zones)) = &live.zones {
         firewall.filters.extend(zones.iter().filter_map(|zone| filter_of_zone(zone, default, &ports)));
+        firewall
+            .refusals
+            .extend(zones.iter().flat_map(|zone| ports.iter().flat_map(|port| refusals_of_zone(zone, *port))));
     } else if or_default(host.has_program("firewall-cmd"), &mut problems) {
         firewall.inactive.push(Backend::Firewalld);
     }
     let saves = live.saves.iter().filter(|save| !live.has_other_owner(save));
-    firewall.filters.extend(saves.filter_map(|save| filter_of_save(save, &ports, live.ufw)));
+    for save in saves {
+        firewall.filters.extend(filter_of_save(save, &ports, live.ufw));
+        firewall.refusals.extend(ports.iter().flat_map(|port| refusals_of_save(save, *port, live.ufw)));
+    }
     let chains = live.native_chains("input");
     firewall.filters.extend(chains.iter().filter_map(|chain| filter_of_chain(&live.listing, chain, &ports)));
+    for (chain, port) in chains.iter().flat_map(|chain| ports.map(|port| (chain, port))) {
+        let found = refusals_of_chain(host, &live.listing, &chain.to_string(), port);
+        firewall.refusals.extend(found.unwrap_or_else(|error| {
+            problems.push(error);
+            Vec::new()
+        }));
+    }
     let through = live.listing.ruleset(VpnPacket::through(settings.port));
     let forward = live.native_chains("forward").into_iter().map(|chain| chain.to_string());
     firewall.forward = forward.filter(|place| through.drops(place)).collect();
@@ -212,9 +235,7 @@ fn read_ufw(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
             if ufw::ruleset(&rules, packet, default).drops("user") {
                 drops[usize::from(ipv6)].insert(port);
             }
-            if ufw::ruleset(&rules, packet, false).drops("user") {
-                firewall.notes.push(FirewallNote::Refuses { file: ufw::rules_file(ipv6).to_owned(), port });
-            }
+            firewall.refusals.extend(ufw::refusal(&rules, packet));
         }
         if !ipv6 {
             ours = count(ports, |port| ufw::ours(&rules, port));
@@ -225,14 +246,18 @@ fn read_ufw(host: &Host, ports: &[u16], firewall: &mut Firewall) -> Result<()> {
     Ok(())
 }
 
+/// Whether a chain of iptables is one that ufw makes from its own files, by which it is judged.
+fn is_of_ufw(chain: &str) -> bool {
+    chain.starts_with("ufw-") || chain.starts_with("ufw6-")
+}
+
 fn filter_of_save(save: &SavedTable, ports: &[u16], ufw: bool) -> Option<Filter> {
     let dropped = |port: &u16| {
         let mut ruleset = iptables::ruleset(&save.text, VpnPacket::to(*port, save.ipv6));
         if let Some(input) = ruleset.chains.get_mut(iptables::INPUT).filter(|_| ufw) {
             // ufw's chains are judged by ufw's own files; only the other rules are judged here.
             let before = input.rules.len();
-            let of_ufw = |target: &str| target.starts_with("ufw-") || target.starts_with("ufw6-");
-            input.rules.retain(|rule| !matches!(&rule.action, ruleset::RuleAction::Jump(target) if of_ufw(target)));
+            input.rules.retain(|rule| !matches!(&rule.action, ruleset::RuleAction::Jump(target) if is_of_ufw(target)));
             input.drops &= input.rules.len() == before;
         }
         ruleset.drops(iptables::INPUT)
@@ -253,6 +278,58 @@ fn filter_of_chain(listing: &nft::Listing, chain: &ChainPath, ports: &[u16]) -> 
     let (ipv4, ipv6) = (drops(false, "ip6"), drops(true, "ip"));
     let ours = count(ports, |port| listing.ours(&place, port).len());
     Filter::of(Backend::Nftables, place, ipv4, ipv6, ours)
+}
+
+fn refusals_of_zone(zone: &firewalld::Zone, port: u16) -> impl Iterator<Item = Refusal> {
+    zone.refusals(port).map(move |rule| {
+        let removal = Cmd::new("firewall-cmd").arg(format!("--zone={}", zone.name));
+        let removal = removal.arg(format!("--remove-rich-rule={rule}"));
+        let command = format!("{removal}; {}", removal.clone().arg("--permanent"));
+        let of = |family: &str| !rule.contains("family=") || rule.contains(&format!("family=\"{family}\""));
+        let (backend, place, rule) = (Backend::Firewalld, zone.name.clone(), rule.to_owned());
+        Refusal { backend, place, port, ipv6: !of("ipv4"), rule, command }
+    })
+}
+
+fn refusals_of_save(save: &SavedTable, port: u16, ufw: bool) -> Vec<Refusal> {
+    let place = format!("{} {}", save.program, iptables::INPUT);
+    let found = iptables::refusals(&save.text, VpnPacket::to(port, save.ipv6));
+    let refusal = |(rule, names_it_alone): (iptables::SavedRule, bool)| {
+        let change = Cmd::new(&save.program).arg("--wait");
+        let command = if names_it_alone {
+            change.args(["-D", &rule.chain]).args(rule.words.iter().cloned())
+        } else {
+            change.args(["-S", &rule.chain])
+        };
+        let words = Cmd::new("-A").arg(&rule.chain).args(rule.words.iter().cloned()).to_string();
+        Refusal {
+            backend: save.backend,
+            place: place.clone(),
+            port,
+            ipv6: save.ipv6,
+            rule: words,
+            command: command.to_string(),
+        }
+    };
+    found.into_iter().filter(|(rule, _)| !ufw || !is_of_ufw(&rule.chain)).map(refusal).collect()
+}
+
+fn refusals_of_chain(host: &Host, listing: &nft::Listing, base: &str, port: u16) -> Result<Vec<Refusal>> {
+    let mut refusals: Vec<Refusal> = Vec::new();
+    for ipv6 in [false, true] {
+        for found in listing.refusals(base, VpnPacket::to(port, ipv6)) {
+            let list = Cmd::new("nft").args(["-a", "list", "chain"]).args(found.chain.split(' '));
+            let text = host.query(&list)?.success(format!("'{list}'"))?.stdout;
+            let end = format!("# handle {}", found.handle);
+            let line = text.lines().find_map(|line| line.trim().strip_suffix(&end)).unwrap_or_default();
+            let remove = Cmd::new("nft").args(["delete", "rule"]).args(found.chain.split(' '));
+            let remove = remove.args(["handle".to_owned(), found.handle.to_string()]);
+            let command = if found.names_it_alone { remove } else { list }.to_string();
+            let (place, rule) = (base.to_owned(), format!("{}: {}", found.chain, line.trim()));
+            refusals.push(Refusal { backend: Backend::Nftables, place, port, ipv6, rule, command });
+        }
+    }
+    Ok(refusals)
 }
 
 fn count(ports: &[u16], of: impl Fn(u16) -> usize) -> BTreeMap<u16, usize> {

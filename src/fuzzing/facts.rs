@@ -113,7 +113,7 @@ pub(super) fn iptables_save(bytes: &[u8]) {
 pub(super) fn ufw(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let tuples = text.lines().filter(|line| line.starts_with("### tuple ###")).count();
-    assert!(ufw::ours(&text, 4567) + usize::from(ufw::has_twin(&text, 4567)) <= tuples);
+    assert!(ufw::ours(&text, 4567) + usize::from(ufw::twin(&text, 4567).is_some()) <= tuples);
     for packet in PACKETS {
         let [open, closed] = [false, true].map(|drops| ufw::ruleset(&text, packet, drops).drops("user"));
         // A default that drops never lets in what another default keeps out.

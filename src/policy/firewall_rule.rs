@@ -9,7 +9,7 @@ use super::Exposure;
 use crate::facts::firewall::TAG;
 use crate::facts::firewall::firewalld::rich_rule;
 use crate::facts::firewall::iptables::INPUT;
-use crate::facts::{Backend, Facts, Filter};
+use crate::facts::{Backend, Facts, Filter, Refusal};
 use crate::host::Cmd;
 use crate::message;
 use crate::message::Message;
@@ -29,8 +29,33 @@ pub struct FirewallRule {
 
 impl FirewallRule {
     /// The rules this instance needs: one for each port that lives in the host's own network, in each place that drops
-    /// it for the endpoint's family of addresses. What is open already, and what Docker publishes, needs none.
+    /// it for the endpoint's family of addresses. What is open already, and what Docker publishes, needs none; what somebody
+    /// refuses by a rule of their own gets none.
     pub(crate) fn wanted(facts: &Facts, settings: &Settings) -> Vec<FirewallRule> {
+        let mut rules = Self::needed(facts, settings);
+        rules.retain(|rule| !facts.firewall.refusals.iter().any(|refusal| rule.is_refused_by(refusal, settings)));
+        rules
+    }
+
+    /// Somebody's rules that keep members out: each stands where one of ours would be needed.
+    pub(crate) fn refusals<'f>(facts: &'f Facts, settings: &Settings) -> Vec<&'f Refusal> {
+        let needed = Self::needed(facts, settings);
+        let refusals = facts.firewall.refusals.iter();
+        refusals.filter(|refusal| needed.iter().any(|rule| rule.is_refused_by(refusal, settings))).collect()
+    }
+
+    fn is_refused_by(&self, refusal: &Refusal, settings: &Settings) -> bool {
+        // ufw changes the rules of both families at once, and firewalld's are of both unless they say otherwise.
+        let both = match self.backend {
+            Backend::Ufw => true,
+            Backend::Firewalld => !refusal.rule.contains("family="),
+            Backend::Nftables | Backend::IptablesNft | Backend::IptablesLegacy => false,
+        };
+        let family = both || refusal.ipv6 == settings.endpoint.is_some_and(|e| e.is_ipv6());
+        family && (refusal.backend, &refusal.place, refusal.port) == (self.backend, &self.place, self.port)
+    }
+
+    fn needed(facts: &Facts, settings: &Settings) -> Vec<FirewallRule> {
         // A filter that was read may belong to one that wasn't.
         if facts.firewall.unknown.is_some() {
             return Vec::new();

@@ -98,6 +98,9 @@ its comment, at the head of the chain that drops (FN-58): `ufw allow PORT/udp`, 
 nftables or iptables together with a systemd unit that puts it back after a reload or a boot. Nothing is flushed or
 reloaded, since that would delete Docker's own rules (FN-23). undo takes away exactly this rule.
 
+A rule that names the port and refuses it is somebody's decision: install neither changes it nor puts its own before it.
+The check fails, quotes the rule, and names the command that removes it.
+
 `--firewall report` changes nothing and prints the commands; `--firewall none` leaves the matter to you. Security groups
 of a cloud are outside this host and can't be seen from here: open the UDP port there as well (FN-25).",
     },

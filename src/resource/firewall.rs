@@ -15,7 +15,7 @@ mod unit;
 
 use std::collections::BTreeSet;
 
-use super::{Presence, Resource, ResourceKind, Verb};
+use super::{Opening, Resource, ResourceKind, Verb};
 use crate::error::{Error, Result};
 use crate::facts::{Backend, firewall};
 use crate::host::{Cmd, Host};
@@ -24,36 +24,39 @@ use crate::message::Message;
 pub use crate::policy::FirewallRule;
 
 impl Resource for FirewallRule {
-    type State = Presence;
+    type State = Opening;
     const KIND: ResourceKind = ResourceKind::FirewallRule;
 
     fn noun(&self) -> Message {
         self.name()
     }
 
-    fn verb(&self, _before: &Presence, _after: &Presence) -> Verb {
+    fn verb(&self, _before: &Opening, _after: &Opening) -> Verb {
         Verb::Open
     }
 
     /// `Present` if there is exactly one rule, and it will be there after the next boot.
-    fn observe(&self, host: &Host) -> Result<Presence> {
-        let there = match self.backend {
-            Backend::Ufw => ufw::is_there(self, host)?,
-            Backend::Firewalld => firewalld::is_there(self, host)?,
-            Backend::Nftables => nft::ours(self, host)?.len() == 1 && unit::is_there(self, &nft::restorer(self), host)?,
+    fn observe(&self, host: &Host) -> Result<Opening> {
+        let (live, restorer) = match self.backend {
+            Backend::Ufw => return ufw::observe(self, host),
+            Backend::Firewalld => return firewalld::observe(self, host),
+            Backend::Nftables => (nft::ours(self, host)?.len(), nft::restorer(self)),
             Backend::IptablesNft | Backend::IptablesLegacy => {
-                iptables::ours(self, host)?.len() == 1 && unit::is_there(self, &iptables::restorer(self), host)?
+                (iptables::ours(self, host)?.len(), iptables::restorer(self))
             }
         };
-        Ok(Presence::of(there))
+        let unit = unit::observe(self, &restorer, host)?;
+        // Without systemd there is no unit.
+        let lasts = unit == Opening::Present || !unit::is_possible(host)?;
+        Ok(Opening::of(live > 0 || unit != Opening::Absent, live == 1 && lasts))
     }
 
     /// Adds it, or removes what was added here.
-    fn set(&self, host: &mut Host, state: &Presence) -> Result<()> {
+    fn set(&self, host: &mut Host, state: &Opening) -> Result<()> {
         let before = docker_chains(host)?;
         match state {
-            Presence::Present => add(self, host),
-            Presence::Absent => remove(self, host),
+            Opening::Present => add(self, host),
+            Opening::Partial | Opening::Absent => remove(self, host),
         }?;
         let after = docker_chains(host)?;
         if let Some(chain) = before.difference(&after).next() {

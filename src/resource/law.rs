@@ -113,7 +113,7 @@ fn steps() -> Vec<Step> {
             }
             ResourceKind::Module => of_text(present(r#""module":{"name":"wireguard"}"#)),
             ResourceKind::FirewallRule => {
-                Transition { resource: rule.clone(), before: Presence::Absent, after: Presence::Present }.into()
+                Transition { resource: rule.clone(), before: Opening::Absent, after: Opening::Present }.into()
             }
             ResourceKind::Directory => of_text(present(r#""directory":{"path":"/d"}"#)),
             ResourceKind::File => {

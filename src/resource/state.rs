@@ -22,13 +22,18 @@ pub trait State: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned {
     /// Whether there is nothing, or nothing that runs.
     fn is_absence(&self) -> bool;
 
+    /// Whether it is what is left of something of ours, and nothing else: undo takes that back as well.
+    fn is_remnant(&self) -> bool {
+        false
+    }
+
     /// The lines that a difference shows; empty for a state without text.
     fn text(&self) -> String {
         String::new()
     }
 }
 
-/// The state of a directory, a loaded module, an opened port: there or not.
+/// The state of a directory, a loaded module: there or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
@@ -54,6 +59,52 @@ impl State for Presence {
 
     fn is_absence(&self) -> bool {
         *self == Presence::Absent
+    }
+}
+
+/// The state of an opened port, which consists of parts: the live rule, and what puts it back after a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opening {
+    /// No part is there.
+    Absent,
+    /// Some are there, or one of them twice. All of them are ours, for each has our name.
+    Partial,
+    /// Each is there, once.
+    Present,
+}
+
+impl Opening {
+    /// Of whether anything is there, and whether all is as it should be.
+    pub(super) fn of(any: bool, whole: bool) -> Opening {
+        match (any, whole) {
+            (_, true) => Opening::Present,
+            (true, false) => Opening::Partial,
+            (false, false) => Opening::Absent,
+        }
+    }
+}
+
+impl State for Opening {
+    fn summary(&self) -> Message {
+        match self {
+            Opening::Absent => message!("it is not there"),
+            Opening::Partial => message!("a part of it is there"),
+            Opening::Present => message!("it is there"),
+        }
+    }
+
+    /// Nobody wants a part: where one was found, undo leaves nothing.
+    fn is_met_by(&self, observed: &Self) -> bool {
+        self == observed || *self == Opening::Partial && *observed == Opening::Absent
+    }
+
+    fn is_absence(&self) -> bool {
+        *self == Opening::Absent
+    }
+
+    fn is_remnant(&self) -> bool {
+        *self == Opening::Partial
     }
 }
 

@@ -26,10 +26,24 @@ pub(crate) struct Zone {
 }
 
 impl Zone {
+    /// Rich rules that refuse a UDP port to everybody; firewalld looks at them before those that accept.
+    pub(crate) fn refusals(&self, port: u16) -> impl Iterator<Item = &str> {
+        let names = move |rule: &str| {
+            let words: Vec<&str> = rule.split_whitespace().collect();
+            let value =
+                |word: &str| words.iter().find_map(|w| w.strip_prefix(word)?.strip_prefix("=\"")?.strip_suffix('"'));
+            let verdict = words.iter().any(|word| matches!(*word, "drop" | "reject"));
+            let whose = words.contains(&"source") || words.contains(&"destination") || words.contains(&"source-port");
+            let ours = value("port").is_some_and(|range| iptables::has_port(range, '-', port));
+            verdict && !whose && ours && value("protocol") == Some("udp")
+        };
+        self.rules.iter().map(String::as_str).filter(move |rule| names(rule))
+    }
+
     /// Whether it drops a UDP packet to this port, not counting our rule.
     pub(crate) fn drops(&self, port: u16) -> bool {
         let open = |p: &String| p.strip_suffix("/udp").is_some_and(|range| iptables::has_port(range, '-', port));
-        self.drops && !self.ports.iter().any(open)
+        self.refusals(port).next().is_some() || self.drops && !self.ports.iter().any(open)
     }
 
     /// How many rules of ours it has.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::ruleset::{Fit, Rule, RuleAction, Ruleset};
+use super::ruleset::{Fit, Rule, RuleAction, Ruleset, names_and_refuses};
 use super::{TAG, VpnPacket};
 
 /// The chain that incoming packets go through.
@@ -74,6 +74,21 @@ pub(crate) fn ruleset(save: &str, packet: VpnPacket) -> Ruleset {
         }
     }
     ruleset
+}
+
+/// Rules that refuse packets to this port by its number, with whether they name it alone.
+pub(crate) fn refusals(save: &str, packet: VpnPacket) -> Vec<(SavedRule, bool)> {
+    let ruleset = ruleset(save, packet);
+    let reached = ruleset.reached_from(INPUT);
+    let known = |chain: &str| ruleset.chains.contains_key(chain);
+    let refuses = |rule: &SavedRule| {
+        let of = |port| estimate(&rule.words, VpnPacket { port, ..packet }, known).into_iter().collect();
+        reached.contains(&rule.chain[..]) && names_and_refuses(packet.port, of)
+    };
+    let alone = packet.port.to_string();
+    let found = rules(save).into_iter().filter(refuses);
+    let names_it_alone = |rule: &SavedRule| rule.words.windows(2).any(|pair| pair[0] == "--dport" && pair[1] == alone);
+    found.map(|rule| (rule.clone(), names_it_alone(&rule))).collect()
 }
 
 fn filter_table(save: &str) -> impl Iterator<Item = &str> {

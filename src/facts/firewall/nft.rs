@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ruleset::{Chain, Fit, Rule, RuleAction, Ruleset};
+use super::ruleset::{Chain, Fit, Rule, RuleAction, Ruleset, names_and_refuses};
 use super::{TAG, VpnPacket};
 use crate::error::{Context, Result};
 use crate::message;
@@ -74,6 +74,17 @@ struct RuleItem {
     expr: Vec<Value>,
 }
 
+/// A rule that refuses a port by its number.
+#[derive(Debug)]
+pub(crate) struct NamedRefusal {
+    /// Its chain: `inet filter input`.
+    pub chain: String,
+    /// Its number.
+    pub handle: u64,
+    /// Whether no other port hangs on it.
+    pub names_it_alone: bool,
+}
+
 impl ChainItem {
     fn path(&self) -> ChainPath {
         ChainPath::new(&self.family, &self.table, &self.name)
@@ -132,6 +143,25 @@ impl Listing {
         ruleset
     }
 
+    /// Rules that refuse packets to this port by its number, on the way from a base chain.
+    pub(crate) fn refusals(&self, base: &str, packet: VpnPacket) -> Vec<NamedRefusal> {
+        let ruleset = self.ruleset(packet);
+        let reached = ruleset.reached_from(base);
+        let refuses = |rule: &&RuleItem| {
+            let target = |chain: &str| ChainPath::new(&rule.family, &rule.table, chain).to_string();
+            let of = |port| estimates(&rule.expr, VpnPacket { port, ..packet }, &target);
+            reached.contains(&rule.path().to_string()[..]) && names_and_refuses(packet.port, of)
+        };
+        let found = self.rules.iter().filter(refuses);
+        found
+            .map(|rule| NamedRefusal {
+                chain: rule.path().to_string(),
+                handle: rule.handle,
+                names_it_alone: names_alone(rule, packet.port),
+            })
+            .collect()
+    }
+
     /// Handles of our rules for this port in a chain.
     pub(crate) fn ours(&self, place: &str, port: u16) -> Vec<u64> {
         self.rules
@@ -143,9 +173,13 @@ impl Listing {
 }
 
 fn is_ours(rule: &RuleItem, port: u16) -> bool {
+    rule.comment == TAG && names_alone(rule, port)
+}
+
+fn names_alone(rule: &RuleItem, port: u16) -> bool {
     let left = |e: &Value| e.pointer("/match/left/payload/field").and_then(Value::as_str) == Some("dport");
     let right = |e: &Value| e.pointer("/match/right").and_then(Value::as_u64) == Some(port.into());
-    rule.comment == TAG && rule.expr.iter().any(|e| left(e) && right(e))
+    rule.expr.iter().any(|e| left(e) && right(e))
 }
 
 /// Whether iptables could not have made this expression.

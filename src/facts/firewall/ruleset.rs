@@ -5,7 +5,7 @@
 //! fits all; a drop counts when it fits most. A ban of single senders is thus no reason for a rule of ours, and an
 //! operator's exception for single senders no reason to do without one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Not;
 
 /// How many of the packets in question a rule fits.
@@ -66,6 +66,13 @@ pub(crate) struct Rule {
     pub action: RuleAction,
 }
 
+/// Whether these rules refuse the packets of one port and not those of any: somebody has named it. `of` are the rules for
+/// packets to this port.
+pub(crate) fn names_and_refuses(port: u16, of: impl Fn(u16) -> Vec<Rule>) -> bool {
+    let refuses = |port| of(port).iter().any(|rule| rule.action == RuleAction::Drop && rule.fit >= Fit::Most);
+    refuses(port) && ![1, u16::MAX].into_iter().any(refuses)
+}
+
 /// A chain of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chain {
@@ -93,6 +100,23 @@ impl Ruleset {
     pub(crate) fn drops(&self, base: &str) -> bool {
         self.decision(base, 0, &mut HashMap::new())
             .unwrap_or_else(|| self.chains.get(base).is_some_and(|chain| chain.drops))
+    }
+
+    /// The chains that a packet can get to from this one.
+    pub(crate) fn reached_from<'r>(&'r self, base: &'r str) -> BTreeSet<&'r str> {
+        let mut reached = BTreeSet::new();
+        let mut next = vec![base];
+        while let Some(name) = next.pop() {
+            if !reached.insert(name) {
+                continue;
+            }
+            for rule in self.chains.get(name).into_iter().flat_map(|chain| &chain.rules) {
+                if let (true, RuleAction::Jump(to) | RuleAction::Goto(to)) = (rule.fit != Fit::None, &rule.action) {
+                    next.push(to);
+                }
+            }
+        }
+        reached
     }
 
     /// Whether the chain drops the packet; `None` where no rule decides. Chains that many rules lead to are looked at once.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::ruleset::{Chain, Fit, Rule, RuleAction, Ruleset};
-use super::{TAG, VpnPacket, iptables};
+use super::{Backend, Refusal, TAG, VpnPacket, iptables};
 use crate::error::Result;
 use crate::host::Host;
 
@@ -54,9 +54,34 @@ pub(crate) fn ours(rules: &str, port: u16) -> usize {
     tuples(rules).filter(|tuple| tuple.is_ours(port)).count()
 }
 
-/// Whether another rule already opens exactly this port to everybody. ufw would take a second one for the same rule.
-pub(crate) fn has_twin(rules: &str, port: u16) -> bool {
-    tuples(rules).any(|tuple| tuple.is_same(port) && !tuple.is_ours(port))
+/// Another rule for exactly this port and everybody, whatever it does. ufw would take ours for a change of it.
+pub(crate) fn twin(rules: &str, port: u16) -> Option<Twin> {
+    let twin = tuples(rules).find(|tuple| tuple.is_same(port) && !tuple.is_ours(port))?;
+    Some(Twin { rule: twin.words() })
+}
+
+/// A rule for the same packets as ours.
+pub(crate) struct Twin {
+    /// As ufw takes it.
+    pub rule: String,
+}
+
+/// The rule that keeps ours from letting the packet in: one for the same packets, or one that refuses them, for ours would
+/// come behind it.
+pub(crate) fn refusal(rules: &str, packet: VpnPacket) -> Option<Refusal> {
+    let VpnPacket { port, ipv6, .. } = packet;
+    let theirs: Vec<Tuple> = tuples(rules).filter(|tuple| !tuple.is_ours(port)).collect();
+    let decides = |tuple: &&Tuple| {
+        let estimate = tuple.estimate(port);
+        let refuses = |rule: &Rule| rule.action == RuleAction::Drop && rule.fit >= Fit::Most;
+        let accepts = |rule: &Rule| rule.action == RuleAction::Accept && rule.fit == Fit::All;
+        tuple.is_same(port) || estimate.is_some_and(|rule| refuses(&rule) || accepts(&rule))
+    };
+    let first = theirs.iter().find(decides)?;
+    let accepts = first.action.starts_with("allow");
+    let rule = first.words();
+    let command = if first.is_plain() { format!("ufw delete {}", first.bare()) } else { "ufw status numbered".into() };
+    (!accepts).then(|| Refusal { backend: Backend::Ufw, place: String::new(), port, ipv6, rule, command })
 }
 
 /// ufw's record of a rule: `### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=6d69…`.
@@ -86,12 +111,40 @@ impl Tuple<'_> {
     fn is_same(&self, port: u16) -> bool {
         let anybody = is_any(self.to) && is_any(self.from) && is_any(self.from_port);
         let exactly = self.protocol == "udp" && self.port == port.to_string();
-        self.action == "allow" && self.direction == "in" && anybody && exactly
+        self.direction == "in" && anybody && exactly
     }
 
     fn is_ours(&self, port: u16) -> bool {
         let tag = TAG.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-        self.is_same(port) && self.comment == Some(tag.as_str())
+        self.action == "allow" && self.is_same(port) && self.comment == Some(tag.as_str())
+    }
+
+    /// Whether it has nothing but an action, a port and a protocol.
+    fn is_plain(&self) -> bool {
+        let anybody = is_any(self.to) && is_any(self.from) && is_any(self.from_port);
+        self.direction == "in" && anybody && !self.action.starts_with("route:") && !is_any(self.port)
+    }
+
+    /// As ufw takes it, without its comment.
+    fn bare(&self) -> String {
+        let action = self.action.replace('_', " ");
+        let protocol = if is_any(self.protocol) { String::new() } else { format!("/{}", self.protocol) };
+        if self.is_plain() {
+            return format!("{action} {}{protocol}", self.port);
+        }
+        let Tuple { direction, port, to, from, .. } = self;
+        let (direction, protocol) = (direction.replace('_', " on "), self.protocol);
+        format!("{action} {direction} proto {protocol} from {from} to {to} port {port}")
+    }
+
+    fn words(&self) -> String {
+        let bytes = |hex: &str| -> Option<Vec<u8>> {
+            hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
+        };
+        match self.comment.and_then(bytes) {
+            Some(comment) => format!("{} comment '{}'", self.bare(), String::from_utf8_lossy(&comment)),
+            None => self.bare(),
+        }
     }
 
     fn estimate(&self, port: u16) -> Option<Rule> {
@@ -155,9 +208,9 @@ mod tests {
         assert_eq!(ours(OURS, 4567), 1);
         assert_eq!(ours(OURS, 4568), 0);
         assert!(drops(OURS));
-        let twin = "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=612062\n";
-        assert!(has_twin(twin, 4567) && ours(twin, 4567) == 0);
-        assert!(!has_twin(OURS, 4567));
+        let theirs = "### tuple ### allow udp 4567 0.0.0.0/0 any 0.0.0.0/0 in comment=612062\n";
+        assert!(twin(theirs, 4567).is_some() && ours(theirs, 4567) == 0);
+        assert!(twin(OURS, 4567).is_none());
     }
 
     #[test]

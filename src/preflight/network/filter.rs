@@ -1,11 +1,11 @@
 //! Does the firewall let the VPN's packets in, and what will install do about it?
 
-use crate::facts::{Backend, Filter, FirewallNote};
+use crate::facts::{Backend, Filter, FirewallNote, Refusal};
 use crate::message;
 use crate::message::Message;
 use crate::policy::{Exposure, FirewallRule};
 use crate::preflight::{Inputs, Judgement};
-use crate::settings::FirewallPolicy;
+use crate::settings::{FirewallPolicy, Settings};
 
 pub(super) fn firewall(inputs: &Inputs) -> Judgement {
     let (facts, settings) = (inputs.facts, inputs.settings);
@@ -31,9 +31,16 @@ pub(super) fn firewall(inputs: &Inputs) -> Judgement {
     } else {
         found.extend(missing.iter().map(|rule| left_to_you(rule)));
     }
+    let refusing = FirewallRule::refusals(facts, settings);
+    let mut others: Vec<&Refusal> = facts.firewall.refusals.iter().filter(|other| !refusing.contains(other)).collect();
+    // A rule of both families is one rule.
+    others.retain(|other| !refusing.iter().any(|refusal| refusal.rule == other.rule));
+    for refusal in refusing.iter().chain(&others) {
+        let judgement = refuses(refusal, &refusing, settings);
+        found.extend(judgement.filter(|judgement| !found.contains(judgement)));
+    }
     let look = |note: &FirewallNote| match note {
         FirewallNote::MixedVariants => "iptables-legacy-save; iptables-nft-save",
-        FirewallNote::Refuses { .. } => "ufw status numbered",
     };
     found.extend(
         facts.firewall.notes.iter().map(|note| Judgement::warn(Message::from(note), Message::command(look(note)))),
@@ -62,6 +69,20 @@ fn fine(exposure: Exposure, there: &[&FirewallRule], missing: &[&FirewallRule], 
 fn is_there(rule: &FirewallRule, inputs: &Inputs) -> bool {
     let same = |filter: &&Filter| filter.backend == rule.backend && filter.place == rule.place;
     inputs.facts.firewall.filters.iter().find(same).is_some_and(|filter| filter.ours.contains_key(&rule.port))
+}
+
+/// Somebody's rule is theirs to change: install neither removes it nor gets around it. Where nothing of the VPN comes by,
+/// it is worth a warning: Docker lets in what it publishes all the same.
+fn refuses(refusal: &Refusal, refusing: &[&Refusal], settings: &Settings) -> Option<Judgement> {
+    let Refusal { backend, port, rule, command, .. } = refusal;
+    let (backend, port) = (backend.to_string(), *port);
+    let found =
+        message!("a rule of {backend} refuses UDP {port}, and it isn't ours to change: {rule}", backend, port, rule);
+    let command = Message::command(command);
+    if refusing.contains(&refusal) && settings.firewall == FirewallPolicy::Auto {
+        return Some(Judgement::fail(found, command));
+    }
+    (port == settings.port).then(|| Judgement::warn(found, command))
 }
 
 fn left_to_you(rule: &FirewallRule) -> Judgement {
@@ -99,9 +120,10 @@ fn forward_drops(chain: &str, inputs: &Inputs) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use crate::facts::{Backend, Facts, Filter, FirewallNote};
+    use crate::facts::{Backend, Facts, Filter, FirewallNote, Refusal};
     use crate::message::Message;
-    use crate::preflight::Severity::{self, Pass, Unknown, Warn};
+    use crate::policy::FirewallRule;
+    use crate::preflight::Severity::{self, Fail, Pass, Unknown, Warn};
     use crate::preflight::network::tests::settings;
     use crate::preflight::tests::outcome_with;
     use crate::settings::{FirewallPolicy, Settings};
@@ -147,6 +169,30 @@ mod tests {
         let (severity, text) = judge(FirewallPolicy::Report, there);
         assert_eq!(severity, Pass);
         assert!(text.starts_with("open already: UDP port 4567 in ufw"), "{text}");
+    }
+
+    #[test]
+    fn somebodys_rule_that_refuses_the_port_fails_with_its_words_and_gets_none_of_ours_beside_it() {
+        let refused = |facts: &mut Facts| {
+            drops(facts, Backend::Ufw, "");
+            facts.firewall.refusals.push(Refusal {
+                backend: Backend::Ufw,
+                place: String::new(),
+                port: 4567,
+                ipv6: false,
+                rule: "deny 4567/udp comment 'ticket 4711'".into(),
+                command: "ufw delete deny 4567/udp".into(),
+            });
+        };
+        let (severity, text) = judge(FirewallPolicy::Auto, refused);
+        assert_eq!(severity, Fail);
+        assert!(text.contains("ticket 4711") && text.contains("[ufw delete deny 4567/udp]"), "{text}");
+        assert_eq!(judge(FirewallPolicy::Report, refused).0, Warn);
+        let mut facts = Facts::healthy();
+        refused(&mut facts);
+        assert_eq!(FirewallRule::wanted(&facts, &settings()), []);
+        facts.stack.config.as_mut().unwrap().as_mut().unwrap().gateway.as_mut().unwrap().host_network = false;
+        assert_eq!(outcome_with("firewall", &facts, &settings()).0, Warn, "Docker lets in what it publishes");
     }
 
     #[test]

@@ -6,14 +6,30 @@
 use super::FirewallRule;
 use crate::error::Result;
 use crate::host::Host;
+use crate::message;
+use crate::resource::Opening;
 
-pub(super) fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
-    for query in rule.firewalld_commands("query") {
-        if !host.query(&query)?.ok() {
-            return Ok(false);
+/// In the running and in the permanent configuration. One that doesn't run says neither yes nor no.
+pub(super) fn observe(rule: &FirewallRule, host: &Host) -> Result<Opening> {
+    let mut there = 0;
+    let queries = rule.firewalld_commands("query");
+    let both = queries.len();
+    // Its rules are gone with it.
+    if !host.has_program("firewall-cmd")? {
+        return Ok(Opening::Absent);
+    }
+    for query in queries {
+        let said = host.query(&query)?;
+        match said.code {
+            Some(0) => there += 1,
+            Some(1) => {}
+            Some(_) | None => {
+                let hint = message!("start it: {command}", command = "systemctl start firewalld");
+                said.success(format!("'{query}'")).map_err(|error| error.hint(hint))?;
+            }
         }
     }
-    Ok(true)
+    Ok(Opening::of(there > 0, there == both))
 }
 
 /// firewalld only warns if it is added twice.

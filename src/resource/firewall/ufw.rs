@@ -5,22 +5,31 @@ use crate::error::{Error, Result};
 use crate::facts::firewall::ufw;
 use crate::host::{Cmd, Host};
 use crate::message;
+use crate::resource::Opening;
 
 fn delete(rule: &FirewallRule) -> Cmd {
     Cmd::new("ufw").args(["delete", "allow", &format!("{}/udp", rule.port)])
 }
 
 /// Whether it is in ufw's files, and in the kernel if ufw's chains are there.
-pub(super) fn is_there(rule: &FirewallRule, host: &Host) -> Result<bool> {
-    Ok(is_kept(rule, host)? && is_live(rule, host)? != Some(false))
+pub(super) fn observe(rule: &FirewallRule, host: &Host) -> Result<Opening> {
+    let whole = is_kept(rule, host)? && is_live(rule, host)? != Some(false);
+    Ok(Opening::of(any_is_kept(rule, host)?, whole))
 }
 
 pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
-    let rules = host.read_text(ufw::rules_file(false))?.unwrap_or_default();
-    if ufw::has_twin(&rules, rule.port) {
-        let port = rule.port.to_string();
-        return Err(Error::unexpected(message!("ufw lets UDP {port} in already, by a rule that isn't ours", port))
+    // ufw takes a second rule for the same packets for a change of the first, whatever that does with them.
+    for ipv6 in [false, true] {
+        let rules = host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default();
+        if let Some(twin) = ufw::twin(&rules, rule.port) {
+            let (port, rule) = (rule.port.to_string(), twin.rule);
+            return Err(Error::unexpected(message!(
+                "ufw has a rule for UDP {port} that isn't ours: {rule}",
+                port,
+                rule
+            ))
             .hint(message!("see: {command}", command = "ufw status numbered")));
+        }
     }
     // A run was killed between file and kernel: ufw would report an existing rule and leave the kernel as it is.
     if is_kept(rule, host)? && is_live(rule, host)? == Some(false) {
@@ -30,10 +39,7 @@ pub(super) fn add(rule: &FirewallRule, host: &mut Host) -> Result<()> {
 }
 
 pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
-    let kept = |ipv6| -> Result<bool> {
-        Ok(ufw::ours(&host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default(), rule.port) > 0)
-    };
-    if kept(false)? || kept(true)? {
+    if any_is_kept(rule, host)? {
         let cmd = delete(rule);
         host.run(&cmd)?.success(format!("'{cmd}'"))?;
     }
@@ -42,6 +48,14 @@ pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
 
 fn families(host: &Host) -> Result<&'static [bool]> {
     Ok(if ufw::has_ipv6(host)? { &[false, true] } else { &[false] })
+}
+
+fn any_is_kept(rule: &FirewallRule, host: &Host) -> Result<bool> {
+    let mut any = false;
+    for ipv6 in [false, true] {
+        any |= ufw::ours(&host.read_text(ufw::rules_file(ipv6))?.unwrap_or_default(), rule.port) > 0;
+    }
+    Ok(any)
 }
 
 fn is_kept(rule: &FirewallRule, host: &Host) -> Result<bool> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::FirewallRule;
 use crate::error::Result;
 use crate::host::{Cmd, Host, Mode};
-use crate::resource::Resource;
+use crate::resource::{Opening, Resource};
 
 /// How to restore a rule.
 pub(super) struct Restorer {
@@ -17,17 +17,16 @@ pub(super) struct Restorer {
 
 const DIR: &str = "/etc/systemd/system";
 
-/// Whether it is written and enabled. Without systemd there is nothing to write.
-pub(super) fn is_there(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result<bool> {
-    if !has_systemd(host)? {
-        return Ok(true);
-    }
-    let written = host.read_text(&path(rule))?.is_some_and(|text| text == content(rule, restorer));
-    Ok(written && is_enabled(rule, host)?)
+/// Whether it is written and enabled.
+pub(super) fn observe(rule: &FirewallRule, restorer: &Restorer, host: &Host) -> Result<Opening> {
+    let text = host.read_text(&path(rule))?;
+    let enabled = is_enabled(rule, host)?;
+    let whole = enabled && text.as_ref().is_some_and(|text| *text == content(rule, restorer));
+    Ok(Opening::of(enabled || text.is_some(), whole))
 }
 
 pub(super) fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> Result<()> {
-    if !has_systemd(host)? {
+    if !is_possible(host)? {
         return Ok(());
     }
     host.write(&path(rule), content(rule, restorer).as_bytes(), Mode::PUBLIC)?;
@@ -40,15 +39,18 @@ pub(super) fn add(rule: &FirewallRule, restorer: &Restorer, host: &mut Host) -> 
     Ok(())
 }
 
+/// Its link may have outlived its file.
 pub(super) fn remove(rule: &FirewallRule, host: &mut Host) -> Result<()> {
-    if host.stat(&path(rule))?.is_none() {
-        return Ok(());
+    if host.stat(&path(rule))?.is_some() {
+        if is_running(host)? {
+            systemctl(host, &["stop", &name(rule)])?;
+        }
+        if is_possible(host)? {
+            systemctl(host, &["disable", &name(rule)])?;
+        }
+        host.remove(&path(rule))?;
     }
-    if is_running(host)? {
-        systemctl(host, &["stop", &name(rule)])?;
-    }
-    systemctl(host, &["disable", &name(rule)])?;
-    host.remove(&path(rule))?;
+    host.remove(&link(rule))?;
     reload(host)
 }
 
@@ -59,6 +61,10 @@ fn name(rule: &FirewallRule) -> String {
 
 fn path(rule: &FirewallRule) -> PathBuf {
     Path::new(DIR).join(name(rule))
+}
+
+fn link(rule: &FirewallRule) -> PathBuf {
+    Path::new(DIR).join("multi-user.target.wants").join(name(rule))
 }
 
 fn content(rule: &FirewallRule, restorer: &Restorer) -> String {
@@ -88,10 +94,11 @@ WantedBy=multi-user.target {loader}
 }
 
 fn is_enabled(rule: &FirewallRule, host: &Host) -> Result<bool> {
-    Ok(host.stat(&Path::new(DIR).join("multi-user.target.wants").join(name(rule)))?.is_some())
+    Ok(host.stat(&link(rule))?.is_some())
 }
 
-fn has_systemd(host: &Host) -> Result<bool> {
+/// Whether this host has systemd.
+pub(super) fn is_possible(host: &Host) -> Result<bool> {
     host.has_program("systemctl")
 }
 

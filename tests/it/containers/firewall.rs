@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mitigator_vpn::facts::{Backend, Firewall, FirewallNote, firewall};
 use mitigator_vpn::host::Host;
-use mitigator_vpn::resource::{FirewallRule, Presence, Resource};
+use mitigator_vpn::resource::{FirewallRule, Opening, Resource};
 use mitigator_vpn::settings::Settings;
 
 use crate::support::{itself, skip, test_name};
@@ -133,9 +133,98 @@ fn a_port_that_the_operator_has_opened_needs_nothing_of_ours() {
         assert!(gets_in());
         // Asked all the same, ufw's rule isn't taken over: undo would remove it.
         let rule = FirewallRule { backend: Backend::Ufw, place: String::new(), port: PORT };
-        rule.set(&mut Host::live(), &Presence::Present).unwrap_err();
-        rule.set(&mut Host::live(), &Presence::Absent).unwrap();
+        rule.set(&mut Host::live(), &Opening::Present).unwrap_err();
+        rule.set(&mut Host::live(), &Opening::Absent).unwrap();
         assert!(gets_in());
+    });
+}
+
+/// What a port's refusal looks like, how it is made, and which command takes it away.
+const REFUSALS: &[(&[&str], &str, &str, &str)] = &[
+    (
+        &["ufw"],
+        "ufw deny 4567/udp comment 'ticket 4711'; ufw --force enable",
+        "deny 4567/udp comment 'ticket 4711'",
+        "ufw delete deny 4567/udp",
+    ),
+    (&["ufw"], "ufw limit 4567/udp; ufw --force enable", "limit 4567/udp", "ufw delete limit 4567/udp"),
+    (
+        &["ufw"],
+        "ufw reject 4000:5000/udp; ufw --force enable",
+        "reject 4000:5000/udp",
+        "ufw delete reject 4000:5000/udp",
+    ),
+    (
+        &["iptables-nft"],
+        "iptables-nft -A INPUT -p udp -m udp --dport 4567 -m comment --comment 'ticket 4711' -j DROP",
+        "-A INPUT -p udp -m udp --dport 4567 -m comment --comment 'ticket 4711' -j DROP",
+        "iptables-nft --wait -D INPUT -p udp -m udp --dport 4567 -m comment --comment 'ticket 4711' -j DROP",
+    ),
+    (
+        &["iptables-legacy"],
+        "iptables-legacy -N bans; iptables-legacy -A INPUT -j bans; iptables-legacy -A bans -p udp -m udp --dport 4567 -j DROP",
+        "-A bans -p udp -m udp --dport 4567 -j DROP",
+        "iptables-legacy --wait -D bans -p udp -m udp --dport 4567 -j DROP",
+    ),
+    (
+        &["nft"],
+        "nft add table inet t; nft add chain inet t in '{ type filter hook input priority 0; }'
+         nft add rule inet t in udp dport 4567 drop comment '\"ticket 4711\"'",
+        "inet t in: udp dport 4567 drop comment \"ticket 4711\"",
+        "nft delete rule inet t in handle 2",
+    ),
+];
+
+#[test]
+fn a_rule_that_refuses_our_port_is_quoted_and_neither_changed_nor_outweighed() {
+    in_namespace(&["ufw", "nft", "iptables-nft", "iptables-legacy"], || {
+        for (_, make, quoted, command) in REFUSALS {
+            sh("ufw --force reset >/dev/null; nft flush ruleset; iptables-legacy -F; iptables-legacy -X");
+            sh(make);
+            let firewall = facts();
+            let refusals = firewall.refusals.iter().filter(|refusal| refusal.port == PORT && !refusal.ipv6);
+            let said: Vec<_> = refusals.map(|refusal| (&refusal.rule[..], &refusal.command[..])).collect();
+            assert_eq!(said, [(*quoted, *command)], "{make}: {firewall:#?}");
+            let saved = || sh("nft -s list ruleset; cat /etc/ufw/user.rules /etc/ufw/user6.rules");
+            let before = saved();
+            let rule = FirewallRule { backend: Backend::Ufw, place: String::new(), port: PORT };
+            if make.starts_with("ufw") && !make.contains("4000") {
+                rule.set(&mut Host::live(), &Opening::Present).unwrap_err();
+            }
+            assert_eq!(saved(), before, "{make}");
+            // What the hint says takes it away.
+            sh(command);
+            assert_eq!(facts().refusals, [], "{make}");
+        }
+    });
+}
+
+#[test]
+fn what_is_left_of_a_rule_goes_when_it_is_taken_back() {
+    in_namespace(&["nft", "iptables-nft", "ufw", "systemctl"], || {
+        pipe("nft -f -", NFTABLES);
+        pipe("iptables-nft-restore", IPTABLES);
+        let before = sh("ls /etc/systemd/system /etc/systemd/system/*.wants");
+        let rules = dropping(&facts());
+        assert_eq!(rules.len(), 2);
+        for rule in &rules {
+            rule.set(&mut Host::live(), &Opening::Present).unwrap();
+        }
+        // Somebody tidies up by hand; the units would open the port again at the next boot.
+        sh("nft flush ruleset");
+        for rule in &rules {
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Opening::Partial, "{rule}");
+            rule.set(&mut Host::live(), &Opening::Absent).unwrap();
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Opening::Absent, "{rule}");
+        }
+        assert_eq!(sh("ls /etc/systemd/system /etc/systemd/system/*.wants"), before);
+        sh("ufw --force enable");
+        let rule = only_rule(Backend::Ufw, "");
+        rule.set(&mut Host::live(), &Opening::Present).unwrap();
+        sh("iptables -F ufw-user-input");
+        assert_eq!(rule.observe(&Host::live()).unwrap(), Opening::Partial);
+        rule.set(&mut Host::live(), &Opening::Absent).unwrap();
+        assert!(!sh("cat /etc/ufw/user.rules /etc/ufw/user6.rules").contains("4567"));
     });
 }
 
@@ -151,7 +240,7 @@ fn where_two_filters_drop_a_packet_passes_when_both_have_a_rule() {
         assert_eq!(rules.len(), 3, "{rules:?}");
         for rule in &rules {
             assert!(!gets_in(), "before {rule}");
-            rule.set(&mut Host::live(), &Presence::Present).unwrap();
+            rule.set(&mut Host::live(), &Opening::Present).unwrap();
         }
         assert!(gets_in());
     });
@@ -196,13 +285,13 @@ fn a_rule_that_is_there_twice_is_made_one_again() {
         pipe("nft -f -", NFTABLES);
         pipe("iptables-legacy-restore", IPTABLES);
         for rule in dropping(&facts()) {
-            rule.set(&mut Host::live(), &Presence::Present).unwrap();
+            rule.set(&mut Host::live(), &Opening::Present).unwrap();
             sh(&rule.commands()[0].to_string());
             assert_eq!(count(&rule), 2, "{rule}");
-            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Absent, "{rule}");
-            rule.set(&mut Host::live(), &Presence::Present).unwrap();
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Opening::Partial, "{rule}");
+            rule.set(&mut Host::live(), &Opening::Present).unwrap();
             assert_eq!(count(&rule), 1, "{rule}");
-            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Present, "{rule}");
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Opening::Present, "{rule}");
         }
     });
 }
@@ -214,7 +303,7 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
         pipe("iptables-nft-restore", IPTABLES);
         let rules = dropping(&facts());
         for rule in &rules {
-            rule.set(&mut Host::live(), &Presence::Present).unwrap();
+            rule.set(&mut Host::live(), &Opening::Present).unwrap();
         }
         let units = sh("ls -d /etc/systemd/system/mitigator-vpn-firewall-*.service");
         assert_eq!(units.lines().count(), rules.len());
@@ -223,7 +312,7 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
         pipe("nft -f -", NFTABLES);
         pipe("iptables-nft-restore", IPTABLES);
         for rule in &rules {
-            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Absent, "{rule}");
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Opening::Partial, "{rule}");
         }
         assert!(!gets_in());
         for _ in 0..3 {
@@ -235,8 +324,8 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
         }
         assert!(gets_in());
         for rule in &rules {
-            assert_eq!(rule.observe(&Host::live()).unwrap(), Presence::Present, "{rule}");
-            rule.set(&mut Host::live(), &Presence::Absent).unwrap();
+            assert_eq!(rule.observe(&Host::live()).unwrap(), Opening::Present, "{rule}");
+            rule.set(&mut Host::live(), &Opening::Absent).unwrap();
         }
         assert_eq!(sh("ls /etc/systemd/system /etc/systemd/system/*.wants | grep mitigator || true"), "");
     });
@@ -246,21 +335,21 @@ fn what_a_boot_forgets_the_unit_puts_back_once() {
 fn opens_and_closes(rule: &FirewallRule, saved: impl Fn() -> String) {
     let mut host = Host::live();
     let before = saved();
-    assert_eq!(rule.observe(&host).unwrap(), Presence::Absent);
+    assert_eq!(rule.observe(&host).unwrap(), Opening::Absent);
     let gets_in = || if rule.place.starts_with("ip6") { gets_in_to("2001:db8::1") } else { gets_in() };
     assert!(!gets_in(), "the port was open before");
     for _ in 0..3 {
-        rule.set(&mut host, &Presence::Present).unwrap();
+        rule.set(&mut host, &Opening::Present).unwrap();
     }
-    assert_eq!(rule.observe(&host).unwrap(), Presence::Present);
+    assert_eq!(rule.observe(&host).unwrap(), Opening::Present);
     assert_eq!(count(rule), 1);
     assert!(gets_in(), "{rule} doesn't let a packet in:\n{}", saved());
     let added: Vec<String> = difference(&before, &saved());
     assert!(added.iter().all(|line| line.starts_with('+') && line.contains("4567")), "{added:#?}");
     for _ in 0..2 {
-        rule.set(&mut host, &Presence::Absent).unwrap();
+        rule.set(&mut host, &Opening::Absent).unwrap();
     }
-    assert_eq!(rule.observe(&host).unwrap(), Presence::Absent);
+    assert_eq!(rule.observe(&host).unwrap(), Opening::Absent);
     assert_eq!(saved(), before);
     assert!(!gets_in(), "the port is open still");
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mitigator_vpn::facts::{Backend, firewall};
 use mitigator_vpn::host::Host;
-use mitigator_vpn::resource::{FirewallRule, Presence, Resource};
+use mitigator_vpn::resource::{FirewallRule, Opening, Resource};
 use mitigator_vpn::settings::Settings;
 
 use crate::support::{itself, skip, test_name};
@@ -123,12 +123,16 @@ fn step_on_host() -> bool {
     let rule: FirewallRule = serde_json::from_str(&std::env::var("RULE").unwrap()).unwrap();
     let mut host = Host::live();
     match step.as_str() {
-        "present" => rule.set(&mut host, &Presence::Present).unwrap(),
-        "absent" => rule.set(&mut host, &Presence::Absent).unwrap(),
+        "present" => rule.set(&mut host, &Opening::Present).unwrap(),
+        "absent" => rule.set(&mut host, &Opening::Absent).unwrap(),
         _ => {}
     }
     let state = rule.observe(&host).unwrap();
-    let state = if state == Presence::Present { "present" } else { "absent" };
+    let state = match state {
+        Opening::Present => "present",
+        Opening::Partial => "partial",
+        Opening::Absent => "absent",
+    };
     let facts = firewall::gather(&host, &Settings::default());
     let filter = facts.filters.iter().find(|filter| filter.place == rule.place);
     let filter = filter.unwrap_or_else(|| panic!("{facts:#?}"));
