@@ -10,6 +10,7 @@ mod cmd;
 mod conversation;
 pub(crate) mod docker;
 mod held;
+mod interruption;
 mod job;
 mod lock;
 mod network;
@@ -33,6 +34,8 @@ pub(crate) use cmd::{Cmd, Output};
 pub(crate) use conversation::{Conversation, Received};
 #[cfg(any(test, fuzzing))]
 pub(crate) use held::mount_of;
+pub(crate) use interruption::Uninterrupted;
+pub use interruption::heed_signals;
 pub(crate) use job::{Job, When};
 pub use lock::Lock;
 pub use process::{LockHolder, Process};

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mitigator_vpn::cli::{Cli, Command};
 use mitigator_vpn::commands;
+use mitigator_vpn::host::heed_signals;
 use mitigator_vpn::lang;
 use mitigator_vpn::message;
 use mitigator_vpn::report::Output;
@@ -29,8 +30,12 @@ fn main() -> ExitCode {
         .with_env_filter(filter.from_env_lossy())
         .with_writer(std::io::stderr)
         .with_target(false)
+        // Nobody left to read the log is no reason to stop half way.
+        .log_internal_errors(false)
         .init();
-    match commands::run(cli, &output) {
+    // The gateway waits for its signals itself.
+    let heeded = if matches!(cli.command, Command::Gateway(_)) { Ok(()) } else { heed_signals() };
+    match heeded.and_then(|()| commands::run(cli, &output)) {
         Ok(code) => code,
         Err(error) => {
             let mut stderr = std::io::stderr().lock();

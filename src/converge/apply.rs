@@ -5,7 +5,7 @@ use crate::converge::journal::Journal;
 use crate::converge::plan::Plan;
 use crate::converge::survey::HostSurvey;
 use crate::error::{Class, Context, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Uninterrupted};
 use crate::message;
 use crate::message::Message;
 use crate::progress::Progress;
@@ -16,8 +16,10 @@ pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &P
     if plan.is_empty() {
         return Ok(());
     }
+    let work = Uninterrupted::begin();
     let mut journal = Journal::open(host, Some(ignored))?;
     for step in &plan.steps {
+        work.go_on(step.message()).map_err(|error| error.hint(run_again()))?;
         let task = progress.start(step.message());
         host.report_to(task.listener());
         let applied = each_kind!(Step, step, step => apply(host, &mut journal, step));
@@ -30,7 +32,7 @@ pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &P
         })?;
         task.done();
     }
-    Ok(())
+    work.stop_if_told().map_err(|error| error.hint(run_again()))
 }
 
 /// As [`run`]. The steps after one that reveals others (a new apt source) are planned again. Returns all that was applied.
@@ -76,6 +78,10 @@ pub(crate) fn run_surveyed(
         }
         Ok(rest)
     })
+}
+
+fn run_again() -> Message {
+    message!("run it again to go on; or take back what was done: mitigator-vpn undo")
 }
 
 fn way_on() -> Message {

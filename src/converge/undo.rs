@@ -5,7 +5,7 @@
 
 use crate::converge::journal::{Journal, JournaledChange, Receipt};
 use crate::error::Result;
-use crate::host::Host;
+use crate::host::{Host, Uninterrupted};
 use crate::message;
 use crate::message::Message;
 use crate::progress::Progress;
@@ -59,8 +59,11 @@ fn take_all_back(
 ) -> Result<(Vec<Undone>, bool)> {
     let mut undone = Vec::new();
     let mut failed = false;
+    let work = Uninterrupted::begin();
     for change in order(changes) {
         let resource = change.step.noun();
+        let hint = || message!("take back the rest: {command}", command = "mitigator-vpn undo");
+        work.go_on(message!("take back {resource}", resource = &resource)).map_err(|error| error.hint(hint()))?;
         let task = progress.start(message!("take back {resource}", resource = &resource));
         host.report_to(task.listener());
         let fate = each_kind!(Step, &change.step, step => take_back(host, step, change.done));

@@ -45,6 +45,7 @@ mod containers {
     mod readonly;
     mod releases;
     mod secrets;
+    mod signals;
     mod tree;
     mod unanswered;
 }
