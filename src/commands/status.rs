@@ -47,7 +47,7 @@ pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
                 differences.extend(plan.steps.iter().map(pending));
             }
             if facts.live {
-                let gateway = || facts.stack.gateway.as_ref().map(|gateway| gateway.pid);
+                let gateway = || Ok(facts.stack.gateway.as_ref().map(|gateway| gateway.pid));
                 let (live, probed) = tunnel::probe_list(host, gateway, list, own, timings::WITH_SESSION)?;
                 differences.extend(list.peers().filter_map(|peer| silence(peer, &probed)));
                 differences.extend(mtu::narrow_peers(&probed));

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Generation;
+use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::host::docker::encoded;
+use crate::message;
 use crate::product::PRODUCT;
 
 /// A running gateway container.
@@ -36,16 +39,35 @@ impl GatewayContainer {
 }
 
 /// The running gateway of the instance in `dir`, if any, and how many containers of the stack run. Only
-/// Docker is asked: both generations of compose label their containers.
-pub(crate) fn containers(host: &Host, dir: &Path) -> (Option<GatewayContainer>, usize) {
+/// Docker is asked: both generations of compose label their containers. A question that Docker doesn't answer is an error;
+/// without any Docker, and in a mounted tree, none runs.
+pub(crate) fn containers(host: &Host, dir: &Path) -> Result<(Option<GatewayContainer>, usize)> {
+    if !host.is_live() || !host.has_program("docker") && !host.has_program("dockerd") {
+        return Ok((None, 0));
+    }
+    containers_of(host, dir).context(message!("asking Docker for the stack's containers"))
+}
+
+fn containers_of(host: &Host, dir: &Path) -> Result<(Option<GatewayContainer>, usize)> {
     let label = format!("com.docker.compose.project.working_dir={}", dir.display());
     let filters = serde_json::json!({ "label": [label] }).to_string();
-    let listed = host.ask_docker(&format!("/containers/json?filters={}", encoded(&filters)));
-    let listed: Vec<Listed> = listed.ok().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-    let gateway = listed.iter().find(|container| label_of(&container.labels, "service") == PRODUCT.gateway.name);
-    let inspected = gateway.and_then(|gateway| host.ask_docker(&format!("/containers/{}/json", gateway.id)).ok());
-    let inspected = inspected.and_then(|json| serde_json::from_str::<Inspected>(&json).ok());
-    (inspected.map(|inspected| inspected.into_container(host)), listed.len())
+    let list = || answer::<Vec<Listed>>(host, &format!("/containers/json?filters={}", encoded(&filters)));
+    let inspect = |listed: &[Listed]| {
+        let gateway = listed.iter().find(|container| label_of(&container.labels, "service") == PRODUCT.gateway.name);
+        gateway.map(|gateway| answer::<Inspected>(host, &format!("/containers/{}/json", gateway.id))).transpose()
+    };
+    let mut listed = list()?;
+    let mut inspected = inspect(&listed);
+    if inspected.is_err() {
+        // It may have gone between the two questions.
+        listed = list()?;
+        inspected = inspect(&listed);
+    }
+    Ok((inspected?.map(|inspected| inspected.into_container(host)), listed.len()))
+}
+
+fn answer<T: DeserializeOwned>(host: &Host, path: &str) -> Result<T> {
+    serde_json::from_str(&host.ask_docker(path)?).context(message!("reading the answer of the Docker daemon"))
 }
 
 #[derive(Deserialize)]

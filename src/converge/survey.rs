@@ -129,7 +129,9 @@ impl HostSurvey {
 
     /// What a plan of this survey means.
     pub(crate) fn impact(&self, plan: &Plan) -> Impact {
-        let stack = Liveness::of_containers(self.facts.stack.gateway.as_ref(), self.facts.stack.running);
+        let known = Liveness::of_containers(self.facts.stack.gateway.as_ref(), self.facts.stack.running);
+        // What isn't known may run, and be interrupted.
+        let stack = if self.facts.stack.unanswered.is_some() { Liveness::Outdated } else { known };
         impact(plan, stack, true, &self.settings)
     }
 

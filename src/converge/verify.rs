@@ -79,7 +79,7 @@ pub(crate) fn verify(host: &Host, survey: &HostSurvey, plan: &Plan, progress: &P
 impl Proof {
     fn probe(&mut self, host: &Host, dir: &Path, port: u16, known_to_members: bool) -> Result<()> {
         let patience = if known_to_members { timings::WITH_SESSION } else { timings::STRANGERS };
-        let gateway = || compose::containers(host, dir).0.map(|gateway| gateway.pid);
+        let gateway = || Ok(compose::containers(host, dir)?.0.map(|gateway| gateway.pid));
         let (device, peers) = tunnel::probe_list(host, gateway, &self.list, self.own.public_key, patience)?;
         let silent = peers.iter().filter(|peer| !peer.answers()).count();
         self.outcome = match &device {

@@ -4,9 +4,9 @@
 //! The socket is this host's own, whatever context the client is set to: an instance's files are mounted, and its
 //! processes run, here or nowhere.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ pub(super) const SOCKET: &str = "/var/run/docker.sock";
 /// A daemon that needs longer than this is as good as none.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Answers are some kilobytes; thousands of containers make some megabytes.
-const LIMIT: u64 = 64 << 20;
+const LIMIT: usize = 64 << 20;
 
 impl Host {
     /// The JSON that the daemon answers to `GET path`; its own words where it refuses.
@@ -34,14 +34,31 @@ impl Host {
 
 /// HTTP/1.0, so that the answer comes in one piece and the daemon closes after it. Without a version in the path it
 /// speaks its newest one.
-fn get(path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(SOCKET)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn get(path: &str) -> io::Result<Vec<u8>> {
+    ask(UnixStream::connect(SOCKET)?, path, PATIENCE)
+}
+
+/// One that says a little now and then hasn't answered in time either.
+fn ask(mut stream: UnixStream, path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + patience;
+    stream.set_write_timeout(Some(patience))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(LIMIT).read_to_end(&mut answer)?;
-    Ok(answer)
+    let (mut answer, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(answer),
+            Ok(count) if answer.len() + count > LIMIT => return Err(ErrorKind::FileTooLarge.into()),
+            Ok(count) => answer.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -55,6 +72,11 @@ fn body(answer: &[u8]) -> Result<String> {
         .split_once("\r\n\r\n")
         .filter(|(head, _)| head.starts_with("HTTP/1."))
         .ok_or_else(|| Error::unexpected(message!("what listens at {socket} is no Docker daemon", socket = SOCKET)))?;
+    let length = head.lines().filter_map(|line| line.split_once(':'));
+    let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if length.next().is_some_and(|(_, length)| length.trim().parse() != Ok(body.len())) {
+        return Err(Error::unexpected(message!("the answer of the Docker daemon is cut off")));
+    }
     let status = head.split_whitespace().nth(1).unwrap_or_default();
     if status == "200" {
         return Ok(body.to_owned());
@@ -85,6 +107,25 @@ mod tests {
         assert!(body(refusal).unwrap_err().to_string().ends_with("status 404: No such container: x"));
         for other in [&b""[..], b"220 mail.example ESMTP\r\n\r\n", b"HTTP/1.0 200"] {
             assert!(body(other).unwrap_err().to_string().contains("no Docker daemon"));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_late_or_endless_is_none() {
+        let short = b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n[]";
+        assert!(body(short).unwrap_err().to_string().contains("cut off"));
+        assert!(body(b"HTTP/1.0 500 Internal Server Error\r\n\r\n").is_err());
+        // One byte now and then, and then a great many.
+        for (pause, piece) in [(20, 1), (0, 1 << 20)] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let daemon = std::thread::spawn(move || {
+                while theirs.write_all(&vec![b'x'; piece]).is_ok() {
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
+            });
+            let patience = if pause > 0 { Duration::from_millis(200) } else { PATIENCE };
+            assert!(ask(ours, "/x", patience).is_err());
+            daemon.join().unwrap();
         }
     }
 

@@ -122,6 +122,9 @@ fn second_generation(inputs: &Inputs) -> Message {
 }
 
 fn mount_fresh(inputs: &Inputs) -> Judgement {
+    if let Some(reason) = &inputs.facts.stack.unanswered {
+        return Judgement::unknown(reason.clone());
+    }
     let Some(gateway) = &inputs.facts.stack.gateway else { return Judgement::pass(message!("no gateway runs")) };
     if gateway.stale.is_empty() {
         return Judgement::pass(message!("the running gateway sees the current files"));
@@ -206,6 +209,15 @@ mod tests {
             f.docker.daemon = Ok("26.1.5".into());
         };
         assert_words(judged("compose", old_on_new), Severity::Warn, "Docker Engine 25");
+    }
+
+    #[test]
+    fn a_stack_that_docker_says_nothing_of_is_unknown() {
+        let silent = |f: &mut Facts| {
+            f.stack.gateway = None;
+            f.stack.unanswered = Some(Message::foreign("the Docker daemon refuses with status 500"));
+        };
+        assert_words(judged("mount-fresh", silent), Severity::Unknown, "status 500");
     }
 
     #[test]

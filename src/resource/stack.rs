@@ -51,7 +51,7 @@ impl Resource for Stack {
     /// Compares compose's hash of the configuration (FN-57) and the files that the container sees at its mounts (FN-40). The
     /// content of the two `.conf` files is compared by the tunnel.
     fn observe(&self, host: &Host) -> Result<Liveness> {
-        let (gateway, running) = compose::containers(host, &self.dir);
+        let (gateway, running) = compose::containers(host, &self.dir)?;
         match (Liveness::of_containers(gateway.as_ref(), running), gateway) {
             (Liveness::Running, Some(gateway)) => {
                 let wanted = compose::config_hash(host, &self.compose, &self.dir)?;
@@ -70,7 +70,7 @@ impl Resource for Stack {
                 self.run(host, vec![self.compose.recreate_gateway(&self.dir)])?;
             }
             (Liveness::Running | Liveness::Outdated, StackRestart::Full) => {
-                let runs = compose::containers(host, &self.dir).1 > 0;
+                let runs = compose::containers(host, &self.dir)?.1 > 0;
                 self.run(host, if runs { vec![down, up] } else { vec![up] })?;
             }
         }
@@ -131,7 +131,7 @@ impl Stack {
 
     /// compose reports success once a container has started, even if it exits at once.
     fn stays_up(&self, host: &Host) -> Result<()> {
-        let state = match compose::containers(host, &self.dir).0 {
+        let state = match compose::containers(host, &self.dir)?.0 {
             Some(gateway) if gateway.state == "running" => return Ok(()),
             Some(gateway) => Argument::from(gateway.state),
             None => message!("gone").into(),

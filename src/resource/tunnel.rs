@@ -40,7 +40,7 @@ impl Resource for Tunnel {
 
     /// `Running` when the live peers are those of the file, `Outdated` when they aren't, `Stopped` without a gateway.
     fn observe(&self, host: &Host) -> Result<Liveness> {
-        let (Some(gateway), _) = compose::containers(host, &self.dir) else { return Ok(Liveness::Stopped) };
+        let (Some(gateway), _) = compose::containers(host, &self.dir)? else { return Ok(Liveness::Stopped) };
         let Some(live) = tunnel::observe(host, gateway.pid)? else { return Ok(Liveness::Stopped) };
         let Some(list) = PeerList::read(host, &self.public_conf)? else { return Ok(Liveness::Outdated) };
         let is_current = tunnel::difference(&live, &list).is_empty() && gateway.stale.is_empty();
@@ -54,7 +54,7 @@ impl Resource for Tunnel {
             // It stops with the stack.
             Liveness::Stopped => return Ok(()),
         }
-        let (gateway, _) = compose::containers(host, &self.dir);
+        let (gateway, _) = compose::containers(host, &self.dir)?;
         let gateway = gateway.ok_or_else(|| {
             Error::unexpected(message!("the gateway doesn't run"))
                 .hint(message!("see why: {command}", command = logs(&self.dir, &self.compose)))

@@ -100,7 +100,7 @@ impl Baseline {
 /// be restarting. Without a running gateway there is nothing to wait for.
 pub(crate) fn probe(
     host: &Host,
-    gateway: impl Fn() -> Option<u32>,
+    gateway: impl Fn() -> Result<Option<u32>>,
     peers: &[Ipv4Addr],
     since: Option<&Baseline>,
     patience: Duration,
@@ -109,7 +109,7 @@ pub(crate) fn probe(
     let mut probe = Probe::new(peers, since.cloned(), patience);
     let mut pause = timings::FIRST_TICK;
     loop {
-        let process = gateway();
+        let process = gateway()?;
         let device = process.map(|process| observe(host, process)).transpose()?.flatten();
         let observation = Observation {
             device: device.as_ref(),
@@ -131,14 +131,14 @@ pub(crate) fn probe(
 /// Probes all peers of the list but the one with the key `own`, and measures the path MTU to those that answer.
 pub(crate) fn probe_list(
     host: &Host,
-    gateway: impl Fn() -> Option<u32>,
+    gateway: impl Fn() -> Result<Option<u32>>,
     list: &PeerList,
     own: PublicKey,
     patience: Duration,
 ) -> Result<(Option<Device>, Vec<ProbedPeer>)> {
     let others: Vec<Ipv4Addr> = list.peers().filter(|peer| peer.public_key != own).map(|peer| peer.address).collect();
     let (device, mut peers) = probe(host, &gateway, &others, None, patience)?;
-    if let Some(process) = gateway() {
+    if let Some(process) = gateway()? {
         mtu::measure(host, process, &mut peers);
     }
     Ok((device, peers))

@@ -134,7 +134,7 @@ impl Agent<'_> {
             return Ok(conflict);
         }
         let files = FileSurvey::take(self.host, &settings)?;
-        let (gateway, running) = compose::containers(self.host, &settings.dir);
+        let (gateway, running) = compose::containers(self.host, &settings.dir)?;
         let stack = Liveness::of_containers(gateway.as_ref(), running);
         match impact(&files.of_instance(&settings), stack, true, &settings) {
             Impact::Install { .. } => {
@@ -164,7 +164,7 @@ impl Agent<'_> {
         if let Some(conflict) = self.conflict(settings, seen)? {
             return Ok(conflict);
         }
-        let gateway = compose::containers(self.host, &settings.dir).0;
+        let gateway = compose::containers(self.host, &settings.dir)?.0;
         let mut plan = keys::switch(self.host, settings)?;
         plan.steps.extend(reconfigure(self.host, settings, gateway.as_ref())?);
         self.change(&plan, settings, gateway, guard)
@@ -240,9 +240,9 @@ impl Agent<'_> {
 
     /// Which members answer, since the last change over this connection if there was one.
     fn probe(&self, dir: &Path, members: &[Ipv4Addr], patience: Duration, sizes: bool) -> Result<Vec<ProbedPeer>> {
-        let gateway = || compose::containers(self.host, dir).0.map(|gateway| gateway.pid);
+        let gateway = || Ok(compose::containers(self.host, dir)?.0.map(|gateway| gateway.pid));
         let (_, mut peers) = tunnel::probe(self.host, gateway, members, self.baseline.as_ref(), patience)?;
-        if let Some(process) = gateway().filter(|_| sizes) {
+        if let Some(process) = gateway()?.filter(|_| sizes) {
             mtu::measure(self.host, process, &mut peers);
         }
         Ok(peers)

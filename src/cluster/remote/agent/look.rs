@@ -24,7 +24,7 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
         PrivateConfFile::Present { public, .. } => Some(public),
         PrivateConfFile::Absent | PrivateConfFile::Unusable { .. } => None,
     };
-    let (container, running) = compose::containers(host, &settings.dir);
+    let (container, running) = compose::containers(host, &settings.dir)?;
     let stack = Liveness::of_containers(container.as_ref(), running);
     let gateway = container.map(|container| look_into(host, container, list.as_ref())).transpose()?;
     let digest = list.as_ref().map(PeerList::digest);
