@@ -103,6 +103,10 @@ impl Host {
         }
         let outputs = (0..job.commands.len()).map(|number| self.job_output(&job.name, number)).collect();
         self.forget_job(&job.name)?;
+        if self.has_systemd()? {
+            // It has taken its unit's files away itself.
+            self.query(&Cmd::new("systemctl").arg("daemon-reload"))?;
+        }
         outputs
     }
 
@@ -299,11 +303,9 @@ WantedBy=timers.target
 
     fn job_progress(&self, name: &str) -> Result<Progress> {
         let there = |file: &str| self.stat(&dir(name).join(file)).map(|stat| stat.is_some());
-        if there("done")? {
-            return Ok(Progress::Done);
-        }
         if !there("begun")? {
-            return Ok(Progress::Waiting);
+            // One that was claimed has an end, and no beginning.
+            return Ok(if there("done")? { Progress::Done } else { Progress::Waiting });
         }
         let what = || message!("looking at {path}", path = self.display(&dir(name)));
         let Some(place) = self.place(&dir(name).join("lock"), Last::Keep).with_context(what)? else {
@@ -313,7 +315,7 @@ WantedBy=timers.target
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => Ok(Progress::Running),
             Err(TryLockError::Error(error)) => Err(error).with_context(what),
-            // It may have ended since.
+            // It holds the lock until it has taken its unit away.
             Ok(()) => Ok(if there("done")? { Progress::Done } else { Progress::Broken }),
         }
     }
