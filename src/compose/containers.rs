@@ -42,7 +42,7 @@ impl GatewayContainer {
 /// Docker is asked: both generations of compose label their containers. A question that Docker doesn't answer is an error;
 /// without any Docker, and in a mounted tree, none runs.
 pub(crate) fn containers(host: &Host, dir: &Path) -> Result<(Option<GatewayContainer>, usize)> {
-    if !host.is_live() || !host.has_program("docker") && !host.has_program("dockerd") {
+    if !host.is_live() || !host.has_program("docker")? && !host.has_program("dockerd")? {
         return Ok((None, 0));
     }
     containers_of(host, dir).context(message!("asking Docker for the stack's containers"))

@@ -5,7 +5,7 @@ use crate::converge::plan::Plan;
 use crate::desired::{self, Generated};
 use crate::distro::Distro;
 use crate::error::Result;
-use crate::facts::{Facts, InstanceFacts, PrivateConfFile, TextFile};
+use crate::facts::{Facts, InstanceFacts, Part, PrivateConfFile, TextFile};
 use crate::gateway::image;
 use crate::host::Host;
 use crate::message;
@@ -131,7 +131,8 @@ impl HostSurvey {
     pub(crate) fn impact(&self, plan: &Plan) -> Impact {
         let known = Liveness::of_containers(self.facts.stack.gateway.as_ref(), self.facts.stack.running);
         // What isn't known may run, and be interrupted.
-        let stack = if self.facts.stack.unanswered.is_some() { Liveness::Outdated } else { known };
+        let stack =
+            if self.facts.unread.iter().any(|unread| unread.part == Part::Stack) { Liveness::Outdated } else { known };
         impact(plan, stack, true, &self.settings)
     }
 

@@ -26,9 +26,6 @@ pub struct StackFacts {
     pub gateway: Option<GatewayContainer>,
     /// How many containers of this project run.
     pub running: usize,
-    /// Why Docker didn't say which containers run. Then none is listed here, and nothing is known of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unanswered: Option<Message>,
 }
 
 impl StackFacts {
@@ -53,9 +50,7 @@ pub(crate) fn gather(reading: &Reading, settings: &Settings) -> StackFacts {
             installed.into_iter().map(|installed| scope.spawn(move || ask(host, installed, dir, configured))).collect();
         let mut found: Vec<(ComposeCommand, Option<Result<ResolvedConfig, Message>>)> =
             answers.into_iter().filter_map(|answer| answer.join().expect("a reader doesn't panic")).collect();
-        let containers = containers.join().expect("a reader doesn't panic");
-        let unanswered = containers.as_ref().err().map(Message::from);
-        let (gateway, running) = containers.unwrap_or_default();
+        let (gateway, running) = reading.known(containers.join().expect("a reader doesn't panic"));
         // The generation that made the running containers knows them by its own hashes and names (FN-35, FN-57).
         let made_by = gateway.as_ref().and_then(GatewayContainer::made_by);
         found.sort_by_key(|(command, _)| command.generation.rank(made_by));
@@ -64,7 +59,6 @@ pub(crate) fn gather(reading: &Reading, settings: &Settings) -> StackFacts {
             commands: found.into_iter().map(|(command, _)| command).collect(),
             gateway,
             running,
-            unanswered,
         }
     })
 }

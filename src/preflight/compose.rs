@@ -122,9 +122,6 @@ fn second_generation(inputs: &Inputs) -> Message {
 }
 
 fn mount_fresh(inputs: &Inputs) -> Judgement {
-    if let Some(reason) = &inputs.facts.stack.unanswered {
-        return Judgement::unknown(reason.clone());
-    }
     let Some(gateway) = &inputs.facts.stack.gateway else { return Judgement::pass(message!("no gateway runs")) };
     if gateway.stale.is_empty() {
         return Judgement::pass(message!("the running gateway sees the current files"));
@@ -159,7 +156,7 @@ fn gateway_address(inputs: &Inputs) -> Judgement {
 mod tests {
     use super::*;
     use crate::compose::GatewayContainer;
-    use crate::facts::Facts;
+    use crate::facts::{Facts, Part, Unread};
     use crate::message::Message;
     use crate::preflight::{Finding, Severity};
     use crate::settings::Settings;
@@ -215,7 +212,7 @@ mod tests {
     fn a_stack_that_docker_says_nothing_of_is_unknown() {
         let silent = |f: &mut Facts| {
             f.stack.gateway = None;
-            f.stack.unanswered = Some(Message::foreign("the Docker daemon refuses with status 500"));
+            f.unread.push(Unread { part: Part::Stack, reason: Message::foreign("Docker: status 500") });
         };
         assert_words(judged("mount-fresh", silent), Severity::Unknown, "status 500");
     }

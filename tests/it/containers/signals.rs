@@ -61,22 +61,18 @@ impl Restarted {
         ran
     }
 
-    /// The gateway runs, and nothing is under way that could stop it.
+    /// The gateway runs, and nothing is under way that could stop it. A run that was killed collects nothing: the files of
+    /// its job stay until the next one.
     fn is_up(&self) -> bool {
-        let busy =
-            "pgrep -f '[c]ompose (down|up -d)$' >/dev/null || ls /var/lib/mitigator-vpn/jobs/*/script >/dev/null 2>&1";
-        !self.host.gateway().is_empty() && self.host.shell(busy).run().code != Some(0)
+        let busy = "pgrep -f '[c]ompose (down|up -d)$' && exit 1; for job in /var/lib/mitigator-vpn/jobs/*/script; do \
+                    [ ! -e \"$job\" ] || [ -e \"${job%script}done\" ] || exit 1; done";
+        self.host.shell(busy).run().code == Some(0) && !self.host.gateway().is_empty()
     }
 
     fn comes_up_after(&mut self, signal: &str, moment: &str) {
         let (struck, version) = (self.strike(signal, moment), self.version);
         let since = Instant::now();
-        // A run that was killed collects nothing; then the files of its job stay until the next one.
-        let done = "for job in /var/lib/mitigator-vpn/jobs/*/script; do [ ! -e \"$job\" ] || [ -e \"${job%script}done\" ] || exit 1; done";
-        while self.host.gateway().is_empty()
-            || self.host.shell("pgrep -f '[c]ompose (down|up -d)$' >/dev/null").run().code == Some(0)
-            || self.host.shell(done).run().code != Some(0)
-        {
+        while !self.is_up() {
             let waited = since.elapsed();
             assert!(waited < UP_AGAIN, "{version}: no stack {waited:?} after {signal} at '{moment}'\n{struck}");
             thread::sleep(Duration::from_millis(200));
@@ -86,7 +82,7 @@ impl Restarted {
             _ => drop(struck.exits(6).says("stopped; what was begun is finished").says(signal)),
         }
         self.host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run().exits(0);
-        assert!(self.is_up());
+        self.host.call("ls /var/lib/mitigator-vpn/jobs").run().exits(2);
         self.host.status().exits(0);
         self.host.shell("ls /etc/systemd/system | grep mitigator-vpn").run().exits(1);
     }
@@ -96,7 +92,7 @@ impl Restarted {
 fn each_signal_once(label: &str, version: &'static str) {
     let Some(mut host) = Restarted::up(label, version) else { return };
     for (signal, moment) in
-        [("KILL", DURING_DOWN), ("INT", DURING_DOWN), ("TERM", WHILE_DOWN), ("HUP", WHILE_DOWN), ("KILL", WHILE_DOWN)]
+        [("KILL", WHILE_DOWN), ("INT", WHILE_DOWN), ("TERM", DURING_DOWN), ("HUP", WHILE_DOWN), ("KILL", DURING_DOWN)]
     {
         host.comes_up_after(signal, MOMENTS[moment]);
     }
