@@ -14,7 +14,7 @@ use crate::converge::undo::{Fate, Undone};
 use crate::facts::Facts;
 use crate::lang::Lang;
 use crate::message;
-use crate::message::Message;
+use crate::message::{Message, printable};
 use crate::preflight::{Finding, Severity};
 use crate::resource::Step;
 use crate::tunnel::ProbedPeer;
@@ -188,7 +188,8 @@ impl From<&Step> for StepDocument {
             kind: step.kind().word().to_owned(),
             resource: Text(step.noun()),
             verb: Text(step.verb().message()),
-            diff: step.diff(),
+            // Lines of files that others may have written.
+            diff: step.diff().iter().map(|line| printable(line)).collect(),
         }
     }
 }

@@ -338,6 +338,30 @@ mod tests {
         }
     }
 
+    /// A session whose far side is this script.
+    fn session(script: &str) -> SshSession {
+        let connection = Host::live().converse("sh", &["-c".into(), script.into()], MAX_LINE).unwrap();
+        SshSession { connection, clock: 0, broken: false }
+    }
+
+    #[test]
+    fn an_agent_that_talks_nonsense_is_told_as_that_and_is_not_asked_again() {
+        for (script, words) in [
+            ("read a; tr '\\0' x </dev/zero", "the host's answer: a line of more than 5 MiB"),
+            ("tr '\\0' x </dev/zero", "the host's answer: a line of more than 5 MiB"),
+            ("read a; echo {}", "the host's answer: a line that is no message"),
+            ("read a; printf '\\377\\n'", "the host's answer: a line that is no message"),
+            ("read a; printf '{\"refused\":['; yes '0,' | head -n 400000 | tr -d '\\n'; echo '0]}'", "300000 values"),
+            ("read a; printf 'x\\033[2J\\342\\200\\256y\\n' >&2", "x\u{fffd}[2J\u{fffd}y"),
+        ] {
+            let mut session = session(script);
+            let error = session.ask(&Request::TakeBack, Duration::from_secs(60)).unwrap_err();
+            assert!(error.to_string().contains(words), "{script}: {error}");
+            let error = session.ask(&Request::TakeBack, Duration::from_secs(60)).unwrap_err();
+            assert!(error.to_string().contains("the connection is lost"), "{script}: {error}");
+        }
+    }
+
     #[test]
     fn what_ssh_complains_about_is_the_reason() {
         let refused = "Warning: Permanently added 'x'.\nssh: connect to host x port 22: Connection refused\n";

@@ -258,3 +258,20 @@ fn a_second_run_at_the_same_time_names_the_first() {
     tree.vpn(&format!("plan {INSTANCE}")).run().exits(0);
     before.is_untouched_in(&tree.snapshot());
 }
+
+/// A terminal obeys escape sequences, C1 controls and characters that change the direction of text. JSON is printed to one, too.
+#[test]
+fn what_files_say_is_shown_without_what_a_terminal_obeys() {
+    let evil = "\u{1b}]52;c;eA==\u{7}\u{9b}2J\u{202e}evil";
+    let tree = TreeHost::with_vendor_stack()
+        .file("/srv/mitigator/docker-compose.vpn.yml", format!("# {evil}\nversion: \"2.2\"\n"))
+        .file(PUBLIC, format!("# \u{202e}\n{}", section(KEY_A, "10.8.3.7/32", "192.0.2.7:4567")))
+        .file(ENV, format!("# {evil}\nX=\"{evil}\"\n"));
+    for words in ["preflight", "plan", "install --yes"] {
+        for more in ["", "--json"] {
+            let ran = tree.vpn(&format!("{words} {INSTANCE} {more}")).run();
+            let said = format!("{}{}", ran.out(), ran.err());
+            assert!(!said.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']) && !said.contains("\\u001b"), "{ran}");
+        }
+    }
+}
