@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod gateway;
 pub mod peers;
 
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -115,6 +116,20 @@ pub enum Json {
     Document,
     /// Progress as it happens, then the result, one object per line.
     Events,
+}
+
+impl Json {
+    /// As a command line asks for it that can't be parsed otherwise.
+    pub fn asked_for(words: &[OsString]) -> Option<Json> {
+        let typed =
+            words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str()?.strip_prefix("--json"));
+        let variable = std::env::var("MITIGATOR_VPN_JSON").ok();
+        match typed.last().map(|value| value.trim_start_matches('=').to_owned()).or(variable)?.as_str() {
+            "events" => Some(Json::Events),
+            "" | "document" => Some(Json::Document),
+            _ => None,
+        }
+    }
 }
 
 /// `--color`.

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mitigator_vpn::cli::{Cli, Command};
+use mitigator_vpn::cli::{Cli, Command, Json};
 use mitigator_vpn::commands;
 use mitigator_vpn::host::heed_signals;
 use mitigator_vpn::lang;
 use mitigator_vpn::message;
-use mitigator_vpn::report::Output;
+use mitigator_vpn::report::{FailureDocument, Output};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -19,7 +19,16 @@ fn main() -> ExitCode {
         let _ = std::io::stdout().write_all(answer.as_bytes());
         return ExitCode::SUCCESS;
     }
-    let cli = Cli::parse_from(commands::multicall(std::env::args_os()));
+    let words = commands::multicall(std::env::args_os());
+    let cli = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            if let Some(json) = Json::asked_for(&words).filter(|_| error.use_stderr()) {
+                let _ = Output::of(json).document(&FailureDocument::of_command_line(&error.render().to_string()));
+            }
+            error.exit()
+        }
+    };
     // A container's log is where one looks after it; a person's terminal is not.
     let level = if matches!(cli.command, Command::Gateway(_)) { LevelFilter::INFO } else { LevelFilter::WARN };
     let filter = EnvFilter::builder().with_default_directive(level.into()).with_env_var("MITIGATOR_VPN_LOG");
@@ -38,6 +47,9 @@ fn main() -> ExitCode {
     match heeded.and_then(|()| commands::run(cli, &output)) {
         Ok(code) => code,
         Err(error) => {
+            if output.is_json() {
+                let _ = output.document(&FailureDocument::from(&error));
+            }
             let mut stderr = std::io::stderr().lock();
             let mark = console::style(lang.render(&message!("error:"))).for_stderr().red().bold();
             // Nobody left to read it is no reason to fail differently.

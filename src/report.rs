@@ -4,6 +4,7 @@
 
 mod cluster;
 mod documents;
+mod failure;
 mod gateway;
 mod peers;
 mod text;
@@ -21,6 +22,7 @@ pub use documents::{
     Counts, Document, FindingDocument, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome,
     PlanDocument, PreflightDocument, StatusDocument, StepDocument, Text, UndoDocument, UndoFate, UndoneDocument,
 };
+pub use failure::{ErrorDocument, FailureDocument};
 pub use gateway::{GatewayStatusDocument, PeerStatus, ReconfiguredDocument};
 pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocument, PeersDocument, ProblemDocument};
 
@@ -60,6 +62,11 @@ impl Output {
             None => global.lang.unwrap_or_else(|| Lang::of_locale(|name| std::env::var_os(name))),
         };
         Output { json: global.json, lang }
+    }
+
+    /// For programs, in this form.
+    pub fn of(json: Json) -> Self {
+        Output { json: Some(json), lang: Lang::En }
     }
 
     /// Whether results are JSON.
@@ -134,6 +141,8 @@ pub fn schema() -> String {
         gateway_status: schemars::Schema,
         #[serde(rename = "gateway reconfigure")]
         gateway_reconfigure: schemars::Schema,
+        #[serde(rename = "an error, of any command")]
+        failure: schemars::Schema,
     }
     fn of<T: JsonSchema>() -> schemars::Schema {
         schema_for!(T)
@@ -154,6 +163,7 @@ pub fn schema() -> String {
         cluster_status: of::<ClusterStatusDocument>(),
         gateway_status: of::<GatewayStatusDocument>(),
         gateway_reconfigure: of::<ReconfiguredDocument>(),
+        failure: of::<FailureDocument>(),
     };
     serde_json::to_string_pretty(&schemas).expect("a schema is plain data") + "\n"
 }

@@ -13,7 +13,8 @@ use super::call::Ran;
 pub const REWRITE: &str = "MITIGATOR_VPN_TEST_REWRITE";
 
 /// Fields that hold sentences, or lists of them.
-const SENTENCES: [&str; 11] = [
+const SENTENCES: [&str; 12] = [
+    "hints",
     "title",
     "detail",
     "hint",

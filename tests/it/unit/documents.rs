@@ -97,11 +97,31 @@ fn events_are_one_object_a_line_and_end_with_the_result() {
 }
 
 #[test]
-fn an_error_leaves_standard_output_empty() {
+fn an_error_leaves_standard_output_empty_and_has_a_document_for_programs() {
     let tree = TreeHost::with_vendor_stack().file("/srv/mitigator/vpn-public.conf", "nonsense\n");
-    for words in ["plan {instance}", "install {instance} --yes", "peers list", "explain nothing", "--nonsense"] {
+    for words in ["plan {instance}", "install {instance} --yes", "peers list", "explain nothing", "--nonsense", "peers"]
+    {
+        let ran = tree.vpn(&command(words)).run().exits(2);
+        assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{words}\n{ran}");
         let ran = tree.vpn(&command(words)).arg("--json").run().exits(2);
-        assert!(ran.stdout.is_empty() && ran.err().starts_with("error: "), "{words}\n{ran}");
+        let document = ran.json();
+        assert_eq!((&document["error"]["exit"], &document["outcome"]), (&2.into(), &"fail".into()), "{ran}");
+        let message = document["error"]["message"].as_str().unwrap_or_default();
+        assert!(!message.is_empty() && ran.err().contains(message.lines().next().unwrap_or_default()), "{ran}");
+        let ran = tree.vpn(&command(words)).arg("--json=events").run().exits(2);
+        let last: Value = serde_json::from_str(ran.out().lines().last().unwrap_or_default()).expect("an object");
+        assert_eq!((&last["event"], &last["result"]), (&"result".into(), &document), "{ran}");
+    }
+}
+
+#[test]
+fn a_question_that_nobody_can_answer_has_its_document() {
+    let tree = TreeHost::with_vendor_stack();
+    let install = tree.vpn(&command("install {instance}")).arg("--json").run().exits(2).json();
+    tree.vpn(&command("install {instance} --yes")).run().exits(0);
+    let undo = tree.vpn("undo --json").run().exits(2).json();
+    for document in [install, undo] {
+        assert!(document["error"]["hints"][0].as_str().unwrap_or_default().contains("--yes"), "{document}");
     }
 }
 
