@@ -9,6 +9,7 @@
 mod cmd;
 mod conversation;
 pub(crate) mod docker;
+mod hardening;
 mod held;
 mod interruption;
 mod job;
@@ -32,6 +33,7 @@ use nix::sys::stat::{FileStat, SFlag};
 pub use cmd::{Advance, Listener};
 pub(crate) use cmd::{Cmd, Output};
 pub(crate) use conversation::{Conversation, Received};
+pub use hardening::harden;
 #[cfg(any(test, fuzzing))]
 pub(crate) use held::mount_of;
 pub(crate) use interruption::Uninterrupted;

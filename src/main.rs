@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mitigator_vpn::cli::{Cli, Command, Json};
 use mitigator_vpn::commands;
-use mitigator_vpn::host::heed_signals;
+use mitigator_vpn::host::{harden, heed_signals};
 use mitigator_vpn::lang;
 use mitigator_vpn::message;
 use mitigator_vpn::report::{FailureDocument, Output};
@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
+    let hardened = harden();
     if let Some(answer) = commands::completions::answer() {
         // A shell that has gone away needs no answer.
         let _ = std::io::stdout().write_all(answer.as_bytes());
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
         .init();
     // The gateway waits for its signals itself.
     let heeded = if matches!(cli.command, Command::Gateway(_)) { Ok(()) } else { heed_signals() };
-    match heeded.and_then(|()| commands::run(cli, &output)) {
+    match hardened.and(heeded).and_then(|()| commands::run(cli, &output)) {
         Ok(code) => code,
         Err(error) => {
             if output.is_json() {

@@ -13,6 +13,7 @@ mod unit {
     mod containment;
     mod contract;
     mod documents;
+    mod hardening;
     mod harness;
     mod journals;
     mod lang;

@@ -29,6 +29,24 @@ fn finding(preflight: &Ran, id: &str) -> serde_json::Value {
     findings.into_iter().find(|finding| finding["id"] == id).unwrap_or_else(|| panic!("no finding {id}\n{preflight}"))
 }
 
+fn the_gateway_may_configure_the_network_and_nothing_else(host: &ContainerHost) {
+    let id = "$(docker ps -q --filter label=com.docker.compose.service=gateway)";
+    let pid = format!("$(docker inspect -f '{{{{.State.Pid}}}}' {id})");
+    let status = host.shell(&format!("cat /proc/{pid}/status")).run().exits(0);
+    for line in
+        ["CapPrm:\t0000000000001000", "CapEff:\t0000000000001000", "CapBnd:\t0000000000001000", "NoNewPrivs:\t1"]
+    {
+        assert!(status.out().contains(line), "{line} (1000 is CAP_NET_ADMIN)\n{status}");
+    }
+    let mounts = host.shell(&format!("cat /proc/{pid}/mounts")).run().exits(0).out().into_owned();
+    let options = |at: &str| {
+        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        fields.filter(|fields| fields[1] == at).map(|fields| fields[3].to_owned()).next_back().expect(at)
+    };
+    assert!(options("/").starts_with("ro,"), "{mounts}");
+    assert!(options("/run").contains("noexec"), "{mounts}");
+}
+
 #[test]
 fn an_install_can_be_repeated_without_a_trace_and_taken_back_without_one() {
     let Some(host) = ContainerHost::up("undo") else { return };
@@ -41,6 +59,7 @@ fn an_install_can_be_repeated_without_a_trace_and_taken_back_without_one() {
     assert_eq!(ran.json()["outcome"], "pass", "{ran}");
     assert!(host.packages().contains("wireguard-go="), "the default stack needs it on this kernel");
     host.status().exits(0);
+    the_gateway_may_configure_the_network_and_nothing_else(&host);
 
     let (installed, running) = (host.snapshot(), host.gateway());
     for again in [host.install(1).arg("--json").run(), host.vpn(&format!("install --json {NO_MODULES_HERE}")).run()] {
