@@ -21,6 +21,7 @@ mod unit {
     pub mod readonly;
     mod recorded;
     pub mod secrets;
+    mod supply_chain;
     pub mod tree;
     mod unanswered;
 }
