@@ -64,7 +64,11 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 #[test]
 fn a_process_that_holds_keys_leaves_no_core_dump() {
     let gateway = Waiting::start(&format!("{BINARY} gateway run --public /none --private /none"));
-    until("its umask is its own", || gateway.proc("status").contains("Umask:\t0022"));
+    // The shell has the first umask, the program the last.
+    until("its umask is its own", || {
+        let status = gateway.proc("status");
+        status.contains("mitigator-vpn") && status.contains("Umask:\t0022")
+    });
     let limits = gateway.proc("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("that limit");
     assert_eq!(core.split_whitespace().nth(4), Some("1"), "{core}");
