@@ -7,6 +7,9 @@
 # shellcheck disable=SC2034 # for those who source this
 PYINFRA=pyinfra==3.10.0
 ANSIBLE=ansible-core==2.19.14
+# What docker-compose 1.29.2 reads .env with, in Debian 12.
+# shellcheck disable=SC2034
+DOTENV=python-dotenv==0.21.0
 
 venv_ensure() {
   local venv

@@ -166,15 +166,17 @@ impl Dotenv {
         for line in &self.malformed {
             add(*line, message!("not KEY=value; compose v1 skips it"), None);
         }
-        if let Err(refusal) = v2::values(&text) {
-            add(refusal.line, refusal.reason, Some(Generation::V2));
+        let mut keys: BTreeSet<Vec<u8>> = self.entries.iter().map(|e| e.key.clone()).collect();
+        match v2::values(&text) {
+            Ok(theirs) => keys.extend(theirs.into_keys().map(String::into_bytes)),
+            Err(refusal) => add(refusal.line, refusal.reason, Some(Generation::V2)),
         }
-        let keys = self.entries.iter().map(|e| &e.key).collect::<BTreeSet<_>>();
-        for key in
-            keys.into_iter().filter_map(|key| std::str::from_utf8(key).ok()).filter(|key| PRODUCT.env.is_ours(key))
-        {
-            if let (Some(reason), Some(entry)) = (self.difference(key), self.entry(key)) {
-                add(entry.line, reason, None);
+        let keys = keys.iter().filter_map(|key| std::str::from_utf8(key).ok());
+        for key in keys.filter(|key| PRODUCT.env.is_ours(key)) {
+            if let Some(reason) = self.difference(key) {
+                // What v2 alone takes for an assignment, `KEY: value`, is found by its name.
+                let here = || self.bytes.windows(key.len()).position(|piece| piece == key.as_bytes()).unwrap_or(0);
+                add(self.entry(key).map_or_else(|| line_at(&self.bytes, here()), |entry| entry.line), reason, None);
             }
         }
         problems.sort_by_key(|problem| problem.line);
@@ -183,7 +185,7 @@ impl Dotenv {
 
     /// Why the two generations read different values for a key, if they do.
     fn difference(&self, key: &str) -> Option<Message> {
-        let value = self.entry(key)?.value.as_ref();
+        let value = self.entry(key).and_then(|entry| entry.value.as_ref());
         if value.is_some_and(|v| v.bytes.contains(&b'$')) {
             return Some(message!("{key} has a `$` in it, which compose v1 and v2 replace differently", key));
         }

@@ -36,6 +36,7 @@ mod containers {
     mod completion;
     mod container;
     mod crash;
+    mod differential;
     mod facts;
     mod fault;
     mod firewall;

@@ -123,6 +123,7 @@ fn problems_have_lines_and_quote_nothing() {
         ("MITIGATOR_VPN_ADDRESS=$A\n", "line 1: MITIGATOR_VPN_ADDRESS has a `$` in it"),
         ("MITIGATOR_VPN_ADDRESS=\"a\\\\b\"\n", "line 1: MITIGATOR_VPN_ADDRESS has a backslash in quotes"),
         ("MITIGATOR_VPN_ADDRESS=1\t# c\n", "line 1: compose v1 and v2 read different values for MITIGATOR_VPN_ADDRESS"),
+        ("A=1\nMITIGATOR_VPN_MTU:1400\n", "line 2: compose v1 and v2 read different values for MITIGATOR_VPN_MTU"),
         ("COMPOSE_FILE=a\nCOMPOSE_FILE\n", "line 2: compose v1 and v2 read different values for COMPOSE_FILE"),
     ] {
         let problems = problems(text.as_bytes());
