@@ -351,7 +351,7 @@ mod tests {
             ("tr '\\0' x </dev/zero", "the host's answer: a line of more than 5 MiB"),
             ("read a; echo {}", "the host's answer: a line that is no message"),
             ("read a; printf '\\377\\n'", "the host's answer: a line that is no message"),
-            ("read a; printf '{\"refused\":['; yes '0,' | head -n 400000 | tr -d '\\n'; echo '0]}'", "300000 values"),
+            ("read a; printf '{\"refused\":['; yes '0,' | head -n 400000 | tr -d '\\n'; echo '0]}'", "200000 values"),
             ("read a; printf 'x\\033[2J\\342\\200\\256y\\n' >&2", "x\u{fffd}[2J\u{fffd}y"),
         ] {
             let mut session = session(script);
