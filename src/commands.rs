@@ -84,10 +84,16 @@ fn man_page(command: Option<&str>) -> Result<Vec<u8>> {
 /// Asks before something changes: first what it is about, then the question. Without a terminal to ask on, that is bad
 /// input with the way out.
 fn confirm(question: &Message, output: &Output, show: impl FnOnce() -> Result<()>) -> Result<()> {
+    confirm_or(message!("review what it would do with 'plan', then run it again with --yes"), question, output, show)
+}
+
+/// As [`confirm`], with the way out where no plan shows what it is about.
+fn confirm_or(way_out: Message, question: &Message, output: &Output, show: impl FnOnce() -> Result<()>) -> Result<()> {
     let stdin = std::io::stdin();
     if output.is_json() || !stdin.is_terminal() {
-        return Err(Error::input(message!("a confirmation is needed, and standard input is not a terminal"))
-            .hint(message!("review what it would do with 'plan', then run it again with --yes")));
+        return Err(
+            Error::input(message!("a confirmation is needed, and standard input is not a terminal")).hint(way_out)
+        );
     }
     show()?;
     let mut answer = String::new();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use super::confirm;
+use super::confirm_or;
 use crate::cli::Global;
 use crate::converge::journal::{Journal, Receipt};
 use crate::converge::recover;
@@ -23,7 +23,12 @@ pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode
             let _ = writeln!(list, "  {}", output.lang().render(&change.step.noun()));
         }
         let question = message!("take all of this back? The VPN of this instance goes with it.");
-        confirm(&question, output, || output.bytes(list.as_bytes()))?;
+        confirm_or(
+            message!("to take it back without a question: {command}", command = "mitigator-vpn undo --yes"),
+            &question,
+            output,
+            || output.bytes(list.as_bytes()),
+        )?;
     }
     resume::disarm(host)?;
     recover::complete_writes_to(host, receipt.paths())?;

@@ -120,6 +120,10 @@ fn a_question_that_nobody_can_answer_has_its_document() {
     let install = tree.vpn(&command("install {instance}")).arg("--json").run().exits(2).json();
     tree.vpn(&command("install {instance} --yes")).run().exits(0);
     let undo = tree.vpn("undo --json").run().exits(2).json();
+    assert_eq!(
+        undo["error"]["hints"],
+        serde_json::json!(["to take it back without a question: mitigator-vpn undo --yes"])
+    );
     for document in [install, undo] {
         assert!(document["error"]["hints"][0].as_str().unwrap_or_default().contains("--yes"), "{document}");
     }
