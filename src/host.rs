@@ -42,6 +42,7 @@ pub(crate) use job::{Job, When};
 pub use lock::Lock;
 pub use process::{LockHolder, Process};
 pub use writable::{Obstacle, Unwritable};
+pub(crate) use write::STATE_DIR;
 pub use write::{Appending, Mode};
 
 use place::{Last, Place};
@@ -123,16 +124,20 @@ impl Host {
     /// The whole content of a regular file; `None` when nothing is there. An interrupted write counts as done, since the
     /// next run completes it.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), write::pending));
+        self.read_up_to(path, MAX_FILE)
+    }
+
+    fn read_up_to(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), |file| self.pending(file)));
         if let Some(pending) = pending.with_context(|| message!("reading {path}", path = self.display(path)))? {
             return Ok(Some(pending));
         }
-        self.read_plain(path, MAX_FILE)
+        self.read_plain(path, limit)
     }
 
     /// Whether a write to `path` was interrupted and waits for completion.
     pub(crate) fn is_interrupted(&self, path: &Path) -> Result<bool> {
-        let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), write::pending));
+        let pending = self.target(path).and_then(|target| target.as_ref().map_or(Ok(None), |file| self.pending(file)));
         Ok(pending.with_context(|| message!("reading {path}", path = self.display(path)))?.is_some())
     }
 
@@ -146,9 +151,19 @@ impl Host {
         self.read_plain(path, MAX_PROGRAM)
     }
 
+    /// The bytes of the running program, wherever its file is by now.
+    pub(crate) fn running_program() -> Result<Vec<u8>> {
+        fs::read("/proc/self/exe").context(message!("reading the running executable"))
+    }
+
     /// The content of a text file; other encodings than UTF-8 are bad input.
     pub(crate) fn read_text(&self, path: &Path) -> Result<Option<String>> {
-        self.read(path)?
+        self.read_text_up_to(path, MAX_FILE)
+    }
+
+    /// As [`Host::read_text`], of a file that may be larger than others.
+    pub(crate) fn read_text_up_to(&self, path: &Path, limit: u64) -> Result<Option<String>> {
+        self.read_up_to(path, limit)?
             .map(|bytes| {
                 String::from_utf8(bytes).map_err(|e| {
                     let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();

@@ -54,6 +54,9 @@ pub trait Resource: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwne
     /// What it is called: `package wireguard-tools`, `file /srv/mitigator/.env`.
     fn noun(&self) -> Message;
 
+    /// The files and directories that it is, or is in.
+    fn paths(&self) -> Vec<&Path>;
+
     /// Its current state. Reads only.
     fn observe(&self, host: &Host) -> Result<Self::State>;
 
@@ -117,8 +120,8 @@ pub trait Resource: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwne
         Ok((self.clone(), after.clone()))
     }
 
-    /// Why undo must not remove it, if there is a reason.
-    fn must_stay(&self, _host: &Host) -> Result<Option<Message>> {
+    /// Why undo must not go back to `_before`, if there is a reason.
+    fn must_stay(&self, _host: &Host, _before: &Self::State) -> Result<Option<Message>> {
         Ok(None)
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::{confirm, resolve};
 use crate::cli::{Global, InstallOptions};
 use crate::converge::apply;
+use crate::converge::journal::RunStart;
 use crate::converge::plan::Plan;
 use crate::converge::recover;
 use crate::converge::resume;
@@ -98,7 +99,8 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
             confirm(&question, output, || show(survey, rest))
         }
     };
-    let plan = match apply::run_surveyed(host, &mut survey, plan, &progress, agree) {
+    let start = RunStart::ignoring(&survey.settings.ignore);
+    let plan = match apply::run_surveyed(host, &mut survey, plan, &start, &progress, agree) {
         Err(error) if error.class() == Class::Reboot => {
             let arguments = resolve::retyped(&survey.settings, &resume::peers());
             let armed = !options.no_resume && resume::arm(host, &arguments, survey.settings.peers.as_deref())?;

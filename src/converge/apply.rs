@@ -1,7 +1,7 @@
 //! Applies a plan. Every step is announced in the journal, set, observed and noted as done, so that a run can be killed at
 //! any instant.
 
-use crate::converge::journal::Journal;
+use crate::converge::journal::{Journal, RunStart};
 use crate::converge::plan::Plan;
 use crate::converge::survey::HostSurvey;
 use crate::error::{Class, Context, Error, Result};
@@ -12,12 +12,12 @@ use crate::progress::Progress;
 use crate::resource::{Resource, State, Step, Transition, each_kind};
 
 /// Applies every step in order. The first failure stops; what was done is in the journal.
-pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &Progress) -> Result<()> {
+pub(crate) fn run(host: &mut Host, plan: &Plan, start: &RunStart, progress: &Progress) -> Result<()> {
     if plan.is_empty() {
         return Ok(());
     }
     let work = Uninterrupted::begin();
-    let mut journal = Journal::open(host, Some(ignored))?;
+    let mut journal = Journal::open(host, Some(start))?;
     for step in &plan.steps {
         work.go_on(step.message()).map_err(|error| error.hint(run_again()))?;
         let task = progress.start(step.message());
@@ -39,18 +39,18 @@ pub(crate) fn run(host: &mut Host, plan: &Plan, ignored: &[String], progress: &P
 pub fn run_replanned(
     host: &mut Host,
     mut plan: Plan,
-    ignored: &[String],
+    start: &RunStart,
     progress: &Progress,
     anew: impl FnOnce(&mut Host, Plan) -> Result<Plan>,
 ) -> Result<Plan> {
     let Some(revealing) = plan.steps.iter().position(Step::reveals_others) else {
-        run(host, &plan, ignored, progress)?;
+        run(host, &plan, start, progress)?;
         return Ok(plan);
     };
     let rest = Plan { steps: plan.steps.split_off(revealing + 1) };
-    run(host, &plan, ignored, progress)?;
+    run(host, &plan, start, progress)?;
     let rest = anew(host, rest)?;
-    run(host, &rest, ignored, progress)?;
+    run(host, &rest, start, progress)?;
     plan.steps.extend(rest.steps);
     Ok(plan)
 }
@@ -61,11 +61,11 @@ pub(crate) fn run_surveyed(
     host: &mut Host,
     survey: &mut HostSurvey,
     plan: Plan,
+    start: &RunStart,
     progress: &Progress,
     agree: impl FnOnce(&HostSurvey, &Plan) -> Result<()>,
 ) -> Result<Plan> {
-    let ignored = survey.settings.ignore.clone();
-    run_replanned(host, plan, &ignored, progress, |host, agreed| {
+    run_replanned(host, plan, start, progress, |host, agreed| {
         *survey = survey.again(host);
         if let Some(found) = survey.failures().next() {
             let detail = message!("now that apt has the new source: {detail}", detail = &found.detail);

@@ -3,47 +3,43 @@
 //! `/var/lib/mitigator-vpn/journal.ndjson` has one JSON record a line, each fsynced before the step it announces. It is the
 //! receipt as well: `undo` takes back what this file says was begun, newest first. A record without its newline was cut off
 //! by a crash, so its step never started.
+//!
+//! It stays small. A long text is stored once, as its difference from an earlier one ([`texts`]), and what many runs have
+//! done to a resource is merged into one change ([`compaction`]).
+
+mod compaction;
+mod record;
+mod run;
+mod texts;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-
-use crate::error::{Context, Error, Result};
+use self::record::{Record, RunRecord};
+pub use self::run::{RunId, RunStart};
+use self::texts::Texts;
+use crate::error::{Context, Result};
 use crate::host::{Appending, Host, Mode};
 use crate::message;
 use crate::message::Message;
 use crate::resource::Step;
 
-/// The directory for this program's own state.
-pub(crate) const STATE_DIR: &str = "/var/lib/mitigator-vpn";
+pub(crate) use crate::host::STATE_DIR;
+
 const JOURNAL: &str = "/var/lib/mitigator-vpn/journal.ndjson";
+/// Compaction keeps it far below this.
+const MOST_BYTES: u64 = 64 << 20;
 
-/// The format of the records; older ones stay readable.
-const FORMAT: u32 = 1;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Record {
-    /// A run started.
-    Run { format: u32, version: String, at: u64, ignored: Vec<String> },
-    /// A step is about to change this resource.
-    Begin {
-        step: u64,
-        #[serde(flatten)]
-        change: Step,
-    },
-    /// The step is done, and observing its resource has shown so.
-    Done { step: u64 },
-    /// Undo has taken the step back, or found its resource changed by somebody else since.
-    Closed { step: u64 },
-}
+/// The format of the records. Older ones stay readable. 2: texts are stored beside the steps.
+const FORMAT: u32 = 2;
 
 /// A change that was begun and not closed by an undo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournaledChange {
     /// Its number in the journal.
     pub number: u64,
+    /// The run it belongs to; `None` for one that stands for several runs, or was noted before runs had names.
+    pub run: Option<RunId>,
     /// What was changed, and how.
     pub step: Step,
     /// Whether it was finished. An unfinished change may be torn.
@@ -59,25 +55,34 @@ pub struct Receipt {
     pub last_run: Option<u64>,
     /// Checks that any of the runs was told to ignore.
     pub ignored: Vec<String>,
+    runs: Vec<RunRecord>,
+    texts: Texts,
     next_step: u64,
     whole: u64,
 }
 
 impl Receipt {
-    /// The number that the next step will have.
-    pub(crate) fn next_step(&self) -> u64 {
-        self.next_step
-    }
-
     /// The files that were written, or begun to be.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.changes.iter().filter_map(|change| change.step.path())
     }
 
-    /// Reads the journal; without one, an empty receipt.
+    /// Whether changes of this run may have become part of others, so that they can't be taken back alone.
+    pub(crate) fn has_merged(&self, run: &RunId) -> bool {
+        match self.runs.iter().find(|known| known.id.as_ref() == Some(run)) {
+            Some(known) => known.merged,
+            None => self.runs.len() >= compaction::MOST_RUNS,
+        }
+    }
+
+    /// Reads the journal; without one, an empty receipt. One of a newer program is refused.
     pub fn load(host: &Host) -> Result<Receipt> {
-        let text = host.read_text(Path::new(JOURNAL))?.unwrap_or_default();
+        let text = host.read_text_up_to(Path::new(JOURNAL), MOST_BYTES)?.unwrap_or_default();
         Receipt::parse(&text).with_context(|| Message::foreign(host.display(Path::new(JOURNAL)))).map_err(|error| {
+            // A newer program's journal has a way out of its own.
+            if error.way_out().is_some() {
+                return error;
+            }
             let command = format!("mv {JOURNAL} {JOURNAL}.damaged");
             error.hint(message!("undo can't trust it; put it aside: {command}", command))
         })
@@ -87,33 +92,36 @@ impl Receipt {
         let mut receipt = Receipt::default();
         // A crash may have left part of a record behind the last newline.
         let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let text = &text[..whole];
         receipt.whole = whole as u64;
-        for (number, line) in text[..whole].lines().enumerate() {
-            let record: Record = serde_json::from_str(line)
-                .map_err(|error| Error::input(message!("not a journal record: {error}", error = error.to_string())))
-                .with_context(|| message!("line {line}", line = number + 1))?;
-            match record {
-                Record::Run { format, .. } if format > FORMAT => {
-                    return Err(Error::input(message!("written by a newer version of this program")))
-                        .with_context(|| message!("line {line}", line = number + 1));
-                }
-                Record::Run { at, ignored, .. } => {
-                    receipt.last_run = Some(at);
-                    receipt.ignored.extend(ignored);
-                }
-                Record::Begin { step, change } => {
-                    receipt.next_step = step + 1;
-                    receipt.changes.push(JournaledChange { number: step, step: change, done: false });
-                }
-                Record::Done { step } => {
-                    if let Some(change) = receipt.changes.iter_mut().find(|change| change.number == step) {
-                        change.done = true;
-                    }
-                }
-                Record::Closed { step } => receipt.changes.retain(|change| change.number != step),
-            }
+        record::refuse_newer(text)?;
+        for (number, line) in text.lines().enumerate() {
+            let taken = Record::read(line, &receipt.texts).and_then(|record| receipt.take(record));
+            taken.with_context(|| message!("line {line}", line = number + 1))?;
         }
         Ok(receipt)
+    }
+
+    fn take(&mut self, record: Record) -> Result<()> {
+        match record {
+            Record::Run(run) => {
+                self.last_run = Some(run.at);
+                self.ignored.extend(run.ignored.iter().cloned());
+                self.runs.push(run);
+            }
+            Record::Text(text) => self.texts.read(text)?,
+            Record::Begin { step, run, change } => {
+                self.next_step = self.next_step.max(step + 1);
+                self.changes.push(JournaledChange { number: step, run, step: change, done: false });
+            }
+            Record::Done { step } => {
+                if let Some(change) = self.changes.iter_mut().find(|change| change.number == step) {
+                    change.done = true;
+                }
+            }
+            Record::Closed { step } => self.changes.retain(|change| change.number != step),
+        }
+        Ok(())
     }
 }
 
@@ -121,24 +129,34 @@ impl Receipt {
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: Appending,
+    run: Option<RunId>,
+    texts: Texts,
     next_step: u64,
 }
 
 impl Journal {
-    /// Opens it behind its last whole record. With `run` it notes the start of a run that ignores these checks.
-    pub(crate) fn open(host: &mut Host, run: Option<&[String]>) -> Result<Journal> {
-        let receipt = Receipt::load(host)?;
+    /// Opens it behind its last whole record. With `run` it notes the start of this run.
+    pub(crate) fn open(host: &mut Host, run: Option<&RunStart>) -> Result<Journal> {
+        let mut receipt = Receipt::load(host)?;
         for dir in [Path::new("/var"), Path::new("/var/lib"), Path::new(STATE_DIR)] {
             host.create_dir(dir, Mode::DIRECTORY)?;
+        }
+        host.recover(Path::new(JOURNAL))?;
+        if let Some(shorter) = run.map_or(Ok(None), |_| compaction::compacted(&receipt))? {
+            // Written beside and renamed over: a crash leaves the one or the other, and they say the same.
+            host.write(Path::new(JOURNAL), shorter.as_bytes(), Mode::SECRET)?;
+            receipt = Receipt { next_step: receipt.next_step, ..Receipt::parse(&shorter)? };
         }
         let mut file = host.append(Path::new(JOURNAL), Mode::SECRET)?;
         // What is behind the last whole record was torn by a crash.
         file.cut(receipt.whole)?;
-        let mut journal = Journal { file, next_step: receipt.next_step };
-        if let Some(ignored) = run {
+        let id = run.map(|run| run.id.clone());
+        let mut journal = Journal { file, run: id, texts: receipt.texts, next_step: receipt.next_step };
+        if let Some(RunStart { id, ignored }) = run {
             let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let (id, ignored) = (Some(id.clone()), ignored.clone());
             let version = env!("CARGO_PKG_VERSION").to_owned();
-            journal.append(&Record::Run { format: FORMAT, version, at, ignored: ignored.to_vec() })?;
+            journal.append(&Record::Run(RunRecord { format: FORMAT, version, at, ignored, id, merged: false }))?;
         }
         Ok(journal)
     }
@@ -147,7 +165,7 @@ impl Journal {
     pub(crate) fn begin(&mut self, change: &Step) -> Result<u64> {
         let step = self.next_step;
         self.next_step += 1;
-        self.append(&Record::Begin { step, change: change.clone() })?;
+        self.append(&Record::Begin { step, run: self.run.clone(), change: change.clone() })?;
         Ok(step)
     }
 
@@ -169,154 +187,17 @@ impl Journal {
 
     /// Removes the remains of a run that was killed before its first record was whole.
     pub(crate) fn clear(host: &mut Host) -> Result<()> {
+        host.recover(Path::new(JOURNAL))?;
         host.remove(Path::new(JOURNAL))?;
+        host.forget_announcements()?;
         host.remove_dir(Path::new(STATE_DIR)).map(drop)
     }
 
     fn append(&mut self, record: &Record) -> Result<()> {
-        let mut line = serde_json::to_vec(record).context(message!("a journal record"))?;
-        line.push(b'\n');
-        self.file.add(&line)
+        let lines = record.lines(&mut self.texts)?;
+        self.file.add(lines.as_bytes())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Class;
-    use crate::resource::{Content, File, ResourceKind, Transition};
-
-    fn write(text: &str) -> Step {
-        let (resource, after) = (File { path: "/f".into() }, Content::Text(text.into()));
-        Transition { resource, before: Content::Absent, after }.into()
-    }
-
-    const COMPOSE: &str = r#"{"words":["docker","compose"],"generation":"V2","version":"2.26.1"}"#;
-    const PUBLIC: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
-
-    /// A begun step of each kind as 0.1.0 has written it: kind, resource, before, after.
-    fn records() -> Vec<(ResourceKind, String, String)> {
-        let record = |kind: ResourceKind, resource: &str, states: &str| {
-            let line = format!(r#"{{"begin":{{"step":3,"resource":{{"{}":{resource}}},{states}}}}}"#, kind.word());
-            (kind, line, states.to_owned())
-        };
-        let appears = r#""before":"absent","after":"present""#;
-        let restarts = r#""before":"outdated","after":"running""#;
-        ResourceKind::ALL
-            .iter()
-            .map(|kind| match kind {
-                ResourceKind::AptSource => record(
-                    *kind,
-                    r#"{"path":"/etc/apt/sources.list.d/x.list","suite":"x","beside":["http://a.example x"],"mirror":null,"archive":"http://a.example"}"#,
-                    appears,
-                ),
-                ResourceKind::Packages => record(
-                    *kind,
-                    r#"{"names":["wireguard-tools"],"brings":["dkms"],"leftovers":["dkms"]}"#,
-                    r#""before":{"packages":{"dkms":null,"wireguard-tools":"1.0"}},"after":{"packages":{"dkms":"","wireguard-tools":""}}"#,
-                ),
-                ResourceKind::Module => record(*kind, r#"{"name":"wireguard"}"#, appears),
-                ResourceKind::FirewallRule => {
-                    record(*kind, r#"{"backend":"nftables","place":"inet filter input","port":4567}"#, appears)
-                }
-                ResourceKind::Directory => record(*kind, r#"{"path":"/srv/mitigator"}"#, appears),
-                ResourceKind::File => {
-                    record(*kind, r#"{"path":"/f"}"#, r#""before":{"text":"old\n"},"after":{"text":"new\n"}"#)
-                }
-                ResourceKind::PrivateFile => record(
-                    *kind,
-                    r#"{"path":"/srv/mitigator/vpn-private.conf"}"#,
-                    &format!(r#""before":"absent","after":{{"private":{{"template":"[Interface]\n","public":"{PUBLIC}"}}}}"#),
-                ),
-                ResourceKind::EnvKey => record(
-                    *kind,
-                    r#"{"path":"/srv/mitigator/.env","key":"COMPOSE_FILE"}"#,
-                    r#""before":"empty","after":{"line":"COMPOSE_FILE=a.yml"}"#,
-                ),
-                ResourceKind::GatewayImage => record(*kind, r#"{"reference":"x:1","userspace":false}"#, appears),
-                ResourceKind::Stack => {
-                    record(*kind, &format!(r#"{{"dir":"/srv/mitigator","compose":{COMPOSE},"restart":"full"}}"#), restarts)
-                }
-                ResourceKind::Tunnel => record(
-                    *kind,
-                    &format!(r#"{{"dir":"/srv/mitigator","public_conf":"/srv/mitigator/vpn-public.conf","compose":{COMPOSE}}}"#),
-                    restarts,
-                ),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_record_of_each_kind_is_read_and_written_as_0_1_0_wrote_it() {
-        for (kind, line, _) in records() {
-            let receipt = Receipt::parse(&format!("{line}\n")).unwrap();
-            assert_eq!(receipt.changes[0].step.kind(), kind, "{line}");
-            let record = Record::Begin { step: 3, change: receipt.changes[0].step.clone() };
-            assert_eq!(serde_json::to_string(&record).unwrap(), line);
-        }
-    }
-
-    #[test]
-    fn a_state_of_another_kind_is_bad_input_and_its_line_is_named() {
-        let run = r#"{"run":{"format":1,"version":"0.1.0","at":1,"ignored":[]}}"#;
-        for (kind, line, states) in records() {
-            let is_live = matches!(kind, ResourceKind::Stack | ResourceKind::Tunnel);
-            let foreign = if is_live {
-                r#""before":"absent","after":"present""#
-            } else {
-                r#""before":"stopped","after":"running""#
-            };
-            let error = Receipt::parse(&format!("{run}\n{}\n", line.replace(&states, foreign))).unwrap_err();
-            assert_eq!(error.class(), Class::Input);
-            let words = error.to_string();
-            assert!(words.starts_with("line 2: not a journal record: ") && words.contains(kind.word()), "{words}");
-        }
-    }
-
-    #[test]
-    fn a_torn_record_is_cut_off_and_the_next_run_writes_behind_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut host = Host::at(dir.path()).unwrap();
-        let mut journal = Journal::open(&mut host, Some(&[])).unwrap();
-        let step = journal.begin(&write("x")).unwrap();
-        journal.done(step).unwrap();
-        drop(journal);
-        let path = dir.path().join("var/lib/mitigator-vpn/journal.ndjson");
-        let whole = std::fs::read_to_string(&path).unwrap();
-        for cut in [1, 5, 12] {
-            std::fs::write(&path, format!("{whole}{}", &r#"{"begin":{"step":1,"#[..cut])).unwrap();
-            let mut journal = Journal::open(&mut host, Some(&["clock".into()])).unwrap();
-            assert_eq!(journal.begin(&write("y")).unwrap(), 1);
-            drop(journal);
-            let receipt = Receipt::load(&host).unwrap();
-            assert_eq!(receipt.changes.len(), 2);
-            assert!(receipt.changes[0].done && !receipt.changes[1].done);
-            assert_eq!(receipt.ignored, ["clock"]);
-        }
-    }
-
-    #[test]
-    fn a_damaged_record_names_its_line_and_the_way_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut host = Host::at(dir.path()).unwrap();
-        drop(Journal::open(&mut host, Some(&[])).unwrap());
-        let path = dir.path().join("var/lib/mitigator-vpn/journal.ndjson");
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("{text}nonsense\n")).unwrap();
-        let error = Receipt::load(&host).unwrap_err();
-        assert!(error.to_string().contains("journal.ndjson: line 2: not a journal record"), "{error}");
-        assert!(error.way_out().unwrap().contains("mv "), "{error}");
-    }
-
-    #[test]
-    fn closing_every_step_leaves_nothing_to_undo() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut host = Host::at(dir.path()).unwrap();
-        let mut journal = Journal::open(&mut host, Some(&[])).unwrap();
-        let step = journal.begin(&write("x")).unwrap();
-        journal.close(step).unwrap();
-        assert!(Receipt::load(&host).unwrap().changes.is_empty());
-        journal.remove(&mut host).unwrap();
-        assert!(!dir.path().join("var/lib/mitigator-vpn").exists());
-    }
-}
+mod tests;

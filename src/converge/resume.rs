@@ -29,8 +29,7 @@ pub(crate) fn arm(host: &mut Host, arguments: &[String], list: Option<&str>) -> 
     }
     host.create_dir(&dir(), Mode::DIRECTORY)?;
     if !is_resumed()? {
-        let bytes = host.read_program(&executable()?)?.unwrap_or_default();
-        host.write(&program(), &bytes, Mode::PROGRAM)?;
+        host.write(&program(), &Host::running_program()?, Mode::PROGRAM)?;
     }
     if let Some(list) = list {
         host.write(&peers(), list.as_bytes(), Mode::PUBLIC)?;

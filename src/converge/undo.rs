@@ -3,11 +3,15 @@
 //! Live resources (the stack, the tunnel) are made from files and have an order of their own: what did not run before is
 //! stopped first, while its files are still there; what did run is restarted last, when its files are restored.
 
-use crate::converge::journal::{Journal, JournaledChange, Receipt};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::converge::journal::{Journal, JournaledChange, Receipt, RunId};
 use crate::error::Result;
 use crate::host::{Host, Uninterrupted};
 use crate::message;
 use crate::message::Message;
+use crate::product::PRODUCT;
 use crate::progress::Progress;
 use crate::resource::{Resource, State, Step, Transition, each_kind};
 
@@ -31,34 +35,56 @@ pub struct Undone {
     pub fate: Fate,
 }
 
-/// Takes back every open change, newest first, and goes on after a failure. What somebody else has changed since is
-/// kept. The journal goes when everything is dealt with.
-pub fn run(host: &mut Host, receipt: &Receipt, progress: &Progress) -> Result<Vec<Undone>> {
+/// Takes back these changes of the receipt, newest first, and goes on after a failure with what doesn't depend on it. What
+/// somebody else has changed since is kept. The journal goes when everything is dealt with.
+pub fn run(host: &mut Host, changes: &[JournaledChange], progress: &Progress) -> Result<Vec<Undone>> {
     let mut journal = Journal::open(host, None)?;
-    let (undone, failed) = take_all_back(host, &mut journal, &receipt.changes, progress)?;
-    if !failed {
+    let undone = take_all_back(host, &mut journal, changes, progress)?;
+    if Receipt::load(host)?.changes.is_empty() {
         journal.remove(host)?;
     }
     Ok(undone)
 }
 
-/// Takes back the changes from this number on, and no earlier one.
-pub(crate) fn since(host: &mut Host, number: u64, progress: &Progress) -> Result<Vec<Undone>> {
-    let mut changes = Receipt::load(host)?.changes;
-    changes.retain(|change| change.number >= number);
+/// Takes back what this run has changed, and nothing that another one has.
+pub(crate) fn of_run(host: &mut Host, run: &RunId, progress: &Progress) -> Result<Vec<Undone>> {
+    let mut receipt = Receipt::load(host)?;
+    let merged = receipt.has_merged(run);
+    receipt.changes.retain(|change| change.run.as_ref() == Some(run));
     let mut journal = Journal::open(host, None)?;
-    take_all_back(host, &mut journal, &changes, progress).map(|(undone, _)| undone)
+    let mut undone = take_all_back(host, &mut journal, &receipt.changes, progress)?;
+    if merged {
+        let resource = message!("what run {run} has changed", run);
+        undone.push(Undone { resource, fate: Fate::Kept(message!("later runs have changed it")) });
+    }
+    Ok(undone)
 }
 
-/// What became of each, and whether one could not be taken back.
+/// The changes that belong to the instance in `dir`, and the directories of the other instances. What belongs to the whole
+/// host (packages, a module, a firewall rule) stays as long as another instance needs it.
+pub(crate) fn of_instance(changes: &[JournaledChange], dir: &Path) -> (Vec<JournaledChange>, BTreeSet<PathBuf>) {
+    let instances: BTreeSet<&Path> = changes.iter().filter_map(|change| change.step.instance()).collect();
+    if !instances.contains(dir) && dir == Path::new(PRODUCT.directory) {
+        // Nobody has named a directory, and there is none of this name.
+        return (changes.to_vec(), BTreeSet::new());
+    }
+    let others: BTreeSet<PathBuf> = instances.into_iter().filter(|other| *other != dir).map(Path::to_owned).collect();
+    let belongs = |change: &&JournaledChange| {
+        let mut paths = change.step.paths().into_iter();
+        paths.any(|path| path.starts_with(dir)) || others.is_empty()
+    };
+    (changes.iter().filter(belongs).cloned().collect(), others)
+}
+
+/// What became of each.
 fn take_all_back(
     host: &mut Host,
     journal: &mut Journal,
     changes: &[JournaledChange],
     progress: &Progress,
-) -> Result<(Vec<Undone>, bool)> {
+) -> Result<Vec<Undone>> {
     let mut undone = Vec::new();
-    let mut failed = false;
+    let mut failed: Vec<(&Path, Message)> = Vec::new();
     let work = Uninterrupted::begin();
     for change in order(changes) {
         let resource = change.step.noun();
@@ -66,10 +92,16 @@ fn take_all_back(
         work.go_on(message!("take back {resource}", resource = &resource)).map_err(|error| error.hint(hint()))?;
         let task = progress.start(message!("take back {resource}", resource = &resource));
         host.report_to(task.listener());
-        let fate = each_kind!(Step, &change.step, step => take_back(host, step, change.done));
-        let fate = fate.unwrap_or_else(|error| Fate::Failed(Message::from(&error)));
+        let fate = match failed.iter().find(|(dir, _)| depends_on(change, dir)) {
+            // A file that couldn't be restored may name another one: `.env` names compose files.
+            Some((_, first)) => Fate::Failed(message!("{resource} has to be taken back first", resource = first)),
+            None => each_kind!(Step, &change.step, step => take_back(host, step, change.done))
+                .unwrap_or_else(|error| Fate::Failed(Message::from(&error))),
+        };
         if let Fate::Failed(_) = fate {
-            failed = true;
+            if let (Some(dir), false) = (change.step.path().and_then(Path::parent), change.step.is_live()) {
+                failed.push((dir, resource.clone()));
+            }
         } else {
             for number in dealt_with(change, changes) {
                 journal.close(number)?;
@@ -78,7 +110,12 @@ fn take_all_back(
         }
         undone.push(Undone { resource, fate });
     }
-    Ok((undone, failed))
+    Ok(undone)
+}
+
+/// Whether a change is to a file beside one that could not be taken back, to the directory, or to what runs from there.
+fn depends_on(change: &JournaledChange, dir: &Path) -> bool {
+    change.step.paths().into_iter().any(|path| path == dir || path.parent() == Some(dir))
 }
 
 /// The changes in the order they are taken back.
@@ -87,7 +124,7 @@ pub(crate) fn order(changes: &[JournaledChange]) -> Vec<&JournaledChange> {
     // However often a stack was restarted, what counts is how it stood before the first time.
     let mut oldest: Vec<&JournaledChange> = Vec::new();
     for change in living {
-        if !oldest.iter().any(|other| other.step.kind() == change.step.kind()) {
+        if !oldest.iter().any(|other| is_same_live(other, change)) {
             oldest.push(change);
         }
     }
@@ -98,9 +135,14 @@ pub(crate) fn order(changes: &[JournaledChange]) -> Vec<&JournaledChange> {
 /// The numbers of the changes that are dealt with by taking back this one: for a live resource, all its restarts.
 fn dealt_with(change: &JournaledChange, changes: &[JournaledChange]) -> Vec<u64> {
     let stands_for = |other: &&JournaledChange| {
-        other.number == change.number || change.step.is_live() && other.step.kind() == change.step.kind()
+        other.number == change.number || change.step.is_live() && is_same_live(change, other)
     };
     changes.iter().filter(stands_for).map(|other| other.number).collect()
+}
+
+/// The stack of one instance, or its tunnel, whatever compose it was started by.
+fn is_same_live(one: &JournaledChange, other: &JournaledChange) -> bool {
+    one.step.kind() == other.step.kind() && one.step.paths() == other.step.paths()
 }
 
 fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> Result<Fate> {
@@ -120,7 +162,7 @@ fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> 
     if done && !after.is_met_by(&now) && !now.is_remnant() {
         return Ok(Fate::Kept(now.summary()));
     }
-    if let Some(reason) = resource.must_stay(host)? {
+    if let Some(reason) = resource.must_stay(host, before)? {
         return Ok(Fate::Kept(reason));
     }
     resource.set(host, before)?;
@@ -140,7 +182,7 @@ mod tests {
     fn file(number: u64, done: bool) -> JournaledChange {
         let resource = File { path: format!("/f{number}").into() };
         let step = Transition { resource, before: Content::Absent, after: Content::Text("ours".into()) };
-        JournaledChange { number, step: step.into(), done }
+        JournaledChange { number, run: None, step: step.into(), done }
     }
 
     fn compose() -> ComposeCommand {
@@ -149,7 +191,12 @@ mod tests {
 
     fn stack(number: u64, before: Liveness) -> JournaledChange {
         let resource = Stack { dir: "/d".into(), compose: compose(), restart: StackRestart::Full };
-        JournaledChange { number, step: Transition { resource, before, after: Liveness::Running }.into(), done: true }
+        JournaledChange {
+            number,
+            run: None,
+            step: Transition { resource, before, after: Liveness::Running }.into(),
+            done: true,
+        }
     }
 
     fn undo(host: &mut Host, change: &JournaledChange) -> Fate {
@@ -178,7 +225,7 @@ mod tests {
         let mut host = Host::at(dir.path()).unwrap();
         let resource = Directory { path: "/d".into() };
         let step = Transition { resource, before: Presence::Absent, after: Presence::Present };
-        let made = JournaledChange { number: 0, step: step.into(), done: true };
+        let made = JournaledChange { number: 0, run: None, step: step.into(), done: true };
         std::fs::create_dir(dir.path().join("d")).unwrap();
         std::fs::write(dir.path().join("d/theirs"), "").unwrap();
         assert_eq!(undo(&mut host, &made), Fate::Kept(message!("there is something in it")));
@@ -214,7 +261,7 @@ mod tests {
         let mut host = Host::at(dir.path()).unwrap();
         let resource = Tunnel { dir: "/d".into(), public_conf: "/d/list".into(), compose: compose() };
         let step = Transition { resource, before: Liveness::Outdated, after: Liveness::Running };
-        let reconfigured = JournaledChange { number: 0, step: step.into(), done: true };
+        let reconfigured = JournaledChange { number: 0, run: None, step: step.into(), done: true };
         assert_eq!(undo(&mut host, &reconfigured), Fate::TakenBack);
     }
 

@@ -2,23 +2,30 @@
 //!
 //! By rename where nothing holds the file. Where a container has bind-mounted it, a rename would leave that container
 //! with the old inode for ever (FN-40), so the file is written in place behind a *redo copy*: the new content is made
-//! durable beside the file first; if the in-place write is cut off, the next run finds the copy and repeats it.
+//! durable beside the file first; if the in-place write is cut off, the next run finds the copy and repeats it. The write is
+//! announced before that, by a digest of name and content, where only root writes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+use sha2::{Digest, Sha256};
 
 use super::place::{Last, Place};
 use super::{Host, MAX_FILE, absent};
 use crate::error::{Context, Error, Result};
 use crate::message;
+
+/// The directory for this program's own state.
+pub(crate) const STATE_DIR: &str = "/var/lib/mitigator-vpn";
+/// What the names of the files there begin with that announce a write in place.
+const ANNOUNCED: &str = "redo-";
 
 /// Permission bits of a file or directory made by us; one that exists keeps its own mode and owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +47,7 @@ impl Host {
     pub fn write(&mut self, path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
         let write = || -> io::Result<()> {
             let target = self.target_to_make(path)?;
-            if self.is_held(&target) { redo_in_place(&target, bytes) } else { replace(&target, bytes, mode) }
+            if self.is_held(&target) { self.redo_in_place(&target, bytes) } else { replace(&target, bytes, mode) }
         };
         write()
             .with_context(|| message!("writing {path}", path = self.display(path)))
@@ -67,9 +74,10 @@ impl Host {
             if temporary.stat()?.is_some() {
                 temporary.remove()?;
             }
-            let Some(bytes) = pending(&target)? else { return Ok(false) };
+            let Some(bytes) = self.pending(&target)? else { return Ok(false) };
             overwrite(&target, &bytes)?;
             remove_durably(&redo(&target)?)?;
+            self.entry_to_make(&announcement(&target, &bytes))?.remove()?;
             Ok(true)
         };
         recover()
@@ -131,6 +139,84 @@ impl Host {
         Ok(Appending { file, shown: self.display(path), dir })
     }
 
+    /// What a write in place that was cut off was going to write. A file under that name counts only if it is one that this
+    /// program makes, regular, of one name, ours, readable by its owner alone, and if this very write was announced. Whoever
+    /// can write the directory could plant another, or move a key file there, and have it published.
+    pub(super) fn pending(&self, target: &Place) -> io::Result<Option<Vec<u8>>> {
+        let file = match redo(target)?.open(OFlag::O_RDONLY, 0) {
+            Ok(file) => file,
+            Err(e) if absent(&e) || e.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let meta = file.metadata()?;
+        let ours =
+            meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw() && meta.mode() & 0o7777 == 0o600;
+        if !ours {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        Ok(self.is_announced(target, &bytes)?.then_some(bytes))
+    }
+
+    /// Removes what announced writes that were never begun.
+    pub(crate) fn forget_announcements(&mut self) -> Result<()> {
+        let names = self.list(Path::new(STATE_DIR))?.into_iter().filter(|name| name.starts_with(ANNOUNCED));
+        names.map(|name| Path::new(STATE_DIR).join(name)).try_for_each(|path| self.remove(&path))
+    }
+
+    fn is_announced(&self, target: &Place, bytes: &[u8]) -> io::Result<bool> {
+        // Others can't announce anything, and have only files of their own to lose.
+        if !geteuid().is_root() {
+            return Ok(true);
+        }
+        let place = self.place(&announcement(target, bytes), Last::Keep)?;
+        Ok(place.map(|place| place.stat()).transpose()?.flatten().is_some())
+    }
+
+    /// Notes in the directory that only root writes what is about to be written in place. Says whether it made that
+    /// directory.
+    fn announce(&self, announcement: &Path) -> io::Result<bool> {
+        let mut made = false;
+        for dir in Path::new(STATE_DIR).ancestors().collect::<Vec<_>>().iter().rev().skip(1) {
+            let place = self.entry_to_make(dir)?;
+            match place.make_dir(Mode::DIRECTORY.0) {
+                Ok(()) => {
+                    place.sync_dir()?;
+                    made = true;
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let place = self.entry_to_make(announcement)?;
+        create_secret(&place, b"")?.sync_all()?;
+        place.sync_dir()?;
+        Ok(made)
+    }
+
+    /// Announce it, make a redo copy, write into the same inode, drop the copy and what announced it.
+    fn redo_in_place(&self, target: &Place, bytes: &[u8]) -> io::Result<()> {
+        if !geteuid().is_root() {
+            return write_behind_a_copy(target, bytes);
+        }
+        let announcement = announcement(target, bytes);
+        let made = self.announce(&announcement)?;
+        let written = write_behind_a_copy(target, bytes);
+        // A write that was begun and failed is still to be completed.
+        if written.is_ok() || redo(target)?.stat()?.is_none() {
+            self.entry_to_make(&announcement)?.remove()?;
+            if made {
+                // Something else may be in it by now.
+                let _ = self.entry_to_make(Path::new(STATE_DIR))?.remove_dir();
+            }
+        }
+        written
+    }
+
     fn way_out(&self, error: Error, path: &Path) -> Error {
         way_out(error, &self.display(path.parent().unwrap_or(path)))
     }
@@ -168,31 +254,21 @@ fn redo(target: &Place) -> io::Result<Place> {
     target.beside(|name| hidden(name, "redo"))
 }
 
+/// The file that announces this content under this name.
+fn announcement(target: &Place, bytes: &[u8]) -> PathBuf {
+    let mut digest = Sha256::new_with_prefix(target.name().as_encoded_bytes());
+    digest.update([0]);
+    digest.update(bytes);
+    let name: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Path::new(STATE_DIR).join(format!("{ANNOUNCED}{name}"))
+}
+
 fn temporary(target: &Place) -> io::Result<Place> {
     target.beside(|name| hidden(name, "tmp"))
 }
 
 fn hidden(name: &OsStr, kind: &str) -> OsString {
     format!(".{}.mitigator-vpn-{kind}", name.to_string_lossy()).into()
-}
-
-/// What a write in place that was cut off was going to write. A file under that name counts only if it is one that this
-/// program makes: regular, of one name, ours, readable by its owner alone. Whoever can write the directory could plant
-/// another, and have us read it or wait for it.
-pub(super) fn pending(target: &Place) -> io::Result<Option<Vec<u8>>> {
-    let file = match redo(target)?.open(OFlag::O_RDONLY, 0) {
-        Ok(file) => file,
-        Err(e) if absent(&e) || e.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let meta = file.metadata()?;
-    let ours = meta.is_file() && meta.nlink() == 1 && meta.uid() == geteuid().as_raw() && meta.mode() & 0o7777 == 0o600;
-    if !ours {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE { Err(ErrorKind::FileTooLarge.into()) } else { Ok(Some(bytes)) }
 }
 
 /// Write beside, make durable, rename over. The new file has the old one's owner, mode and extended attributes, access
@@ -241,8 +317,7 @@ fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Make a redo copy, write into the same inode, drop the copy.
-fn redo_in_place(target: &Place, bytes: &[u8]) -> io::Result<()> {
+fn write_behind_a_copy(target: &Place, bytes: &[u8]) -> io::Result<()> {
     let redo = redo(target)?;
     let temporary = temporary(target)?;
     let prepared = create_secret(&temporary, bytes)

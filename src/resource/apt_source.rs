@@ -4,7 +4,7 @@
 //! (FN-11). The host's own mirror is tried first, then the archive, each by apt itself with no other source. Signatures are
 //! always checked, dates are ignored for the archive alone, and a source that doesn't work is removed again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,10 @@ impl Resource for AptSource {
 
     fn noun(&self) -> Message {
         message!("apt source {suite} in {path}", suite = &self.suite, path = self.path.display())
+    }
+
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.path]
     }
 
     fn observe(&self, host: &Host) -> Result<SourceFile> {

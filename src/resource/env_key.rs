@@ -1,6 +1,6 @@
 //! One key of compose's `.env`. The other lines belong to the operator and the vendor: every byte of them stays.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,10 @@ impl Resource for EnvKey {
 
     fn noun(&self) -> Message {
         message!("{key} in {path}", key = &self.key, path = self.path.display())
+    }
+
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.path]
     }
 
     fn observe(&self, host: &Host) -> Result<EnvLine> {

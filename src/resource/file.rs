@@ -1,15 +1,18 @@
 //! Files and directories.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Presence, Resource, ResourceKind, Source, State};
+use crate::compose::dotenv::Dotenv;
+use crate::compose::split_compose_file;
 use crate::counted;
 use crate::error::Result;
 use crate::host::{Host, Mode};
 use crate::message;
 use crate::message::Message;
+use crate::product::PRODUCT;
 
 /// A text file whose whole content is decided here. [`Host::write`] writes a file in place if a container has it mounted,
 /// and replaces any other by rename.
@@ -62,6 +65,10 @@ impl Resource for File {
         message!("file {path}", path = self.path.display())
     }
 
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.path]
+    }
+
     fn observe(&self, host: &Host) -> Result<Content> {
         Ok(host.read_text(&self.path)?.map_or(Content::Absent, Content::Text))
     }
@@ -75,6 +82,22 @@ impl Resource for File {
 
     fn source(&self) -> Option<Source<'_>> {
         Some(Source::File(&self.path))
+    }
+
+    /// A compose file that `.env` names is not removed: compose could do nothing any more, neither `down` nor `up`.
+    fn must_stay(&self, host: &Host, before: &Content) -> Result<Option<Message>> {
+        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(None) };
+        if !before.is_absence() {
+            return Ok(None);
+        }
+        let env = dir.join(PRODUCT.files.env);
+        let Some(bytes) = host.read(&env)? else { return Ok(None) };
+        let parsed = Dotenv::parse(&bytes);
+        let files = parsed.get(PRODUCT.env.compose_file).unwrap_or_default();
+        let separator = parsed.get(PRODUCT.env.compose_separator);
+        let is_named = split_compose_file(&files, separator.as_deref()).any(|file| dir.join(file) == dir.join(name));
+        let key = PRODUCT.env.compose_file;
+        Ok(is_named.then(|| message!("{key} in {path} names it", key, path = env.display())))
     }
 }
 
@@ -93,6 +116,10 @@ impl Resource for Directory {
         message!("directory {path}", path = self.path.display())
     }
 
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.path]
+    }
+
     fn observe(&self, host: &Host) -> Result<Presence> {
         Ok(Presence::of(host.stat(&self.path)?.is_some()))
     }
@@ -105,7 +132,7 @@ impl Resource for Directory {
         }
     }
 
-    fn must_stay(&self, host: &Host) -> Result<Option<Message>> {
+    fn must_stay(&self, host: &Host, _before: &Presence) -> Result<Option<Message>> {
         Ok((!host.list(&self.path)?.is_empty()).then(|| message!("there is something in it")))
     }
 }

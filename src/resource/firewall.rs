@@ -31,6 +31,10 @@ impl Resource for FirewallRule {
         self.name()
     }
 
+    fn paths(&self) -> Vec<&std::path::Path> {
+        Vec::new()
+    }
+
     fn verb(&self, _before: &Opening, _after: &Opening) -> Verb {
         Verb::Open
     }

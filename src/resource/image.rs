@@ -72,6 +72,10 @@ impl Resource for GatewayImage {
         message!("image {name}", name = &self.reference)
     }
 
+    fn paths(&self) -> Vec<&std::path::Path> {
+        Vec::new()
+    }
+
     /// The tag names the executable, so an image with this tag is the right one.
     fn observe(&self, host: &Host) -> Result<Presence> {
         is_there(host, &self.reference).map(Presence::of)

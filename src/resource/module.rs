@@ -24,6 +24,10 @@ impl Resource for Module {
         message!("kernel module {name}", name = &self.name)
     }
 
+    fn paths(&self) -> Vec<&std::path::Path> {
+        Vec::new()
+    }
+
     fn verb(&self, _before: &Presence, _after: &Presence) -> Verb {
         Verb::Load
     }

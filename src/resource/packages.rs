@@ -80,6 +80,10 @@ impl Resource for Packages {
         }
     }
 
+    fn paths(&self) -> Vec<&std::path::Path> {
+        Vec::new()
+    }
+
     fn verb(&self, _before: &Versions, _after: &Versions) -> Verb {
         Verb::Install
     }
@@ -130,7 +134,7 @@ impl Resource for Packages {
     }
 
     /// They brought the running kernel.
-    fn must_stay(&self, _host: &Host) -> Result<Option<Message>> {
+    fn must_stay(&self, _host: &Host, _before: &Versions) -> Result<Option<Message>> {
         let running = format!("linux-image-{}", kernel::release());
         let came = self.all().any(|name| *name == running);
         Ok(came.then(|| message!("{kernel} is running", kernel = running)))
@@ -308,9 +312,10 @@ mod tests {
     fn packages_that_brought_the_running_kernel_stay() {
         let mut packages = Packages::new(["linux-image-amd64".to_owned()]);
         let host = Host::live();
-        assert_eq!(packages.must_stay(&host).unwrap(), None);
+        let before = Versions { packages: BTreeMap::new() };
+        assert_eq!(packages.must_stay(&host, &before).unwrap(), None);
         packages.brings = vec![format!("linux-image-{}", kernel::release())];
-        let reason = packages.must_stay(&host).unwrap().unwrap();
+        let reason = packages.must_stay(&host, &before).unwrap().unwrap();
         assert!(reason.to_string().ends_with("is running"), "{reason}");
     }
 

@@ -79,6 +79,10 @@ impl Resource for PrivateFile {
         message!("file {path}", path = self.path.display())
     }
 
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.path]
+    }
+
     fn observe(&self, host: &Host) -> Result<PrivateContent> {
         Ok(match read(host, &self.path)? {
             Some(conf) => PrivateContent::Private { public: conf.key.public(), template: conf.template },

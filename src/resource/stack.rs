@@ -44,6 +44,10 @@ impl Resource for Stack {
         message!("compose stack in {dir}", dir = self.dir.display())
     }
 
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.dir]
+    }
+
     fn verb(&self, before: &Liveness, _after: &Liveness) -> Verb {
         if before.is_absence() { Verb::Start } else { Verb::Restart }
     }

@@ -136,6 +136,28 @@ impl Step {
         }
     }
 
+    /// See [`Resource::paths`].
+    pub(crate) fn paths(&self) -> Vec<&Path> {
+        each_kind!(Step, self, step => step.resource.paths())
+    }
+
+    /// The directory of the instance that it is part of, if it can only be part of one.
+    pub(crate) fn instance(&self) -> Option<&Path> {
+        match self {
+            Step::PrivateFile(step) => step.resource.path.parent(),
+            Step::EnvKey(step) => step.resource.path.parent(),
+            Step::Stack(step) => Some(&step.resource.dir),
+            Step::Tunnel(step) => Some(&step.resource.dir),
+            Step::AptSource(_)
+            | Step::Packages(_)
+            | Step::Module(_)
+            | Step::FirewallRule(_)
+            | Step::Directory(_)
+            | Step::File(_)
+            | Step::GatewayImage(_) => None,
+        }
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         each_kind!(Step, self, step => step.resource.is_live())
     }

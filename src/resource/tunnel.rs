@@ -1,6 +1,6 @@
 //! The live tunnel: whether the gateway's peers are those in vpn-public.conf. It is changed without a restart (C2).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,10 @@ impl Resource for Tunnel {
 
     fn noun(&self) -> Message {
         message!("live tunnel")
+    }
+
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.dir, &self.public_conf]
     }
 
     fn verb(&self, before: &Liveness, _after: &Liveness) -> Verb {

@@ -20,7 +20,7 @@ use super::protocol::{self, AgentError, Hello, Look, MAX_LINE, PROTOCOL, Reply, 
 use crate::compose::{self, GatewayContainer};
 use crate::converge::apply;
 use crate::converge::impact::{Impact, impact};
-use crate::converge::journal::Receipt;
+use crate::converge::journal::{RunId, RunStart};
 use crate::converge::plan::Plan;
 use crate::converge::recover;
 use crate::converge::survey::{FileSurvey, HostSurvey};
@@ -46,8 +46,8 @@ struct Agent<'h> {
     host: &'h mut Host,
     /// The tunnel's counters before the last change over this connection.
     baseline: Option<Baseline>,
-    /// The number of this connection's first step in the journal.
-    first_step: Option<u64>,
+    /// The runs over this connection that may be taken back, the oldest first.
+    runs: Vec<RunId>,
     /// The addresses of both ends of the connection.
     connection: Vec<IpAddr>,
     /// Guards a change that could cut off the connection.
@@ -60,7 +60,7 @@ pub fn run(host: &mut Host, connection: &str, mut input: impl BufRead, mut outpu
     let version = env!("CARGO_PKG_VERSION").to_owned();
     say(&mut output, &Hello { protocol: PROTOCOL, version, now })?;
     let connection = connection.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let mut agent = Agent { host, baseline: None, first_step: None, connection, guard: None };
+    let mut agent = Agent { host, baseline: None, runs: Vec::new(), connection, guard: None };
     while let Some(line) = next_line(&mut input)? {
         let request = protocol::decode(&line).context(message!("a request"));
         let reply = request.and_then(|request| agent.answer(request));
@@ -143,10 +143,11 @@ impl Agent<'_> {
                     return Ok(Reply::Refused(remarkable(survey.findings)));
                 }
                 let plan = survey.plan(self.host)?;
+                let start = self.start(&survey.settings);
                 self.prepare(&plan, &survey.settings, gateway, guard)?;
                 // The operator has agreed to an install, whatever packages it takes.
                 let agree = |_: &HostSurvey, _: &Plan| Ok(());
-                let applied = apply::run_surveyed(self.host, &mut survey, plan, &Progress::Silent, agree)?;
+                let applied = apply::run_surveyed(self.host, &mut survey, plan, &start, &Progress::Silent, agree)?;
                 Ok(self.applied(&applied))
             }
             Impact::Nothing | Impact::List => {
@@ -205,7 +206,7 @@ impl Agent<'_> {
         if guard::is_needed(plan, settings, &self.connection) {
             self.guard = Some(Guard::post(self.host, patience)?);
         }
-        self.note_first_step()
+        Ok(())
     }
 
     fn applied(&self, plan: &Plan) -> Reply {
@@ -228,14 +229,15 @@ impl Agent<'_> {
     }
 
     fn carry_out(&mut self, plan: &Plan, settings: &Settings) -> Result<()> {
-        self.note_first_step()?;
-        apply::run(self.host, plan, &settings.ignore, &Progress::Silent)
+        let start = self.start(settings);
+        apply::run(self.host, plan, &start, &Progress::Silent)
     }
 
-    fn note_first_step(&mut self) -> Result<()> {
-        let next = Receipt::load(self.host)?.next_step();
-        self.first_step.get_or_insert(next);
-        Ok(())
+    /// A new run, which may be taken back from now on.
+    fn start(&mut self, settings: &Settings) -> RunStart {
+        let start = RunStart::ignoring(&settings.ignore);
+        self.runs.push(start.id.clone());
+        start
     }
 
     /// Which members answer, since the last change over this connection if there was one.
@@ -249,17 +251,21 @@ impl Agent<'_> {
     }
 
     fn take_back(&mut self) -> Result<Reply> {
-        let Some(step) = self.first_step.take() else { return Ok(Reply::Done) };
         let _lock = lock(self.host)?;
-        for Undone { resource, fate } in undo::since(self.host, step, &Progress::Silent)? {
-            match fate {
-                Fate::TakenBack => {}
-                Fate::Kept(now) => {
-                    let stays = message!("{resource} stays: somebody has changed it since: {now}", resource, now);
-                    return Err(Error::new(Class::Step, stays));
-                }
-                Fate::Failed(reason) => {
-                    return Err(Error::new(Class::Step, message!("{left}: {right}", left = resource, right = reason)));
+        while let Some(run) = self.runs.pop() {
+            for Undone { resource, fate } in undo::of_run(self.host, &run, &Progress::Silent)? {
+                match fate {
+                    Fate::TakenBack => {}
+                    Fate::Kept(now) => {
+                        let stays = message!("{resource} stays: somebody has changed it since: {now}", resource, now);
+                        return Err(Error::new(Class::Step, stays));
+                    }
+                    Fate::Failed(reason) => {
+                        return Err(Error::new(
+                            Class::Step,
+                            message!("{left}: {right}", left = resource, right = reason),
+                        ));
+                    }
                 }
             }
         }

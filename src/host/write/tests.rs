@@ -12,7 +12,16 @@ fn redo_of(file: &Path) -> PathBuf {
     file.with_file_name(hidden(file.file_name().unwrap(), "redo"))
 }
 
-/// A redo copy as this program makes it.
+/// A write in place that was cut off before it touched the file.
+fn cut_off(root: &Path, file: &Path, text: &str) {
+    plant(&redo_of(file), text);
+    fs::create_dir_all(root.join("var/lib")).unwrap();
+    let host = host(root);
+    let target = host.target_to_make(&Path::new("/").join(file.strip_prefix(root).unwrap())).unwrap();
+    host.announce(&announcement(&target, text.as_bytes())).unwrap();
+}
+
+/// A file that only its owner can read.
 fn plant(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -71,7 +80,7 @@ fn a_cut_off_write_in_place_reads_as_done_and_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("f");
     fs::write(&file, "new contold content").unwrap();
-    plant(&redo_of(&file), "new content");
+    cut_off(dir.path(), &file, "new content");
     let inode = fs::metadata(&file).unwrap().ino();
     let mut host = host(dir.path());
     assert_eq!(host.read(Path::new("/f")).unwrap().unwrap(), b"new content");
@@ -79,7 +88,8 @@ fn a_cut_off_write_in_place_reads_as_done_and_is_completed() {
     assert_eq!(fs::read(&file).unwrap(), b"new content");
     assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
     assert!(!host.recover(Path::new("/f")).unwrap());
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "it and /var");
+    assert_eq!(fs::read_dir(dir.path().join(&STATE_DIR[1..])).unwrap().count(), 0);
 }
 
 #[test]
@@ -87,7 +97,7 @@ fn a_cut_off_write_through_a_link_reads_as_done_as_well() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("real")).unwrap();
     fs::write(dir.path().join("real/f"), "torn").unwrap();
-    plant(&redo_of(&dir.path().join("real/f")), "whole");
+    cut_off(dir.path(), &dir.path().join("real/f"), "whole");
     std::os::unix::fs::symlink("/real/f", dir.path().join("link")).unwrap();
     let mut host = host(dir.path());
     assert!(host.is_interrupted(Path::new("/link")).unwrap());
@@ -103,7 +113,11 @@ fn in_place_keeps_the_inode_and_shortens() {
     let file = dir.path().join("f");
     fs::write(&file, "something long").unwrap();
     let inode = fs::metadata(&file).unwrap().ino();
-    redo_in_place(&host(dir.path()).target_to_make(Path::new("/f")).unwrap(), b"short").unwrap();
+    fs::create_dir_all(dir.path().join("var/lib")).unwrap();
+    let host = host(dir.path());
+    host.redo_in_place(&host.target_to_make(Path::new("/f")).unwrap(), b"short").unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside it");
+    assert!(!dir.path().join(&STATE_DIR[1..]).exists(), "and no directory that was made for it");
     assert_eq!(fs::read(&file).unwrap(), b"short");
     assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
 }
@@ -123,4 +137,18 @@ fn a_full_disk_names_the_way_out_and_leaves_the_old_content() {
     let dir = tempfile::tempdir().unwrap();
     let error = host(dir.path()).write(Path::new("/no/such/f"), b"x", Mode::PUBLIC).unwrap_err();
     assert!(error.way_out().unwrap().starts_with("make the directory first"), "{error}");
+}
+
+/// Somebody who may write the directory moves the key file to where the list's redo copy would be.
+#[test]
+fn a_file_of_ours_that_was_moved_there_is_no_redo_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("vpn-public.conf");
+    fs::write(&list, "list").unwrap();
+    plant(&dir.path().join("vpn-private.conf"), "a key");
+    fs::rename(dir.path().join("vpn-private.conf"), redo_of(&list)).unwrap();
+    let mut host = host(dir.path());
+    assert_eq!(host.read(Path::new("/vpn-public.conf")).unwrap().unwrap(), b"list");
+    assert!(!host.recover(Path::new("/vpn-public.conf")).unwrap());
+    assert_eq!(fs::read(&list).unwrap(), b"list");
 }

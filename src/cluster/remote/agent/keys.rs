@@ -3,7 +3,7 @@
 //! Both are files beside vpn-private.conf, with the same mode. Whenever a rotation is interrupted, one of the two is the key
 //! that the other members have, so the rotation can continue or be taken back.
 
-use crate::converge::journal::{Journal, JournaledChange, Receipt};
+use crate::converge::journal::{Journal, JournaledChange, Receipt, RunStart};
 use crate::converge::plan::Plan;
 use crate::desired::public_file;
 use crate::error::{Class, Error, Result};
@@ -65,7 +65,7 @@ pub(super) fn drop_old(host: &mut Host, settings: &Settings) -> Result<()> {
     let receipt = Receipt::load(host)?;
     let of_key: Vec<(u64, &Transition<PrivateFile>)> = receipt.changes.iter().filter_map(of_private_file).collect();
     if let (Some((_, first)), PrivateContent::Private { template, public }) = (of_key.first(), file.observe(host)?) {
-        let mut journal = Journal::open(host, None)?;
+        let mut journal = Journal::open(host, Some(&RunStart::ignoring(&[])))?;
         let before = match &first.before {
             PrivateContent::Private { template, .. } => PrivateContent::Private { template: template.clone(), public },
             PrivateContent::Absent => PrivateContent::Absent,
@@ -93,6 +93,7 @@ fn no_key() -> Error {
 mod tests {
     use super::*;
     use crate::converge::apply;
+    use crate::converge::journal::RunId;
     use crate::converge::undo::{self, Fate, Undone};
     use crate::progress::Progress;
     use crate::wireguard::Peer;
@@ -113,7 +114,13 @@ mod tests {
             let after = PrivateContent::Private { template: PrivateConf::fresh_template(4567), public: key.public() };
             let file = PrivateFile { fresh: Some(key), ..private_file(&member.settings) };
             let step = Transition { resource: file, before: PrivateContent::Absent, after };
-            apply::run(&mut member.host(), &Plan { steps: vec![step.into()] }, &[], &Progress::Silent).unwrap();
+            apply::run(
+                &mut member.host(),
+                &Plan { steps: vec![step.into()] },
+                &RunStart::ignoring(&[]),
+                &Progress::Silent,
+            )
+            .unwrap();
             member
         }
 
@@ -126,8 +133,8 @@ mod tests {
             PrivateConf::read(&self.host(), &path).unwrap().unwrap().key.public()
         }
 
-        /// Stages a key and takes it into use; the number of its first step.
-        fn rotate(&self) -> (PublicKey, u64) {
+        /// Stages a key and takes it into use; the name of the run.
+        fn rotate(&self) -> (PublicKey, RunId) {
             let mut host = self.host();
             let next = stage(&mut host, &self.settings).unwrap();
             assert_eq!(stage(&mut host, &self.settings).unwrap(), next, "a second run goes on with the same key");
@@ -135,10 +142,10 @@ mod tests {
             let endpoint = "192.0.2.1:4567".parse().unwrap();
             list.add(Peer { public_key: next, address: [10, 8, 3, 1].into(), endpoint, keepalive: None }).unwrap();
             let settings = Settings { peers: Some(list.to_text()), ..self.settings.clone() };
-            let step = Receipt::load(&host).unwrap().next_step();
             let plan = switch(&mut host, &settings).unwrap();
-            apply::run(&mut host, &plan, &[], &Progress::Silent).unwrap();
-            (next, step)
+            let start = RunStart::ignoring(&[]);
+            apply::run(&mut host, &plan, &start, &Progress::Silent).unwrap();
+            (next, start.id)
         }
 
         fn names(&self) -> Vec<String> {
@@ -150,9 +157,9 @@ mod tests {
     fn a_rotation_that_is_not_proven_is_taken_back_to_the_key_before() {
         let member = Member::new();
         let before = member.key();
-        let (next, step) = member.rotate();
+        let (next, run) = member.rotate();
         assert_eq!(member.key(), next);
-        let fates = undo::since(&mut member.host(), step, &Progress::Silent).unwrap();
+        let fates = undo::of_run(&mut member.host(), &run, &Progress::Silent).unwrap();
         assert!(fates.iter().all(|Undone { fate, .. }| *fate == Fate::TakenBack), "{fates:?}");
         assert_eq!(member.key(), before);
     }
@@ -165,7 +172,7 @@ mod tests {
         assert_eq!((member.key(), member.names().len()), (next, 2), "{:?}", member.names());
         let mut host = member.host();
         let receipt = Receipt::load(&host).unwrap();
-        let fates = undo::run(&mut host, &receipt, &Progress::Silent).unwrap();
+        let fates = undo::run(&mut host, &receipt.changes, &Progress::Silent).unwrap();
         assert!(fates.iter().all(|Undone { fate, .. }| *fate == Fate::TakenBack), "{fates:?}");
         assert!(member.names().is_empty(), "{:?}", member.names());
     }

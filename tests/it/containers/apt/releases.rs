@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use mitigator_vpn::converge::apply;
-use mitigator_vpn::converge::journal::Receipt;
+use mitigator_vpn::converge::journal::{Receipt, RunStart};
 use mitigator_vpn::converge::plan::Plan;
 use mitigator_vpn::converge::undo::{self, Fate};
 use mitigator_vpn::desired::{self, Generated};
@@ -103,7 +103,8 @@ impl Release {
     /// Installs as a run does; gives back the steps.
     fn install(&self, host: &mut Host) -> Result<Vec<String>> {
         let plan = self.plan(host)?;
-        let applied = apply::run_replanned(host, plan, &[], &Progress::Silent, |host, _| self.plan(host))?;
+        let applied =
+            apply::run_replanned(host, plan, &RunStart::ignoring(&[]), &Progress::Silent, |host, _| self.plan(host))?;
         Ok(applied.steps.iter().map(Step::to_string).collect())
     }
 }
@@ -123,7 +124,7 @@ fn a_debian_10_whose_suites_are_gone_gets_its_module_from_the_archive() {
             assert!(release.plan(host).unwrap().is_empty(), "what is there already is left alone");
             assert_eq!(fs::read_to_string("/etc/apt/sources.list").unwrap(), BUSTER_SOURCES, "somebody else's list");
             let receipt = Receipt::load(host).unwrap();
-            let fates = undo::run(host, &receipt, &Progress::Silent).unwrap();
+            let fates = undo::run(host, &receipt.changes, &Progress::Silent).unwrap();
             assert!(fates.len() == 2 && fates.iter().all(|undone| undone.fate == Fate::TakenBack), "{from}");
             assert!(!Path::new(BACKPORTS).exists());
         }
@@ -185,7 +186,7 @@ fn a_mirror_that_still_has_the_suite_is_taken_and_one_that_is_named_is_the_only_
             release.settings.apt_mirror = mirror.map(str::to_owned);
             let line = line(&release, host).unwrap();
             assert_eq!(line, format!("deb http://{host_name}/debian buster-backports main"));
-            undo::run(host, &Receipt::load(host).unwrap(), &Progress::Silent).unwrap();
+            undo::run(host, &Receipt::load(host).unwrap().changes, &Progress::Silent).unwrap();
         }
     });
 }
