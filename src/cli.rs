@@ -169,6 +169,12 @@ pub enum Command {
         #[arg(default_value = "")]
         way_in: String,
     },
+    /// Takes a run back unless it is confirmed
+    #[command(hide = true)]
+    Guard {
+        /// The run's name
+        run: String,
+    },
     /// Run, reconfigure or show the tunnel inside the gateway's container
     #[command(subcommand)]
     Gateway(GatewayCommand),

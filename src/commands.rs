@@ -18,6 +18,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
+use crate::converge;
+use crate::converge::journal::RunId;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
 use crate::message;
@@ -41,6 +43,10 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Peers(command) => peers::run(command, &mut host, &global.dir, output),
         Command::Cluster(command) => cluster::run(command, global, output),
         Command::Session { way_in } => cluster::session(&mut host, &way_in),
+        Command::Guard { run } => {
+            let run = RunId::try_from(run).map_err(|error| Error::input(Message::foreign(error)))?;
+            converge::guard::watch(&mut host, &run).map(done)
+        }
         Command::Gateway(command) => gateway::run(&command, output).map(done),
         Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
         Command::Facts => facts::run(&host, global, output).map(done),

@@ -2,6 +2,7 @@
 //! call the same functions. They return values: nothing here knows the command line or how a result is shown.
 
 pub mod apply;
+pub(crate) mod guard;
 pub(crate) mod impact;
 pub mod journal;
 pub mod plan;

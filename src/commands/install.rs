@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::{confirm, resolve};
 use crate::cli::{Global, InstallOptions};
 use crate::converge::apply;
+use crate::converge::guard;
 use crate::converge::journal::RunStart;
 use crate::converge::plan::Plan;
 use crate::converge::recover;
@@ -67,6 +68,7 @@ pub fn plan(host: &Host, global: &Global, options: &InstallOptions, output: &Out
 /// Plans, asks, applies, verifies.
 pub fn install(host: &mut Host, global: &Global, options: &InstallOptions, output: &Output) -> Result<ExitCode> {
     let _lock = host.lock()?;
+    guard::settle(host)?;
     let outcome = converge(host, global, options, output);
     if options.no_resume {
         // This is the continued run, or a person continues by hand.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::confirm_or;
 use crate::cli::Global;
+use crate::converge::guard;
 use crate::converge::journal::{Journal, Receipt};
 use crate::converge::recover;
 use crate::converge::{resume, undo};
@@ -17,6 +18,7 @@ use crate::report::{Outcome, Output, UndoDocument};
 /// Asks, takes back, reports.
 pub fn run(host: &mut Host, global: &Global, output: &Output) -> Result<ExitCode> {
     let _lock = host.lock()?;
+    guard::refuse_beside_open(host)?;
     let receipt = Receipt::load(host)?;
     let (changes, others) = undo::of_instance(&receipt.changes, &global.dir);
     if !changes.is_empty() && !global.yes {

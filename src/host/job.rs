@@ -48,7 +48,6 @@ pub(crate) enum When {
     Now,
     /// After this long, and as long after each boot, until [`Host::forget_job`]. It excludes nobody: its commands take the
     /// host's lock themselves.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the guard of a change is to be one"))]
     After(Duration),
 }
 

@@ -14,10 +14,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use self::guard::Guard;
 use self::look::look;
 use super::protocol::{self, AgentError, Hello, Look, MAX_LINE, PROTOCOL, Reply, Request};
 use crate::compose::{self, GatewayContainer};
+use crate::converge;
 use crate::converge::apply;
 use crate::converge::impact::{Impact, impact};
 use crate::converge::journal::{RunId, RunStart};
@@ -28,7 +28,6 @@ use crate::converge::undo::{self, Fate, Undone};
 use crate::error::{Class, Context, Error, Result};
 use crate::facts::PrivateConfFile;
 use crate::host::{Host, Lock};
-use crate::lang;
 use crate::message;
 use crate::message::Message;
 use crate::preflight::{Finding, Severity};
@@ -40,6 +39,8 @@ use crate::wireguard::{ListDigest, PeerList, PrivateConf, PublicKey};
 
 /// How long to wait for another run on the host.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+/// How long taking back a guarded change may take.
+const AFTER_A_GUARD: Duration = Duration::from_secs(120);
 
 /// The agent of one connection.
 struct Agent<'h> {
@@ -51,7 +52,7 @@ struct Agent<'h> {
     /// The addresses of both ends of the connection.
     connection: Vec<IpAddr>,
     /// Guards a change that could cut off the connection.
-    guard: Option<Guard>,
+    guard: Option<(RunId, Duration)>,
 }
 
 /// Answers requests until the input ends. `connection` is sshd's `SSH_CONNECTION`.
@@ -101,7 +102,10 @@ impl Agent<'_> {
             Request::Apply { settings, seen, guard } => self.apply(settings, seen, guard),
             Request::StageKey(settings) => keys::stage(self.host, &settings).map(Reply::Key),
             Request::SwitchKey { settings, seen, guard } => self.switch_key(&settings, seen, guard),
-            Request::Confirm(name) => guard::confirm(self.host, &name).map(|()| Reply::Done),
+            Request::Confirm(name) => {
+                let _lock = await_lock(self.host, |_| Ok(()))?;
+                converge::guard::confirm(self.host, &name).map(|()| Reply::Done)
+            }
             Request::DropOldKey(settings) => keys::drop_old(self.host, &settings).map(|()| Reply::Done),
             Request::Probe { settings, members, patience, sizes } => {
                 self.probe(&settings.dir, &members, patience, sizes).map(Reply::Probed)
@@ -122,7 +126,8 @@ impl Agent<'_> {
         let is_parent =
             |step: &Step| matches!(step, Step::Directory(step) if settings.dir.starts_with(&step.resource.path));
         files.plan.steps.retain(|step| is_parent(step) || step.path() == Some(&private));
-        self.carry_out(&files.plan, settings)?;
+        let start = self.start(settings);
+        apply::run(self.host, &files.plan, &start, &Progress::Silent)?;
         let made = PrivateConf::read(self.host, &private)?.map(|conf| conf.key.public());
         made.ok_or_else(|| Error::unexpected(message!("{path} isn't there", path = self.host.display(&private))))
     }
@@ -143,12 +148,11 @@ impl Agent<'_> {
                     return Ok(Reply::Refused(remarkable(survey.findings)));
                 }
                 let plan = survey.plan(self.host)?;
-                let start = self.start(&survey.settings);
-                self.prepare(&plan, &survey.settings, gateway, guard)?;
+                let start = self.prepare(&plan, &survey.settings, gateway, guard)?;
                 // The operator has agreed to an install, whatever packages it takes.
                 let agree = |_: &HostSurvey, _: &Plan| Ok(());
                 let applied = apply::run_surveyed(self.host, &mut survey, plan, &start, &Progress::Silent, agree)?;
-                Ok(self.applied(&applied))
+                self.applied(&applied)
             }
             Impact::Nothing | Impact::List => {
                 let mut plan = files.plan;
@@ -187,9 +191,9 @@ impl Agent<'_> {
         gateway: Option<GatewayContainer>,
         patience: Duration,
     ) -> Result<Reply> {
-        self.prepare(plan, settings, gateway, patience)?;
-        self.carry_out(plan, settings)?;
-        Ok(self.applied(plan))
+        let start = self.prepare(plan, settings, gateway, patience)?;
+        apply::run(self.host, plan, &start, &Progress::Silent)?;
+        self.applied(plan)
     }
 
     /// Notes the tunnel's counters and the journal's position before a change, and posts a guard if the change could cut off
@@ -200,37 +204,36 @@ impl Agent<'_> {
         settings: &Settings,
         gateway: Option<GatewayContainer>,
         patience: Duration,
-    ) -> Result<()> {
+    ) -> Result<RunStart> {
         let device = gateway.map(|gateway| tunnel::observe(self.host, gateway.pid)).transpose()?.flatten();
         self.baseline = Some(Baseline::of(device.as_ref()));
+        let start = self.start(settings);
         if guard::is_needed(plan, settings, &self.connection) {
-            self.guard = Some(Guard::post(self.host, patience)?);
+            converge::guard::arm(self.host, &start.id, patience)?;
+            self.guard = Some((start.id.clone(), patience));
+        }
+        Ok(start)
+    }
+
+    fn applied(&mut self, plan: &Plan) -> Result<Reply> {
+        if let Some((run, _)) = &self.guard {
+            converge::guard::begin_to_wait(self.host, run)?;
+        }
+        Ok(Reply::Applied {
+            steps: plan.steps.iter().map(Step::message).collect(),
+            guarded: self.guard.as_ref().map(|(run, _)| run.to_string()),
+            sets_vpn_address: plan.steps.iter().any(Step::sets_vpn_address),
+        })
+    }
+
+    /// Waits until a guarded change is confirmed over a new connection or taken back, which is its guard's work and not ours.
+    fn stand_guard(&mut self) -> Result<()> {
+        let Some((run, patience)) = self.guard.take() else { return Ok(()) };
+        let deadline = Instant::now() + patience + AFTER_A_GUARD;
+        while converge::guard::is_open(self.host, &run)? && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(100));
         }
         Ok(())
-    }
-
-    fn applied(&self, plan: &Plan) -> Reply {
-        let guarded = self.guard.as_ref().map(|guard| guard.name.clone());
-        Reply::Applied {
-            steps: plan.steps.iter().map(Step::message).collect(),
-            guarded,
-            sets_vpn_address: plan.steps.iter().any(Step::sets_vpn_address),
-        }
-    }
-
-    /// Waits for the confirmation of a guarded change over a new connection, and takes the change back without one.
-    fn stand_guard(&mut self) -> Result<()> {
-        let Some(guard) = self.guard.take() else { return Ok(()) };
-        if guard.is_confirmed(self.host)? {
-            return Ok(());
-        }
-        lang::warn(&message!("nobody has confirmed the change over a new connection: it is taken back"));
-        self.take_back().map(drop)
-    }
-
-    fn carry_out(&mut self, plan: &Plan, settings: &Settings) -> Result<()> {
-        let start = self.start(settings);
-        apply::run(self.host, plan, &start, &Progress::Silent)
     }
 
     /// A new run, which may be taken back from now on.
@@ -275,9 +278,14 @@ impl Agent<'_> {
 
 /// Takes the host's lock, waiting for another run on it.
 fn lock(host: &mut Host) -> Result<Lock> {
+    await_lock(host, converge::guard::settle)
+}
+
+/// As [`lock`], if `agree` has nothing against it.
+fn await_lock(host: &mut Host, agree: impl Fn(&mut Host) -> Result<()>) -> Result<Lock> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
-        match host.lock() {
+        match host.lock().and_then(|lock| agree(host).map(|()| lock)) {
             Err(error) if error.class() == Class::Locked && Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(50));
             }

@@ -32,8 +32,8 @@ fn a_change_over_the_vpn_stays_once_a_new_connection_confirms_it_and_is_taken_ba
     cluster.add(4).run().exits(0);
     cluster.assert_agree(1..=4, 4);
     assert_eq!(cluster.operator.text("connections").lines().count(), 2, "one to work over, one to confirm by");
-    let guards = cluster.host(2).shell("ls /run/mitigator-vpn").run();
-    assert!(!guards.out().contains("guard-"), "{guards}");
+    let guards = cluster.host(2).shell("ls /var/lib/mitigator-vpn").run();
+    assert!(!guards.out().contains("guard"), "{guards}");
     cluster.call("status").run().exits(0);
 
     // From now on only the first connection of each run works.
