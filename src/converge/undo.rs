@@ -174,9 +174,9 @@ fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> 
 mod tests {
     use super::*;
     use crate::compose::{ComposeCommand, Generation};
-    use crate::facts::Backend;
     use crate::resource::{
-        Content, Directory, File, FirewallRule, Liveness, Opening, Presence, Stack, StackRestart, Tunnel,
+        Content, Directory, EnvKey, EnvLine, File, FirewallRule, Liveness, Opening, Presence, Stack, StackRestart,
+        Tunnel,
     };
 
     fn file(number: u64, done: bool) -> JournaledChange {
@@ -274,5 +274,50 @@ mod tests {
         assert!(matches!(undo(&mut host, &file(1, true)), Fate::Kept(_)));
         assert_eq!(undo(&mut host, &file(2, false)), Fate::TakenBack);
         assert!(dir.path().join("f1").exists() && !dir.path().join("f2").exists());
+    }
+
+    fn in_dir(number: u64, dir: &str, name: &str) -> JournaledChange {
+        let resource = File { path: Path::new(dir).join(name) };
+        let step = Transition { resource, before: Content::Absent, after: Content::Text("x".into()) };
+        JournaledChange { number, run: None, step: step.into(), done: true }
+    }
+
+    fn env(number: u64, dir: &str) -> JournaledChange {
+        let resource = EnvKey { path: Path::new(dir).join(".env"), key: "COMPOSE_FILE".into() };
+        let step = Transition { resource, before: EnvLine::Empty, after: EnvLine::Line("COMPOSE_FILE=x.yml".into()) };
+        JournaledChange { number, run: None, step: step.into(), done: true }
+    }
+
+    #[test]
+    fn no_env_is_left_that_names_a_file_which_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        let changes = [in_dir(0, "/d", "x.yml"), env(1, "/d")];
+        std::fs::write(dir.path().join("d/x.yml"), "x").unwrap();
+        // It can't be written, as on a full disk.
+        std::fs::create_dir(dir.path().join("d/.env")).unwrap();
+        let undone = run(&mut host, &changes, &Progress::Silent).unwrap();
+        assert!(undone.iter().all(|undone| matches!(undone.fate, Fate::Failed(_))), "{undone:?}");
+        assert!(dir.path().join("d/x.yml").exists());
+        // Somebody has added a file of their own to the line.
+        std::fs::remove_dir(dir.path().join("d/.env")).unwrap();
+        std::fs::write(dir.path().join("d/.env"), "COMPOSE_FILE=theirs.yml:x.yml\n").unwrap();
+        let undone = run(&mut host, &changes, &Progress::Silent).unwrap();
+        assert!(undone.iter().all(|undone| matches!(undone.fate, Fate::Kept(_))), "{undone:?}");
+        assert!(dir.path().join("d/x.yml").exists());
+    }
+
+    #[test]
+    fn one_instance_of_several_is_taken_back_alone_and_the_host_with_the_last() {
+        let changes = [in_dir(0, "/etc/modules-load.d", "m.conf"), env(1, "/a"), in_dir(2, "/b", "f"), env(3, "/b")];
+        let numbers = |changes: &[JournaledChange], dir: &str| {
+            let (mine, others) = of_instance(changes, Path::new(dir));
+            (mine.iter().map(|change| change.number).collect::<Vec<_>>(), others.len())
+        };
+        assert_eq!(numbers(&changes, "/b"), (vec![2, 3], 1));
+        assert_eq!(numbers(&changes[..2], "/a"), (vec![0, 1], 0));
+        assert_eq!(numbers(&changes, "/c"), (vec![], 2), "the journal knows no such instance");
+        assert_eq!(numbers(&changes, PRODUCT.directory).0.len(), 4, "nobody has named one");
     }
 }
