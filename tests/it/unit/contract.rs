@@ -51,7 +51,7 @@ fn files(tree: &TreeHost, golden: &mut Golden) {
     }
 }
 
-/// The records of the journal, with time and program version masked.
+/// The records of the journal, with time, program version and the run's name masked.
 fn journal(tree: &TreeHost, golden: &mut Golden) {
     let mut text = format!("# {JOURNAL}\n");
     for line in tree.text(JOURNAL).lines() {
@@ -59,6 +59,10 @@ fn journal(tree: &TreeHost, golden: &mut Golden) {
         if let Some(run) = record.get_mut("run") {
             run["at"] = "(a time)".into();
             run["version"] = "(a version)".into();
+            run["id"] = "(a run)".into();
+        }
+        if let Some(begin) = record.get_mut("begin") {
+            begin["run"] = "(a run)".into();
         }
         writeln!(text, "{record}").expect("a string takes all");
     }

@@ -160,10 +160,10 @@ fn a_journal_of_a_newer_version_is_refused() {
     let tree = TreeHost::with_vendor_stack();
     tree.vpn(&format!("install {INSTANCE} --yes")).run().exits(0);
     let journal = "/var/lib/mitigator-vpn/journal.ndjson";
-    tree.write(journal, tree.text(journal).replacen("\"format\":1", "\"format\":2", 1));
+    tree.write(journal, tree.text(journal).replacen("\"format\":2", "\"format\":3", 1));
     let before = tree.snapshot();
     for words in ["undo --yes", "install --endpoint 192.0.2.9 --yes"] {
-        tree.vpn(words).run().exits(2).says("newer version");
+        tree.vpn(words).run().exits(2).says("a newer mitigator-vpn");
     }
     before.is_untouched_in(&tree.snapshot());
 }
