@@ -174,6 +174,7 @@ fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> 
 mod tests {
     use super::*;
     use crate::compose::{ComposeCommand, Generation};
+    use crate::facts::Backend;
     use crate::resource::{
         Content, Directory, EnvKey, EnvLine, File, FirewallRule, Liveness, Opening, Presence, Stack, StackRestart,
         Tunnel,
@@ -239,7 +240,7 @@ mod tests {
         let mut host = Host::at(dir.path()).unwrap();
         let rule = FirewallRule { backend: Backend::IptablesLegacy, place: "gone INPUT".into(), port: 4567 };
         let step = Transition { resource: rule, before: Opening::Absent, after: Opening::Present };
-        let opened = JournaledChange { number: 0, step: step.into(), done: true };
+        let opened = JournaledChange { number: 0, run: None, step: step.into(), done: true };
         let unit = dir.path().join("etc/systemd/system/mitigator-vpn-firewall-4567-gone-INPUT.service");
         std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
         std::fs::write(&unit, "").unwrap();
