@@ -1,5 +1,4 @@
-//! What the program is made of: where it comes from, under which licences, and what is known against it. The same is held by
-//! `cargo deny` with deny.toml (`scripts/deny`), which needs the network.
+//! What the program is made of: where it comes from, under which licences, and what is known against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
