@@ -210,6 +210,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
     use crate::compose::Generation;
     use crate::wireguard::PrivateKey;
@@ -297,9 +299,14 @@ mod tests {
     #[test]
     fn an_interrupted_write_is_seen() {
         let tree = Tree::new(&[("vpn-public.conf", b"torn"), (".vpn-public.conf.mitigator-vpn-redo", PEER.as_bytes())]);
-        // As this program makes it: any other file of that name is nothing.
+        // As this program makes and announces it: any other file of that name is nothing.
         let redo = tree.path(".vpn-public.conf.mitigator-vpn-redo");
         std::fs::set_permissions(redo, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let digest = Sha256::digest([b"vpn-public.conf\0", PEER.as_bytes()].concat());
+        let announced: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let state = tree.dir.path().join("var/lib/mitigator-vpn");
+        fs::create_dir_all(&state).unwrap();
+        fs::write(state.join(format!("redo-{announced}")), "").unwrap();
         let facts = tree.gather();
         assert_eq!(facts.interrupted, ["vpn-public.conf"]);
         assert_eq!(facts.public_conf, TextFile::Text(PEER.into()));
