@@ -6,11 +6,12 @@ pub mod cluster;
 pub mod gateway;
 pub mod peers;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, TypedValueParser};
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cluster::ClusterCommand;
 use gateway::GatewayCommand;
@@ -235,7 +236,7 @@ pub struct HostPolicy {
     #[arg(long, value_name = "SCOPE", default_value = "full", env = "MITIGATOR_VPN_RESTART")]
     pub restart: Restart,
     /// The apt mirror for a suite that has to be added, instead of the host's own mirror
-    #[arg(long, value_name = "URL", env = "MITIGATOR_VPN_APT_MIRROR")]
+    #[arg(long, value_name = "URL", env = "MITIGATOR_VPN_APT_MIRROR", hide_env_values = true, value_parser = MirrorParser)]
     pub apt_mirror: Option<String>,
     /// Which compose stack the gateway belongs to
     #[arg(long, value_name = "STACK", default_value = "vendor", env = "MITIGATOR_VPN_STACK")]
@@ -247,6 +248,27 @@ impl HostPolicy {
     pub fn over(&self, settings: Settings) -> Settings {
         let HostPolicy { firewall, restart, apt_mirror, stack } = self.clone();
         Settings { firewall, restart, apt_mirror, stack, ..settings }
+    }
+}
+
+/// `--apt-mirror`. It goes into files and units that everybody may read, so it has no user and password in it, and the error
+/// doesn't repeat them.
+#[derive(Clone)]
+struct MirrorParser;
+
+impl TypedValueParser for MirrorParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &clap::Command, _: Option<&clap::Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        let refused = |reason| Err(clap::Error::raw(ErrorKind::ValueValidation, reason).with_cmd(command));
+        match value.to_str() {
+            Some(mirror) if mirror.split('/').nth(2).is_some_and(|authority| authority.contains('@')) => refused(
+                "--apt-mirror has a user or a password in it, which everybody on the host could read\n  → put them into a file \
+                 of /etc/apt/auth.conf.d (man apt_auth.conf), and give the address without them\n",
+            ),
+            Some(mirror) => Ok(mirror.to_owned()),
+            None => refused("--apt-mirror is not UTF-8 text\n"),
+        }
     }
 }
 
@@ -263,6 +285,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mirrors_password_is_refused_and_not_repeated() {
+        let parse = |mirror: &str| Cli::try_parse_from(["mitigator-vpn", "plan", "--apt-mirror", mirror]);
+        let error = parse("http://joe:pa55@mirror.example/debian").unwrap_err().to_string();
+        assert!(error.contains("/etc/apt/auth.conf.d") && !error.contains("joe") && !error.contains("pa55"), "{error}");
+        assert!(parse("http://mirror.example/~joe@work/debian").is_ok());
     }
 
     #[test]
