@@ -47,7 +47,7 @@ fn each_broken_host_has_a_clear_line_and_the_others_go_on() {
         (8, "df -h"),
         (9, "Read-only file system"),
         (10, "another kind of machine: Linux aarch64"),
-        (11, "docker: the Docker daemon doesn't answer"),
+        (11, "the Docker daemon at /var/run/docker.sock: No such file or directory"),
     ] {
         let said = said_of(&ran, n);
         let reason = said["reason"].as_str().unwrap_or_default();
