@@ -1,7 +1,7 @@
 //! Checks of: the release, the machine, the clock.
 
 use super::{Check, Inputs, Judgement, Needs, Part, explained, id};
-use crate::facts::WireGuardSupport;
+use crate::facts::{Unread, WireGuardSupport};
 use crate::message;
 use crate::message::Message;
 use crate::policy;
@@ -155,12 +155,18 @@ fn root(inputs: &Inputs) -> Judgement {
     }
 }
 
+/// A daemon that doesn't answer tells nothing of a stack: that is one cause, which the check `docker` has.
 fn host_readable(inputs: &Inputs) -> Judgement {
-    let reasons: Vec<Message> = inputs.facts.undecided().map(|unread| unread.reason.clone()).collect();
-    if reasons.is_empty() {
-        return Judgement::pass(message!("all of it was read"));
+    let is_docker = |unread: &&Unread| unread.part == Part::Stack && inputs.facts.docker.daemon.is_err();
+    let (silent, unread): (Vec<&Unread>, Vec<&Unread>) = inputs.facts.undecided().partition(is_docker);
+    let reasons: Vec<Message> = unread.iter().map(|unread| unread.reason.clone()).collect();
+    if !reasons.is_empty() {
+        return Judgement::fail(Message::joined(reasons, "; "), explained(id::HOST_READABLE));
     }
-    Judgement::fail(Message::joined(reasons, "; "), explained(id::HOST_READABLE))
+    match silent.first() {
+        Some(unread) => Judgement::unknown(message!("this can't be known: {reason}", reason = &unread.reason)),
+        None => Judgement::pass(message!("all of it was read")),
+    }
 }
 
 fn disk_space(inputs: &Inputs) -> Judgement {
@@ -275,6 +281,19 @@ mod tests {
     use crate::preflight::Severity::{Fail, Pass, Unknown, Warn};
     use crate::preflight::tests::{outcome, outcome_with};
     use crate::settings::Settings;
+
+    #[test]
+    fn a_silent_docker_daemon_is_one_cause_and_any_other_hole_is_one_of_its_own() {
+        let mut facts = Facts::healthy();
+        facts.unread.push(Unread { part: Part::Stack, reason: Message::foreign("Connection refused") });
+        assert_eq!(outcome(id::HOST_READABLE, &facts).0, Fail, "the daemon answers, but not this");
+        facts.docker.daemon = Err(Message::foreign("Connection refused"));
+        assert_eq!(outcome(id::HOST_READABLE, &facts).0, Unknown);
+        assert_eq!(outcome(id::DOCKER, &facts).0, Fail);
+        facts.unread.push(Unread { part: Part::Instance, reason: Message::foreign("Input/output error") });
+        let (severity, text) = outcome(id::HOST_READABLE, &facts);
+        assert!(severity == Fail && text.starts_with("Input/output error"), "{text}");
+    }
 
     #[test]
     fn a_healthy_host_passes_every_row() {

@@ -63,7 +63,7 @@ impl ContainerHost {
 
 impl Machine for ContainerHost {
     const RESERVATION: &str = NO_MODULES_HERE;
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_secs(180);
 
     fn site(&self) -> &Site {
         &self.site
