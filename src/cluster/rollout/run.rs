@@ -152,23 +152,34 @@ impl Rollout<'_> {
             });
             // The host's lock is waited for, not refused: look at what another run has done there.
             node.look_again();
+            let mut is_overtaken = false;
             let reply = reply.and_then(|reply| {
-                let given = target.ok().map(|list| list.digest());
+                let given = target.ok();
                 match (&reply.1, &node.state) {
                     (ApplyReply::Applied { .. }, HostState::Unreachable(error)) => Err(unreadable(error)),
-                    (ApplyReply::Applied { .. }, HostState::Seen(_)) if node.digest() != given => {
+                    (ApplyReply::Applied { .. }, HostState::Seen(_))
+                        if node.digest() != given.as_ref().map(|list| list.digest()) =>
+                    {
+                        // Another operator's run has added to it since. Whoever lacks a part of it has not taken it.
+                        is_overtaken = given.zip(node.list()).is_some_and(|(given, now)| {
+                            given.peers().all(|peer| now.by_address(peer.address) == Some(peer))
+                        });
+                        if is_overtaken {
+                            return Ok(reply);
+                        }
                         Err(Error::unexpected(message!("it says that it has taken the list, and has another one")))
                     }
                     (ApplyReply::Applied { .. } | ApplyReply::Conflict | ApplyReply::Refused(_), _) => Ok(reply),
                 }
             });
-            (address, before, reply)
+            (address, before, reply, is_overtaken)
         });
         let mut expected: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
         // Those that join risk nothing but themselves.
         let joins = |address: &Ipv4Addr| actions.get(address).is_some_and(Action::joins);
         let is_canary = !wave.iter().any(joins) && !record.hosts.values().any(|host| !host.steps.is_empty());
-        for (address, before, reply) in replies {
+        for (address, before, reply, is_overtaken) in replies {
+            record.met_another |= is_overtaken;
             match reply {
                 Ok((answered, ApplyReply::Applied { steps, sets_vpn_address })) => {
                     let host = record.of(address);
