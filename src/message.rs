@@ -275,11 +275,13 @@ count_from!(u8, u16, u32, u64, usize);
 /// Text without what a terminal would obey: control characters (line ends and tabs stay) and those that change the direction
 /// of the text around them.
 pub fn printable(text: &str) -> String {
-    let obeyed = |c: char| {
-        (c.is_control() && !matches!(c, '\n' | '\t'))
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
-    };
+    let obeyed = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || turns_text(c);
     text.replace(obeyed, "\u{fffd}")
+}
+
+/// Whether a character changes the direction of the text around it.
+pub(crate) fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 
 /// For strings that come from elsewhere and aren't messages.

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::distro::OsRelease;
 use crate::error::Result;
 use crate::host::Host;
+use crate::message::turns_text;
 
 /// Where os-release may stand, the administrator's first.
 const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
@@ -45,9 +46,9 @@ fn clean(line: &str) -> Option<String> {
     if !named {
         return None;
     }
-    // Names are shown on terminals, so control characters are removed. A quote left at either end would make the crate
-    // unquote a second time.
-    let value: String = unquote(value.trim()).chars().filter(|c| !c.is_control()).collect();
+    // Names are shown on terminals, so what a terminal would obey is removed. A quote left at either end would make the
+    // crate unquote a second time.
+    let value: String = unquote(value.trim()).chars().filter(|c| !c.is_control() && !turns_text(*c)).collect();
     Some(format!("{key}={}", value.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'')))
 }
 
@@ -118,7 +119,7 @@ mod tests {
         ] {
             parse(text);
         }
-        assert_eq!(parse("PRETTY_NAME=\"\x1b[31mred\"").pretty_name, "[31mred");
+        assert_eq!(parse("PRETTY_NAME=\"\x1b[31mred\u{202e}\"").pretty_name, "[31mred");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn edit(errors: Errors) {
     let traced = fresh();
     let holder = Holder::of(&traced);
     let place = traced.at("/").display().to_string();
-    let moments = moments(traced.vpn(&call(&traced)), &[place.trim_end_matches('/'), "/run/mitigator-vpn"]);
+    let moments = moments(traced.vpn(&call(&traced)), &[place.trim_end_matches('/'), "/run/mitigator-vpn", "/var/lib/mitigator-vpn"]);
     assert_eq!(traced.text("/list.conf"), new);
     assert!(moments.len() >= 10, "in place, behind a copy: {moments:?}");
     drop(holder);
