@@ -99,10 +99,10 @@ fn undo(errors: Errors) {
 }
 
 /// What the operator's side asks of a host that joins: a key, then the list that has it.
-fn requests(seen: Option<ListDigest>, list: &str, (outside, inside): (&str, &str)) -> String {
+fn requests(seen: Option<ListDigest>, list: &str, endpoint: &str, restart: &str) -> String {
     let settings = json!({
-        "dir": "/srv/mitigator", "vpn_address": inside, "endpoint": format!("{outside}:4567"), "port": 4567, "prefix": 24,
-        "peers": list, "whole_list": true, "firewall": "none", "restart": "none", "apt_mirror": null, "stack": "vendor",
+        "dir": "/srv/mitigator", "vpn_address": "10.8.3.1", "endpoint": format!("{endpoint}:4567"), "port": 4567, "prefix": 24,
+        "peers": list, "whole_list": true, "firewall": "none", "restart": restart, "apt_mirror": null, "stack": "vendor",
         "ignore": []
     });
     let guard = json!({ "secs": 5, "nanos": 0 });
@@ -133,7 +133,7 @@ fn agent(errors: Errors) {
     };
     let apply = |tree: &TreeHost| {
         let here = tree.read(PUBLIC).map(|bytes| ListDigest::of(&bytes));
-        requests(here, &joined(), ("192.0.2.1", "10.8.3.1"))
+        requests(here, &joined(), "192.0.2.1", "none")
     };
     let new = lived_in(&canary);
     let ran = new.vpn("session").stdin(apply(&new)).run().exits(0);

@@ -47,7 +47,10 @@ pub(super) fn edit(errors: Errors) {
     let traced = fresh();
     let holder = Holder::of(&traced);
     let place = traced.at("/").display().to_string();
-    let moments = moments(traced.vpn(&call(&traced)), &[place.trim_end_matches('/'), "/run/mitigator-vpn", "/var/lib/mitigator-vpn"]);
+    let moments = moments(
+        traced.vpn(&call(&traced)),
+        &[place.trim_end_matches('/'), "/run/mitigator-vpn", "/var/lib/mitigator-vpn"],
+    );
     assert_eq!(traced.text("/list.conf"), new);
     assert!(moments.len() >= 10, "in place, behind a copy: {moments:?}");
     drop(holder);
@@ -118,7 +121,7 @@ pub(super) fn agent() {
     let lists = [two.clone(), format!("{two}\n{}", section(9))];
     let session = |list: &str| {
         let here = cluster.list(1).map(|text| ListDigest::of(&text));
-        let requests = requests(here, list, (host.address(), "10.8.3.1"));
+        let requests = requests(here, list, host.address(), "full");
         // strace runs on this machine, and its child goes into the host: there is no strace there.
         host.command(
             &Call::new(host, ["sh", "-c", "printf %s \"$0\" | exec \"$1\" session"])
