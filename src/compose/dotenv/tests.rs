@@ -130,6 +130,7 @@ fn problems_have_lines_and_quote_nothing() {
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{text:?}: {problems:?}");
         assert!(!format!("{problems:?}{:?}", Dotenv::parse(text.as_bytes())).contains("hunter2"), "{problems:?}");
     }
+    assert_eq!(problems(b"export \nA=1\n"), ["line 1: not KEY=value; compose v1 skips it"]);
     let usual = "# c\n\nexport A=1\r\nB='x # y'\nC=a$b\nD=\"multi\nline\"\nCOMPOSE_FILE=a.yml:b.yml # c\n";
     assert_eq!(problems(usual.as_bytes()), [""; 0]);
 }

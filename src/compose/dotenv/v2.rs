@@ -35,9 +35,9 @@ pub(crate) fn values(text: &str) -> Result<HashMap<String, String>, Rejection> {
         if !inherited {
             let value = value(&mut rest).map_err(refuse)?;
             values.insert(key.to_owned(), value);
-        }
-        if key.is_empty() {
-            return Err(refuse(message!("a value without a name")));
+            if key.is_empty() {
+                return Err(refuse(message!("a value without a name")));
+            }
         }
     }
 }
