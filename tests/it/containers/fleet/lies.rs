@@ -19,6 +19,8 @@ fn says(cluster: &Cluster, command: &str) {
     let force = if command.is_empty() { String::new() } else { format!("ForceCommand {command}\n") };
     host.write("/etc/ssh/sshd_config", format!("{config}{force}"));
     host.call("pkill -HUP -o -x sshd").run().exits(0);
+    // It starts itself anew, and refuses connections until it listens again.
+    std::thread::sleep(std::time::Duration::from_secs(1));
 }
 
 #[test]
