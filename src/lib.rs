@@ -56,6 +56,12 @@
 //!   translation is an exact lookup, and what others say is only ever an argument, without its control characters.
 //! - **No secret leaves its file.** A private key is split from its file's text where it is read
 //!   ([`wireguard::PrivateConf`]); plans, journal and reports know the text around it and the public half.
+//! - **What can't be read is unknown.** A question without an answer is a hole in the facts (`facts::reading`), with its cause:
+//!   no check passes by it, and no step follows from it.
+//! - **What must not stop half way outlives this process.** A stack's restart and the guard of a change are jobs of the host
+//!   (`host::job`); signals wait until the step under way is complete (`host::interruption`).
+//! - **No single host decides who is a member.** `cluster::membership` weighs what `cluster.toml` and the lists say;
+//!   docs/threat-model.md has the reasons.
 //! - **Nobody is dropped from the list.** It is the union of what is here, what `--peers` brings and this instance; a member
 //!   leaves by `peers remove` or `cluster remove` alone (FN-49).
 //!

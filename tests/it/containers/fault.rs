@@ -255,6 +255,7 @@ mod long {
     fn every_error_at_any_system_call_of_the_agent() {
         super::agent(Errors::All);
     }
+
     #[test]
     fn every_error_while_a_list_is_written_that_a_container_holds() {
         super::held::edit(Errors::All);
