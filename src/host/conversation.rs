@@ -132,6 +132,15 @@ impl Conversation {
         String::from_utf8_lossy(&self.stderr_bytes).trim().to_owned()
     }
 
+    /// As [`Self::stderr`], of a program that has said its last line: the complaint beside it comes over another pipe, perhaps
+    /// later. Its end is waited for.
+    pub(crate) fn last_complaint(&mut self) -> String {
+        self.close();
+        let deadline = Instant::now() + FAREWELL;
+        while Instant::now() < deadline && matches!(self.receive(deadline), Ok(Received::Line(_))) {}
+        self.stderr()
+    }
+
     /// Closes its standard input. The program is expected to end by itself.
     pub(crate) fn close(&mut self) {
         self.stdin = None;
@@ -218,6 +227,14 @@ mod tests {
         let received: Vec<Received> = (0..3).map(|_| talk.receive(soon()).unwrap()).collect();
         assert_eq!(received, [Received::Line("1 x".into()), Received::Line("2".into()), Received::End]);
         assert_eq!(talk.stderr(), "why");
+    }
+
+    #[test]
+    fn a_complaint_that_comes_after_the_last_line_is_heard() {
+        let mut talk = shell("echo failed; sleep 0.2; echo why >&2");
+        assert_eq!(talk.receive(soon()).unwrap(), Received::Line("failed".into()));
+        assert_eq!(talk.stderr(), "", "it hasn't come yet");
+        assert_eq!(talk.last_complaint(), "why");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Ssh {
             FirstLine::Hello(_) | FirstLine::Absent { .. } => Err(Error::unexpected(message!(
                 "the agent doesn't start: the copy of this executable on the host is damaged"
             ))),
-            FirstLine::Failed(failure) => Err(failure.error(&connection.stderr(), destination)),
+            FirstLine::Failed(failure) => Err(failure.error(&connection.last_complaint(), destination)),
         }
     }
 
