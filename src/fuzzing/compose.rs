@@ -47,7 +47,10 @@ pub(super) fn dotenv_v2(bytes: &[u8]) {
             let plain = |text: &&String| !text.contains(['\'', '\\']);
             let values: std::collections::HashMap<_, _> =
                 values.into_iter().filter(|(key, value)| plain(&value) && !key.is_empty()).collect();
-            let written: String = values.iter().map(|(key, value)| format!("{key}='{value}'\n")).collect();
+            // A name may itself begin with the word that is left out before a name.
+            let export = |key: &str| if key.starts_with("export") { "export " } else { "" };
+            let line = |(key, value): (&String, &String)| format!("{}{key}='{value}'\n", export(key));
+            let written: String = values.iter().map(line).collect();
             assert_eq!(v2::values(&written).as_ref(), Ok(&values));
         }
         Err(refusal) => {
