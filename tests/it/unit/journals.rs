@@ -1,5 +1,4 @@
-//! Journals of earlier versions, in `tests/journals/`: undo takes back what they record, and journals of live hosts still
-//! parse.
+//! Journals of each format, in `tests/journals/`: undo takes back what they record, and journals of live hosts still parse.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +13,34 @@ const JOURNAL: &str = "/var/lib/mitigator-vpn/journal.ndjson";
 
 fn recorded(below: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals").join(below)
+}
+
+/// The directories below one in `tests/journals/`.
+fn names_in(below: &str) -> Vec<String> {
+    let entries = fs::read_dir(recorded(below)).expect("recorded journals").map(|entry| entry.expect("an entry"));
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().expect("a name is text"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The trees of every format, each with its journal.
+fn trees() -> Vec<String> {
+    let formats = names_in("");
+    assert_eq!(formats, ["0.1.0", "format-2"]);
+    let of_format = |format: &String| {
+        let trees = names_in(format).into_iter().filter(|tree| tree != "hosts");
+        trees.map(|tree| format!("{format}/{tree}")).collect::<Vec<_>>()
+    };
+    let trees: Vec<String> = formats.iter().flat_map(of_format).collect();
+    assert!(trees.len() >= 5, "{trees:?}");
+    trees
+}
+
+fn journal(tree: &str) -> String {
+    fs::read_to_string(recorded(tree).join("journal.ndjson")).expect("a recorded journal")
 }
 
 /// The files below a directory, by their paths in it; none where it isn't there.
@@ -46,15 +73,15 @@ fn instance(tree: &TreeHost) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn what_an_earlier_version_has_installed_is_taken_back_byte_for_byte() {
-    for name in ["0.1.0/vendor-stack", "0.1.0/own-stack"] {
+    for name in trees() {
         let tree = TreeHost::bare();
-        let (before, after) = (files(&recorded(name).join("before")), files(&recorded(name).join("after")));
+        let (before, after) = (files(&recorded(&name).join("before")), files(&recorded(&name).join("after")));
         assert_ne!(before, after);
         for (path, bytes) in &after {
             tree.write(&format!("/{path}"), bytes);
         }
         assert_eq!(instance(&tree), after);
-        tree.write(JOURNAL, fs::read(recorded(name).join("journal.ndjson")).expect("a recorded journal"));
+        tree.write(JOURNAL, journal(&name));
 
         let undone = tree.vpn("undo --yes --json").run().exits(0);
         assert_eq!(undone.json()["outcome"], "pass", "{name}: {undone}");
@@ -63,17 +90,29 @@ fn what_an_earlier_version_has_installed_is_taken_back_byte_for_byte() {
     }
 }
 
+/// What an instance was installed with isn't all in its files: its endpoint, and whose stack it has.
 #[test]
 fn the_next_run_after_an_earlier_version_finds_nothing_to_do() {
-    let tree = TreeHost::with_vendor_stack();
-    let name = recorded("0.1.0/vendor-stack");
-    for (path, bytes) in files(&name.join("after")) {
-        tree.write(&format!("/{path}"), bytes);
+    for name in trees().iter().filter(|name| !name.ends_with("/own-stack")) {
+        let tree = TreeHost::with_vendor_stack();
+        for (path, bytes) in files(&recorded(name).join("after")) {
+            tree.write(&format!("/{path}"), bytes);
+        }
+        tree.write(JOURNAL, journal(name));
+        let again = tree.vpn("install --json").run().exits(0);
+        assert_eq!(again.json()["steps"], serde_json::json!([]), "{name}: {again}");
+        tree.vpn("status").run().exits(0);
     }
-    tree.write(JOURNAL, fs::read(name.join("journal.ndjson")).expect("a recorded journal"));
-    let again = tree.vpn("install --json").run().exits(0);
-    assert_eq!(again.json()["steps"], serde_json::json!([]), "{again}");
-    tree.vpn("status").run().exits(0);
+}
+
+#[test]
+fn recorded_journals_of_format_2_have_what_is_new_in_it() {
+    let all: String = trees().iter().filter(|tree| tree.starts_with("format-2/")).map(|tree| journal(tree)).collect();
+    for new in
+        ["\"format\":2", "\"id\":", "\"run\":\"", "{\"text\":{\"sha256\"", "\"like\":", "$text", "\"merged\":true"]
+    {
+        assert!(all.contains(new), "no {new}");
+    }
 }
 
 #[test]
