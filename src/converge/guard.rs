@@ -160,14 +160,15 @@ fn try_to_settle(host: &mut Host, run: &RunId, seen: &mut Option<Instant>) -> Re
 fn take_back(host: &mut Host, guard: Guard) -> Result<()> {
     let guard = Guard { expired: true, ..guard };
     guard.write(host)?;
-    for Undone { resource, fate } in undo::of_run(host, &guard.run, &Progress::Silent)? {
+    for Undone { resource, fate, hints } in undo::of_run(host, &guard.run, &Progress::Silent)? {
         match fate {
             Fate::TakenBack => {}
             Fate::Kept(now) => {
                 lang::warn(&message!("{resource} stays: somebody has changed it since: {now}", resource, now));
             }
             Fate::Failed(reason) => {
-                return Err(Error::new(Class::Step, message!("{left}: {right}", left = resource, right = reason)));
+                let error = Error::new(Class::Step, message!("{left}: {right}", left = resource, right = reason));
+                return Err(hints.into_iter().fold(error, Error::then));
             }
         }
     }

@@ -33,6 +33,8 @@ pub struct Undone {
     pub resource: Message,
     /// What became of it.
     pub fate: Fate,
+    /// What to do about a failure, one thing after the other.
+    pub hints: Vec<Message>,
 }
 
 /// Takes back these changes of the receipt, newest first, and goes on after a failure with what doesn't depend on it. What
@@ -55,7 +57,8 @@ pub(crate) fn of_run(host: &mut Host, run: &RunId, progress: &Progress) -> Resul
     let mut undone = take_all_back(host, &mut journal, &receipt.changes, progress)?;
     if merged {
         let resource = message!("what run {run} has changed", run);
-        undone.push(Undone { resource, fate: Fate::Kept(message!("later runs have changed it")) });
+        let fate = Fate::Kept(message!("later runs have changed it"));
+        undone.push(Undone { resource, fate, hints: Vec::new() });
     }
     Ok(undone)
 }
@@ -92,11 +95,16 @@ fn take_all_back(
         work.go_on(message!("take back {resource}", resource = &resource)).map_err(|error| error.hint(hint()))?;
         let task = progress.start(message!("take back {resource}", resource = &resource));
         host.report_to(task.listener());
+        let mut hints = Vec::new();
         let fate = match failed.iter().find(|(dir, _)| depends_on(change, dir)) {
             // A file that couldn't be restored may name another one: `.env` names compose files.
             Some((_, first)) => Fate::Failed(message!("{resource} has to be taken back first", resource = first)),
-            None => each_kind!(Step, &change.step, step => take_back(host, step, change.done))
-                .unwrap_or_else(|error| Fate::Failed(Message::from(&error))),
+            None => {
+                each_kind!(Step, &change.step, step => take_back(host, step, change.done)).unwrap_or_else(|error| {
+                    hints = error.hints().to_vec();
+                    Fate::Failed(Message::from(&error))
+                })
+            }
         };
         if let Fate::Failed(_) = fate {
             if let (Some(dir), false) = (change.step.path().and_then(Path::parent), change.step.is_live()) {
@@ -108,7 +116,7 @@ fn take_all_back(
             }
             task.done();
         }
-        undone.push(Undone { resource, fate });
+        undone.push(Undone { resource, fate, hints });
     }
     Ok(undone)
 }

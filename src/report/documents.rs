@@ -351,6 +351,9 @@ pub struct UndoneDocument {
     pub fate: UndoFate,
     /// Why, unless it was taken back.
     pub reason: Option<Text>,
+    /// What to do about a failure, one thing after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<Text>,
 }
 
 /// What became of a change that undo dealt with. The order is that of severity.
@@ -368,13 +371,14 @@ pub enum UndoFate {
 impl UndoDocument {
     /// From what undo did.
     pub(crate) fn new(undone: Vec<Undone>) -> Self {
-        let changes = undone.into_iter().map(|Undone { resource, fate }| {
+        let changes = undone.into_iter().map(|Undone { resource, fate, hints }| {
             let (fate, reason) = match fate {
                 Fate::TakenBack => (UndoFate::TakenBack, None),
                 Fate::Kept(now) => (UndoFate::Kept, Some(message!("somebody has changed it since: {now}", now))),
                 Fate::Failed(reason) => (UndoFate::Failed, Some(reason)),
             };
-            UndoneDocument { resource: Text(resource), fate, reason: reason.map(Text) }
+            let hints = hints.into_iter().map(Text).collect();
+            UndoneDocument { resource: Text(resource), fate, reason: reason.map(Text), hints }
         });
         let changes: Vec<UndoneDocument> = changes.collect();
         let outcome = match changes.iter().map(|change| change.fate).max() {

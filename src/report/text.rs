@@ -214,6 +214,9 @@ impl Document for UndoDocument {
             };
             let reason = change.reason.as_ref().map_or(String::new(), |reason| format!(": {}", lang.render(&reason.0)));
             line!(out, "{mark} {}{reason}", lang.render(&change.resource.0));
+            for hint in &change.hints {
+                line!(out, "  {} {}", style("→").cyan(), lang.render(&hint.0));
+            }
         }
         out
     }

@@ -256,7 +256,7 @@ impl Agent<'_> {
     fn take_back(&mut self) -> Result<Reply> {
         let _lock = lock(self.host)?;
         while let Some(run) = self.runs.pop() {
-            for Undone { resource, fate } in undo::of_run(self.host, &run, &Progress::Silent)? {
+            for Undone { resource, fate, hints } in undo::of_run(self.host, &run, &Progress::Silent)? {
                 match fate {
                     Fate::TakenBack => {}
                     Fate::Kept(now) => {
@@ -264,10 +264,9 @@ impl Agent<'_> {
                         return Err(Error::new(Class::Step, stays));
                     }
                     Fate::Failed(reason) => {
-                        return Err(Error::new(
-                            Class::Step,
-                            message!("{left}: {right}", left = resource, right = reason),
-                        ));
+                        let error =
+                            Error::new(Class::Step, message!("{left}: {right}", left = resource, right = reason));
+                        return Err(hints.into_iter().fold(error, Error::then));
                     }
                 }
             }

@@ -1,6 +1,8 @@
 use super::*;
 use std::fs;
 
+mod killed;
+
 struct Bed {
     dir: tempfile::TempDir,
     host: Host,

@@ -49,6 +49,15 @@ fn a_read_only_file_system_is_reported_before_anything_changes() {
     });
 }
 
+/// Fills a tree's disk by `/filler`, up to so many pages.
+fn fill_up(tree: &TreeHost, pages: usize) {
+    tree.shell("dd if=/dev/zero of=\"$0/filler\" bs=4k status=none; truncate -s -$(($1 * 4096)) \"$0/filler\"; true")
+        .arg(tree.at("").display().to_string())
+        .arg(pages.to_string())
+        .run()
+        .exits(0);
+}
+
 #[test]
 fn a_full_disk_leaves_old_files_whole_and_the_error_has_a_hint() {
     if !is_root() {
@@ -59,18 +68,11 @@ fn a_full_disk_leaves_old_files_whole_and_the_error_has_a_hint() {
         let mut installed = false;
         for pages in 0..40 {
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-            let root = dir.path().display().to_string();
             let _disk = Mount::tmpfs(dir.path(), "512k");
             let tree = TreeHost::bare_at(dir.path()).file("/srv/mitigator/docker-compose.yml", "services: {}\n");
             let tree = tree.file(ENV, "A=1\n").file(PUBLIC, section(KEY_A, "10.8.3.7/32", "192.0.2.7:4567"));
             let before = tree.snapshot();
-            tree.shell(
-                "dd if=/dev/zero of=\"$0/filler\" bs=4k status=none; truncate -s -$(($1 * 4096)) \"$0/filler\"; true",
-            )
-            .arg(&root)
-            .arg(pages.to_string())
-            .run()
-            .exits(0);
+            fill_up(&tree, pages);
             let ran = tree.vpn(&format!("install {INSTANCE} --yes --ignore disk-space")).run();
             if ran.code == Some(0) {
                 installed = true;
@@ -91,5 +93,52 @@ fn a_full_disk_leaves_old_files_whole_and_the_error_has_a_hint() {
             }
         }
         assert!(installed, "it never had enough space");
+    });
+}
+
+/// The names of `COMPOSE_FILE` in `.env` of which there are no files.
+fn missing_files(tree: &TreeHost) -> Vec<String> {
+    let env = tree.text(ENV);
+    let line = env.lines().find_map(|line| line.strip_prefix("COMPOSE_FILE="));
+    let names = line.into_iter().flat_map(|names| names.split(':'));
+    names.filter(|name| !tree.has(&format!("/srv/mitigator/{name}"))).map(str::to_owned).collect()
+}
+
+/// The disk is really full: nothing but what undo removes makes room on it.
+#[test]
+fn undo_on_a_full_disk_leaves_no_env_that_names_a_missing_file_and_says_what_to_do() {
+    if !is_root() {
+        return;
+    }
+    with_private_mounts(|| {
+        let mut undone = 0;
+        let mut refused = 0;
+        for pages in 0..12 {
+            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+            let _disk = Mount::tmpfs(dir.path(), "512k");
+            let tree = TreeHost::bare_at(dir.path()).file("/srv/mitigator/docker-compose.yml", "services: {}\n");
+            let tree = tree.file(ENV, "A=1\n").file(PUBLIC, section(KEY_A, "10.8.3.7/32", "192.0.2.7:4567"));
+            let before = tree.snapshot();
+            tree.vpn(&format!("install {INSTANCE} --yes --ignore disk-space")).run().exits(0);
+            assert!(tree.text(ENV).contains("COMPOSE_FILE=") && missing_files(&tree).is_empty());
+            fill_up(&tree, pages);
+            let ran = tree.vpn("undo --yes").run();
+            assert_eq!(missing_files(&tree), [""; 0], "with {pages} pages left\n{ran}");
+            if ran.code == Some(0) {
+                undone += 1;
+                tree.remove("/filler");
+            } else {
+                refused += 1;
+                let ran = ran.exits_with_one_of(&[1, 6]).says("No space left on device");
+                let ran = ran.says("→ make room, then run it again; see: df -h ");
+                // What one could do: the same on a disk that is still full changes nothing for the worse.
+                tree.vpn("undo --yes").run();
+                assert_eq!(missing_files(&tree), [""; 0], "the second time\n{ran}");
+                tree.remove("/filler");
+                tree.vpn("undo --yes").run().exits(0);
+            }
+            before.is_given_back_in(&tree.snapshot());
+        }
+        assert!(undone >= 1 && refused >= 1, "{undone} undone, {refused} refused");
     });
 }

@@ -4,9 +4,12 @@ use crate::support::container::ContainerHost;
 use crate::support::fault::{Moment, moments};
 use crate::support::machine::Machine;
 use crate::support::secret::Canary;
+use crate::support::snapshot::Snapshot;
 use crate::support::strace::killed_at_file;
 use crate::support::tree::TreeHost;
 use crate::support::{Host, has_program};
+use crate::unit::peers::section;
+use mitigator_vpn::converge::journal::Receipt;
 use mitigator_vpn::wireguard::{PeerList, PrivateKey};
 
 pub const INSTALL: &str = "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --yes";
@@ -145,6 +148,77 @@ fn undo_killed_at_any_system_call_is_completed_by_the_next_undo() {
         tree.vpn("undo --yes").run().exits(0);
         original.is_given_back_in(&tree.snapshot());
     }
+}
+
+/// An instance whose list was changed so often that the next run compacts the journal. What was there first, and the run.
+fn about_to_compact(canary: &Canary) -> (TreeHost, Snapshot, String) {
+    let tree = lived_in(canary);
+    let members: String = (20..26).map(|n| format!("\n{}", section(n))).collect();
+    tree.write(PUBLIC, format!("{MEMBER}{members}"));
+    let original = tree.snapshot();
+    for port in 4567..4600 {
+        let call = INSTALL.replace("192.0.2.1", &format!("192.0.2.1:{port}"));
+        let before = tree.read(JOURNAL);
+        let copy = copy_of(&tree);
+        tree.vpn(&call).run().exits(0);
+        let (before, after) =
+            (before.map_or(0, |journal| journal.len()), tree.read(JOURNAL).map(|journal| journal.len()));
+        if after.is_some_and(|after| after < before) {
+            return (copy, original, call);
+        }
+    }
+    panic!("no run has compacted the journal");
+}
+
+/// The same files in another tree.
+fn copy_of(tree: &TreeHost) -> TreeHost {
+    let copy = TreeHost::bare();
+    for part in ["srv", "etc/modules-load.d", "var/lib"] {
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(tree.at(part))
+            .arg(copy.at(part).parent().expect("below"))
+            .status();
+        assert!(copied.expect("cp is there").success());
+    }
+    copy
+}
+
+/// The journal is replaced by a shorter one: it is the one or the other, and undo takes back the same by both.
+#[test]
+fn a_run_killed_at_any_system_call_while_it_compacts_the_journal_leaves_one_that_tells_the_same() {
+    if !has_program("strace") {
+        return;
+    }
+    let canary = Canary::new();
+    let (full, original, call) = about_to_compact(&canary);
+    let long = full.read(JOURNAL).expect("it has one").len();
+    let end = copy_of(&full);
+    let state = end.at("/var/lib/mitigator-vpn").display().to_string();
+    let moments = moments(end.vpn(&call), &[&state, "/run/mitigator-vpn"]);
+    let end_state = end.snapshot().without(&[(JOURNAL, "it tells of every run")]);
+
+    let (mut before, mut after) = (0, 0);
+    for (number, moment) in moments.iter().enumerate() {
+        let tree = copy_of(&full);
+        assert!(moment.kill(tree.vpn(&call)).was_killed(), "not killed at {moment:?}");
+        assert_journal_is_whole(&tree);
+        let host = mitigator_vpn::host::Host::at(&tree.at("")).expect("a tree");
+        let receipt = Receipt::load(&host).unwrap_or_else(|error| panic!("killed at {moment:?}: {error}"));
+        assert!(receipt.changes.len() >= 6, "killed at {moment:?}: {receipt:?}");
+        let compacted = tree.read(JOURNAL).expect("it has one").len() < long;
+        *(if compacted { &mut after } else { &mut before }) += 1;
+        if number % 2 == 0 {
+            tree.vpn(&call).run().exits(0);
+            end_state.is_given_back_in(&tree.snapshot().without(&[(JOURNAL, "it tells of every run")]));
+        }
+        tree.vpn("undo --yes").run().exits(0);
+        original.is_given_back_in(&tree.snapshot());
+    }
+    assert!(
+        before >= 5 && after >= 5,
+        "killed {before} times before the shorter journal was there, {after} times after"
+    );
 }
 
 /// The steps that the journal has as finished.
