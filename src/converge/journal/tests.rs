@@ -339,3 +339,9 @@ fn a_record_with_a_path_that_no_run_notes_is_damage_and_named() {
         }
     }
 }
+
+#[test]
+fn the_format_that_is_written_has_its_recordings() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/journals/format-{FORMAT}"));
+    assert!(recorded.is_dir(), "{} is missing: tests/journals/README.md", recorded.display());
+}

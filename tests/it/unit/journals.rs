@@ -118,8 +118,11 @@ fn recorded_journals_of_format_2_have_what_is_new_in_it() {
 #[test]
 fn every_change_of_a_live_host_that_an_earlier_version_noted_is_understood() {
     let mut kinds = BTreeMap::new();
-    for entry in fs::read_dir(recorded("0.1.0/hosts")).expect("recorded journals") {
-        let path = entry.expect("an entry").path();
+    let of_format = |format: &String| {
+        let recordings = fs::read_dir(recorded(format).join("hosts")).expect("recorded journals");
+        recordings.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+    };
+    for path in names_in("").iter().flat_map(of_format) {
         let text = fs::read_to_string(&path).expect("a recorded journal");
         let tree = TreeHost::bare().file(JOURNAL, &text);
         let host = mitigator_vpn::host::Host::at(&tree.at("")).expect("a tree");
