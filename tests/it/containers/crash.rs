@@ -215,6 +215,7 @@ fn a_run_killed_at_any_system_call_while_it_compacts_the_journal_leaves_one_that
         tree.vpn("undo --yes").run().exits(0);
         original.is_given_back_in(&tree.snapshot());
     }
+    println!("killed {before} times before the shorter journal was there, {after} times after");
     assert!(
         before >= 5 && after >= 5,
         "killed {before} times before the shorter journal was there, {after} times after"
