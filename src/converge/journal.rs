@@ -83,7 +83,8 @@ impl Receipt {
             if error.way_out().is_some() {
                 return error;
             }
-            let command = format!("mv {JOURNAL} {JOURNAL}.damaged");
+            let path = host.display(Path::new(JOURNAL));
+            let command = format!("mv {path} {path}.damaged");
             error.hint(message!("undo can't trust it; put it aside: {command}", command))
         })
     }
@@ -96,7 +97,7 @@ impl Receipt {
         receipt.whole = whole as u64;
         record::refuse_newer(text)?;
         for (number, line) in text.lines().enumerate() {
-            let taken = Record::read(line, &receipt.texts).and_then(|record| receipt.take(record));
+            let taken = Record::read(line, &mut receipt.texts).and_then(|record| receipt.take(record));
             taken.with_context(|| message!("line {line}", line = number + 1))?;
         }
         Ok(receipt)

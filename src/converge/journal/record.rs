@@ -47,7 +47,7 @@ pub(super) struct RunRecord {
 
 impl Record {
     /// One line, with the texts before it in the journal.
-    pub(super) fn read(line: &str, texts: &Texts) -> Result<Record> {
+    pub(super) fn read(line: &str, texts: &mut Texts) -> Result<Record> {
         let not_one = |error: serde_json::Error| {
             Error::input(message!("not a journal record: {error}", error = error.to_string()))
         };

@@ -19,10 +19,22 @@ const COMPARED: usize = 4;
 /// Bytes that are compared at once.
 const BLOCK: usize = 256;
 
+/// So many bytes unfold from a journal at most: a few hundred changes to the longest list. A line of a journal that somebody
+/// else has written, in a mounted tree, may stand for a megabyte.
+const MOST_UNFOLDED: usize = 1 << 30;
+
 /// The texts that a journal has so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Texts {
     known: Vec<(String, Arc<str>)>,
+    /// As many bytes may still be read out of it.
+    room: usize,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Texts { known: Vec::new(), room: MOST_UNFOLDED }
+    }
 }
 
 /// A text, or what is different in it.
@@ -54,9 +66,17 @@ impl Texts {
         self.known.iter().rev().find(|(known, _)| known == sha256).map(|(_, text)| text)
     }
 
+    fn unfold(&mut self, bytes: usize) -> Result<()> {
+        let room = self.room.checked_sub(bytes);
+        self.room = room.ok_or_else(|| Error::input(message!("longer texts than any run has stored")))?;
+        Ok(())
+    }
+
     /// Takes up a record.
     pub(super) fn read(&mut self, record: TextRecord) -> Result<()> {
         let TextRecord { sha256, like, text } = record;
+        let common = like.as_ref().map_or(0, |like| like.head.saturating_add(like.tail));
+        self.unfold(common.saturating_add(text.len()))?;
         let whole = match like {
             None => Some(text),
             Some(Likeness { sha256, head, tail }) => self.get(&sha256).and_then(|like| {
@@ -75,17 +95,19 @@ impl Texts {
     }
 
     /// Puts the texts back into the states of a step.
-    pub(super) fn fill_in(&self, step: &mut Value) -> Result<()> {
+    pub(super) fn fill_in(&mut self, step: &mut Value) -> Result<()> {
         let states = ["before", "after"];
         states.into_iter().try_for_each(|state| step.get_mut(state).map_or(Ok(()), |state| self.fill_in_state(state)))
     }
 
-    fn fill_in_state(&self, state: &mut Value) -> Result<()> {
+    fn fill_in_state(&mut self, state: &mut Value) -> Result<()> {
         let Value::Object(fields) = state else { return Ok(()) };
         let Some(Value::String(sha256)) = fields.get(KEY) else {
             return fields.values_mut().try_for_each(|field| self.fill_in_state(field));
         };
         let text = self.get(sha256).ok_or_else(|| Error::input(message!("a text that the journal doesn't have")))?;
+        let text = Arc::clone(text);
+        self.unfold(text.len())?;
         *state = Value::String(text.to_string());
         Ok(())
     }
@@ -177,6 +199,23 @@ mod tests {
                 prop_assert_eq!(on_disk, step);
             }
         }
+    }
+
+    #[test]
+    fn lines_that_stand_for_much_text_are_refused_before_it_unfolds() {
+        let long = "x".repeat(LONG);
+        let mut texts = Texts { room: 10 * LONG, ..Texts::default() };
+        texts.read(Texts::default().record(&digest(&long), &long)).unwrap();
+        let like = |n: usize| {
+            let text = format!("{long}{n}");
+            let like = Some(Likeness { sha256: digest(&long), head: LONG, tail: 0 });
+            TextRecord { sha256: digest(&text), like, text: n.to_string() }
+        };
+        assert_eq!((1..20).take_while(|n| texts.read(like(*n)).is_ok()).count(), 8);
+        let step = || serde_json::json!({ "before": { KEY: digest(&long) }, "after": { KEY: digest(&long) } });
+        let mut texts = Texts { room: 4 * LONG, ..texts };
+        assert!(texts.fill_in(&mut step()).is_ok() && texts.fill_in(&mut step()).is_ok());
+        assert!(texts.fill_in(&mut step()).unwrap_err().to_string().contains("longer texts"));
     }
 
     #[test]
