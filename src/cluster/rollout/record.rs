@@ -19,6 +19,8 @@ pub(crate) struct RolloutRecord {
     pub(crate) merged: Merged,
     /// Whether another run was at work at the same time.
     pub(crate) met_another: bool,
+    /// How often each host had another list than this run had last seen or given.
+    pub(crate) moved: BTreeMap<Ipv4Addr, usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -49,6 +51,18 @@ impl RolloutRecord {
 
     pub(crate) fn fail(&mut self, address: Ipv4Addr, error: &Error) {
         self.of(address).failure = Some(HostFailure { class: error.class(), reason: reason(error) });
+    }
+
+    /// Somebody else has changed a host's list meanwhile.
+    pub(crate) fn note_moved(&mut self, address: Ipv4Addr) {
+        self.met_another = true;
+        *self.moved.entry(address).or_default() += 1;
+    }
+
+    /// The hosts whose lists have changed most often.
+    pub(crate) fn most_moved(&self) -> Vec<Ipv4Addr> {
+        let most = self.moved.values().max();
+        self.moved.iter().filter(|(_, times)| Some(*times) == most).map(|(address, _)| *address).collect()
     }
 
     pub(crate) fn has_failed(&self, address: Ipv4Addr) -> bool {

@@ -86,7 +86,7 @@ impl Rollout<'_> {
                 Decision::Prove if record.met_another || (record.merged.is_disputed() && !looked_again) => {
                     // Others may have changed what was seen of hosts that this run was done with.
                     (record.met_another, looked_again) = (false, true);
-                    self.fleet.each(|node| node.seen().is_some(), Node::look_again);
+                    self.look_again(&mut record);
                     continue;
                 }
                 Decision::Prove => {
@@ -108,8 +108,32 @@ impl Rollout<'_> {
                 task.done();
             }
         }
-        record.stopped = Some(message!("the lists keep changing under this run: another one is at work"));
+        record.stopped = Some(self.restless(&record));
         Ok(record)
+    }
+
+    /// Looks at all hosts once more, and takes note of those whose lists are others than before.
+    fn look_again(&mut self, record: &mut RolloutRecord) {
+        let moved = self.fleet.each(
+            |node| node.seen().is_some(),
+            |node| {
+                let before = node.digest();
+                node.look_again();
+                (node.seen().is_some() && node.digest() != before).then_some(node.instance.address)
+            },
+        );
+        moved.into_iter().flatten().for_each(|address| record.note_moved(address));
+    }
+
+    /// Why a run gives up on lists that keep changing, with the hosts that it was.
+    fn restless(&self, record: &RolloutRecord) -> Message {
+        match &record.most_moved()[..] {
+            [] => message!("the lists keep changing under this run: another one is at work"),
+            most => message!(
+                "the lists keep changing under this run, most often on {names}: another run is at work, or something on the host",
+                names = self.fleet.names(most)
+            ),
+        }
     }
 
     /// Waits a moment for hosts that another operator is just making members of.
@@ -152,34 +176,25 @@ impl Rollout<'_> {
             });
             // The host's lock is waited for, not refused: look at what another run has done there.
             node.look_again();
-            let mut is_overtaken = false;
-            let reply = reply.and_then(|reply| {
-                let given = target.ok();
-                match (&reply.1, &node.state) {
-                    (ApplyReply::Applied { .. }, HostState::Unreachable(error)) => Err(unreadable(error)),
-                    (ApplyReply::Applied { .. }, HostState::Seen(_))
-                        if node.digest() != given.as_ref().map(|list| list.digest()) =>
-                    {
-                        // Another operator's run has added to it since. Whoever lacks a part of it has not taken it.
-                        is_overtaken = given.zip(node.list()).is_some_and(|(given, now)| {
-                            given.peers().all(|peer| now.by_address(peer.address) == Some(peer))
-                        });
-                        if is_overtaken {
-                            return Ok(reply);
-                        }
-                        Err(Error::unexpected(message!("it says that it has taken the list, and has another one")))
-                    }
-                    (ApplyReply::Applied { .. } | ApplyReply::Conflict | ApplyReply::Refused(_), _) => Ok(reply),
-                }
-            });
-            (address, before, reply, is_overtaken)
+            let has_moved = match &reply {
+                Ok((_, ApplyReply::Applied { .. })) => is_overtaken(node, target.ok().as_ref()),
+                Ok((_, ApplyReply::Conflict)) => Ok(true),
+                Ok((_, ApplyReply::Refused(_))) | Err(_) => Ok(false),
+            };
+            let reply = reply.and_then(|reply| Ok((reply, has_moved?)));
+            (address, before, reply)
         });
         let mut expected: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
         // Those that join risk nothing but themselves.
         let joins = |address: &Ipv4Addr| actions.get(address).is_some_and(Action::joins);
         let is_canary = !wave.iter().any(joins) && !record.hosts.values().any(|host| !host.steps.is_empty());
-        for (address, before, reply, is_overtaken) in replies {
-            record.met_another |= is_overtaken;
+        for (address, before, reply) in replies {
+            let reply = reply.map(|(reply, has_moved)| {
+                if has_moved {
+                    record.note_moved(address);
+                }
+                reply
+            });
             match reply {
                 Ok((answered, ApplyReply::Applied { steps, sets_vpn_address })) => {
                     let host = record.of(address);
@@ -189,7 +204,7 @@ impl Rollout<'_> {
                     expected.insert(address, answered.into_iter().chain(new).collect());
                 }
                 // The next round merges it.
-                Ok((_, ApplyReply::Conflict)) => record.met_another = true,
+                Ok((_, ApplyReply::Conflict)) => {}
                 Ok((_, ApplyReply::Refused(findings))) => record.fail(address, &refused(&findings)),
                 Err(error) => {
                     // The connection to one host was cut off, and the change taken back: the others' would be as well.
@@ -265,8 +280,21 @@ fn note_reach(reaches: Vec<(Ipv4Addr, Reach)>, record: &mut RolloutRecord) -> Ve
     failed
 }
 
-fn unreadable(error: &Error) -> Error {
-    Error::unexpected(message!("it can't be looked at after the change: {reason}", reason = reason(error)))
+/// Whether somebody has added to the list that a host has just taken. Who lacks a part of it has not taken it.
+fn is_overtaken(node: &Node, given: Option<&PeerList>) -> Result<bool> {
+    if let HostState::Unreachable(error) = &node.state {
+        let reason = reason(error);
+        return Err(Error::unexpected(message!("it can't be looked at after the change: {reason}", reason)));
+    }
+    if node.digest() == given.map(PeerList::digest) {
+        return Ok(false);
+    }
+    let has_all =
+        |(given, now): (&PeerList, &PeerList)| given.peers().all(|peer| now.by_address(peer.address) == Some(peer));
+    if given.zip(node.list()).is_some_and(has_all) {
+        return Ok(true);
+    }
+    Err(Error::unexpected(message!("it says that it has taken the list, and has another one")))
 }
 
 fn refused(findings: &[Finding]) -> Error {

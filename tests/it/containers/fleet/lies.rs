@@ -72,6 +72,21 @@ fn a_host_whose_list_lies_changes_nobody_elses() {
     cluster.host(3).boot();
     cluster.call("apply").run().exits(0);
     cluster.assert_agree(2..=5, 4);
+
+    // One that adds to its list while a run is at work, again and again, is named.
+    let more = section("10.8.3.", KEYS[0]).replace("10.8.3./32", "10.8.3.$n/32").replace(".66:4567", ".66:4$n");
+    let (second, list) = (cluster.host(2), cluster.list(2).expect("it has one"));
+    let script = format!(
+        "echo $$ >/tmp/liar.pid; while sleep 0.1; do n=$((100 + (n + 1) % 100)); printf '%s' '{list}' >/tmp/list; \
+         cat >>/tmp/list <<EOF\n{more}\nEOF\ncat /tmp/list >{PUBLIC}; done"
+    );
+    let mut lying = second.shell(&script).start();
+    let ran = cluster.call("apply").run().exits(5);
+    second.shell("kill $(cat /tmp/liar.pid)").run();
+    lying.kill();
+    let stopped = ran.json()["stopped"].as_str().unwrap_or_default().to_owned();
+    assert!(stopped.contains("keep changing") && stopped.contains("h2"), "{ran}");
+    assert!(!stopped.contains("h3"), "{ran}");
 }
 
 #[test]
