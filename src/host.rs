@@ -201,10 +201,11 @@ impl Host {
         });
         let file = opened.with_context(what).map_err(input)?;
         // It may have become something else since it was looked at.
-        if !file.metadata().with_context(what)?.is_file() {
+        let meta = file.metadata().with_context(what)?;
+        if !meta.is_file() {
             return Err(no_file());
         }
-        let mut bytes = Vec::new();
+        let mut bytes = write::room_for(meta.len(), limit);
         file.take(limit + 1).read_to_end(&mut bytes).with_context(what)?;
         if bytes.len() as u64 > limit {
             let hint = format!("ls -l {}", shown());

@@ -12,7 +12,7 @@ use crate::cli::peers::{ExpectedList, PeersCommand};
 use crate::cluster;
 use crate::compose::InstalledCompose;
 use crate::compose::dotenv::Dotenv;
-use crate::converge::recover;
+use crate::converge::{guard, recover};
 use crate::error::{Class, Context, Error, Result};
 use crate::host::{Host, Lock, Mode};
 use crate::message;
@@ -131,12 +131,17 @@ fn reconfigure(host: &Host) -> String {
     format!("{} -T gateway reconfigure", exec.as_deref().unwrap_or("docker-compose exec"))
 }
 
-/// The directory's lock against other edits. In the instance's own directory the lock of `install` and `undo` as well.
+/// The directory's lock against other edits. In the instance's own directory the lock of `install` and `undo` as well, and
+/// as little beside a change that waits for its confirmation: what would be edited may be taken back.
 fn lock(host: &mut Host, path: &Path, dir: &Path) -> Result<(Lock, Option<Lock>)> {
     let edits = host.lock_beside(path)?;
     // The root directory's lock is the host's own already.
     let ours = path.parent() == Some(dir) && dir != Path::new("/");
-    Ok((edits, ours.then(|| host.lock()).transpose()?))
+    let runs = ours.then(|| host.lock()).transpose()?;
+    if ours {
+        guard::settle(host)?;
+    }
+    Ok((edits, runs))
 }
 
 fn add(list: &mut PeerList, peer: Peer, prefix: u8) -> Result<Option<ListChange>> {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::install::survey;
 use crate::cli::{Global, InstallOptions};
+use crate::converge::guard;
 use crate::error::{Class, Result};
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::host::Host;
@@ -18,6 +19,7 @@ use crate::wireguard::{Peer, PeerList};
 /// Reports how the instance stands.
 pub fn run(host: &Host, global: &Global, output: &Output) -> Result<ExitCode> {
     host.warn_of_jobs()?;
+    guard::warn_of_ended(host)?;
     let survey = survey(host, global, &InstallOptions::default())?;
     let (facts, settings) = (&survey.facts, &survey.settings);
 

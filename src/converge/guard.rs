@@ -120,6 +120,16 @@ pub(crate) fn refuse_beside_open(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Warns of what nobody has confirmed in time and is still there: without a systemd that starts the guard again, a boot or a
+/// kill ends it.
+pub(crate) fn warn_of_ended(host: &Host) -> Result<()> {
+    for guard in all(host)?.into_iter().filter(|guard| guard.remaining() == 0) {
+        let run = &guard.run;
+        lang::warn(&message!("run {run} is neither confirmed nor taken back: its guard does that, or the next install", run));
+    }
+    Ok(())
+}
+
 /// As [`refuse_beside_open`]. What nobody has confirmed in time, and is still there, is taken back first.
 pub(crate) fn settle(host: &mut Host) -> Result<()> {
     refuse_beside_open(host)?;

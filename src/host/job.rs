@@ -3,7 +3,8 @@
 //! A job is a shell script in a directory that only root enters, with the files its commands' output and exit codes go to.
 //! Where systemd runs, a unit starts it, outside of our session and its control group; the unit is enabled first, so that a
 //! job that a power cut ended is run again at the next boot. Elsewhere it is a process of a session of its own, which no
-//! boot brings back. A job that runs holds a lock on a file of its directory, and the next run finds it by that.
+//! boot brings back. A job that runs holds a lock on a file of its directory, and the next run finds it by that. A job for
+//! later is there to be kept: its commands are tried until they succeed, and systemd starts it again, whoever kills it.
 
 use std::fmt::Write;
 use std::fs::TryLockError;
@@ -23,6 +24,8 @@ use crate::message;
 const STATE: &str = "/var/lib/mitigator-vpn";
 const JOBS: &str = "/var/lib/mitigator-vpn/jobs";
 const UNITS: &str = "/etc/systemd/system";
+/// Where systemctl links the timers to that it enables.
+const WANTS: &str = "/etc/systemd/system/timers.target.wants";
 /// As much of a command's output is kept.
 const MOST_OUTPUT: usize = 64 << 10;
 /// How long systemd may take to start a job.
@@ -47,7 +50,7 @@ pub(crate) enum When {
     /// At once. No other run may change the host before it has ended.
     Now,
     /// After this long, and as long after each boot, until [`Host::forget_job`]. It excludes nobody: its commands take the
-    /// host's lock themselves.
+    /// host's lock themselves, and each is run again until it succeeds or the job is forgotten.
     After(Duration),
 }
 
@@ -201,6 +204,15 @@ impl Host {
     /// The files of a unit, enabled before it is started: a boot runs what was begun and not done.
     fn enable_unit(&mut self, job: &Job) -> Result<()> {
         let name = unit(&job.name);
+        let (limit, kind) = match job.when {
+            When::Now => ("", "Type=oneshot"),
+            // What ends it on purpose is its own success, `systemctl stop` or a shutdown. Of the signals, systemd takes some
+            // for an end in good order.
+            When::After(_) => (
+                "StartLimitIntervalSec=0\n",
+                "Restart=on-failure\nRestartSec=1\nRestartForceExitStatus=SIGHUP SIGINT SIGPIPE SIGTERM",
+            ),
+        };
         let service = format!(
             "\
 # Written by mitigator-vpn; it takes itself away.
@@ -209,16 +221,17 @@ impl Host {
 Description=A job of mitigator-vpn: {}
 Wants=network-online.target
 After=network-online.target docker.service
-
+ConditionPathExists={script}
+{limit}
 [Service]
-Type=oneshot
-ExecStart=/bin/sh {}
+{kind}
+ExecStart=/bin/sh {script}
 
 [Install]
 WantedBy=multi-user.target
 ",
             job.name,
-            dir(&job.name).join("script").display()
+            script = dir(&job.name).join("script").display()
         );
         self.write(&Path::new(UNITS).join(format!("{name}.service")), service.as_bytes(), Mode::PUBLIC)?;
         match job.when {
@@ -245,7 +258,10 @@ WantedBy=timers.target
                     delay.as_secs()
                 );
                 self.write(&Path::new(UNITS).join(format!("{name}.timer")), timer.as_bytes(), Mode::PUBLIC)?;
-                self.systemctl(&["enable", "--now"], &format!("{name}.timer"))
+                self.systemctl(&["enable", "--now"], &format!("{name}.timer"))?;
+                // What follows rests on it, and a power cut may come at any moment.
+                let sync = Cmd::new("sync").args([UNITS, WANTS]);
+                self.query(&sync)?.success(format!("'{sync}'")).map(drop)
             }
         }
     }
@@ -285,12 +301,20 @@ WantedBy=timers.target
         script.push_str(": >begun\nsync . begun\n");
         for (number, command) in job.commands.iter().enumerate() {
             // A reader that outlives its own interest: who prints more than is kept isn't ended by it.
-            let _ = writeln!(
-                script,
+            let once = format!(
                 "{{ ({}) </dev/null; echo $? >{number}.status; }} 2>&1 9>&- | {{ head -c {MOST_OUTPUT}; exec cat >/dev/null; }} \
                  >{number}.out 9>&-",
                 command.in_shell()
             );
+            let _ = match job.when {
+                When::Now => writeln!(script, "{once}"),
+                // A command that forgets the job takes this directory along.
+                When::After(_) => writeln!(
+                    script,
+                    "while [ -e script ]; do\n{once}\n[ \"$(cat {number}.status)\" != 0 ] || break\nsleep 1\ndone\n\
+                     [ -e script ] || exit 0"
+                ),
+            };
         }
         script.push_str(": >done\nsync . done\nfi\n");
         if systemd && job.when == When::Now {

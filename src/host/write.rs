@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::place::{Last, Place};
 use super::{Host, MAX_FILE, absent};
@@ -24,6 +25,10 @@ use crate::message;
 
 /// The directory for this program's own state.
 pub(crate) const STATE_DIR: &str = "/var/lib/mitigator-vpn";
+/// The kernel bounds an attribute's value, and all names together, by this.
+const MOST_ATTRIBUTES: usize = 65_536;
+/// Its access list, as an attribute.
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 /// What the names of the files there begin with that announce a write in place.
 const ANNOUNCED: &str = "redo-";
 
@@ -74,7 +79,7 @@ impl Host {
             if temporary.stat()?.is_some() {
                 temporary.remove()?;
             }
-            let Some(bytes) = self.pending(&target)? else { return Ok(false) };
+            let Some(bytes) = self.pending(&target)?.map(Zeroizing::new) else { return Ok(false) };
             overwrite(&target, &bytes)?;
             remove_durably(&redo(&target)?)?;
             self.entry_to_make(&announcement(&target, &bytes))?.remove()?;
@@ -154,7 +159,7 @@ impl Host {
         if !ours {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
+        let mut bytes = room_for(meta.len(), MAX_FILE);
         file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(ErrorKind::FileTooLarge.into());
@@ -301,18 +306,32 @@ fn replace(target: &Place, bytes: &[u8], mode: Mode) -> io::Result<()> {
 }
 
 fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
-    // The kernel bounds names and values by 64 KiB each.
-    let mut names = vec![0; 65_536];
-    let length = match flistxattr(from, &mut names[..]) {
-        Ok(length) => length,
-        // A file system without them.
-        Err(rustix::io::Errno::NOTSUP) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut value = vec![0; 65_536];
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let length = fgetxattr(from, name, &mut value[..])?;
-        fsetxattr(to, name, &value[..length], XattrFlags::empty())?;
+    let mut value = vec![0; MOST_ATTRIBUTES];
+    for name in attributes(from)? {
+        let length = fgetxattr(from, &name[..], &mut value[..])?;
+        fsetxattr(to, &name[..], &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// The names of a file's extended attributes; none on a file system without them.
+fn attributes(file: &File) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = vec![0; MOST_ATTRIBUTES];
+    match flistxattr(file, &mut names[..]) {
+        Ok(length) => {
+            let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+            Ok(names.map(<[u8]>::to_vec).collect())
+        }
+        Err(rustix::io::Errno::NOTSUP) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes away the access list that a new file has from its directory: who may read it is its mode's to say, or that of the
+/// file it replaces.
+fn drop_inherited_access(file: &File) -> io::Result<()> {
+    if attributes(file)?.iter().any(|name| name == ACCESS_LIST) {
+        fremovexattr(file, ACCESS_LIST)?;
     }
     Ok(())
 }
@@ -340,6 +359,11 @@ fn overwrite(target: &Place, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// For all of a file at once: what is read into less leaves copies behind as it grows, which nobody wipes.
+pub(super) fn room_for(length: u64, limit: u64) -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(length.min(limit)).unwrap_or(0) + 1)
+}
+
 fn regular(file: &File) -> io::Result<()> {
     if file.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("not a regular file")) }
 }
@@ -348,6 +372,7 @@ fn regular(file: &File) -> io::Result<()> {
 /// followed: a link planted there must not be written through.
 fn create_secret(place: &Place, bytes: &[u8]) -> io::Result<File> {
     let mut file = place.create_anew(0o600)?;
+    drop_inherited_access(&file)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     Ok(file)

@@ -92,7 +92,10 @@ pub struct PrivateKey([u8; 32]);
 impl PrivateKey {
     /// A fresh key from the system's random source.
     pub fn generate() -> Self {
-        PrivateKey(wireguard_control::Key::generate_private().as_bytes().try_into().expect("a key has 32 bytes"))
+        let mut made = wireguard_control::Key::generate_private();
+        let key = PrivateKey(made.0);
+        made.0.zeroize();
+        key
     }
 
     /// From raw bytes.
@@ -102,8 +105,10 @@ impl PrivateKey {
 
     /// Its public half.
     pub fn public(&self) -> PublicKey {
-        let key = wireguard_control::Key(self.0);
-        PublicKey(key.get_public().as_bytes().try_into().expect("a key has 32 bytes"))
+        let mut key = wireguard_control::Key(self.0);
+        let public = PublicKey(key.get_public().0);
+        key.0.zeroize();
+        public
     }
 
     /// Its base64 text, wiped when dropped: for writing vpn-private.conf and for nothing else.

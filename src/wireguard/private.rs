@@ -236,9 +236,12 @@ fn is_mark(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::host::Mode;
 
     const KEY: &str = "yDPg5doavYH7fdD86nt+cOzSBL4znVZcrcrJwjY/Xmw=";
     fn with_port(conf: PrivateConf, port: u16) -> PrivateConf {
@@ -309,6 +312,41 @@ mod tests {
             let told = format!("{error}{error:?}");
             assert!(!told.contains(&KEY[..8]) && !told.contains(&other[..8]), "{told}");
         }
+    }
+
+    /// Whether a text is anywhere in what this process may write to. It is given backwards, so that asking puts it nowhere.
+    fn is_in_memory(backwards: &[u8]) -> bool {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let first = *backwards.last().unwrap();
+        maps.lines().filter(|line| line.contains(" rw-p ")).any(|line| {
+            let (range, _) = line.split_once(' ').unwrap();
+            let (from, to) = range.split_once('-').unwrap();
+            let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
+            let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+            // It may have been given back meanwhile.
+            let Ok(()) = memory.read_exact_at(&mut bytes, from) else { return false };
+            let starts = bytes.windows(backwards.len()).filter(|window| window[0] == first);
+            let found = starts.into_iter().any(|window| window.iter().eq(backwards.iter().rev()));
+            bytes.fill(0);
+            found
+        })
+    }
+
+    #[test]
+    fn the_text_of_a_key_that_was_read_and_written_is_in_no_memory_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "k=$(head -c 32 /dev/urandom | base64); printf '[Interface]\nPrivateKey = %s\n' $k >f; printf %s $k | rev";
+        let made = std::process::Command::new("sh").args(["-c", script]).current_dir(dir.path()).output().unwrap();
+        let backwards = made.stdout;
+        assert_eq!(backwards.len(), 44);
+        let mut host = Host::at(dir.path()).unwrap();
+        let conf = PrivateConf::read(&host, Path::new("/f")).unwrap().unwrap();
+        let text = conf.template_with(&conf.key);
+        assert!(is_in_memory(&backwards), "or the question proves nothing");
+        host.write(Path::new("/g"), text.as_bytes(), Mode::SECRET).unwrap();
+        drop((conf, text));
+        assert!(!is_in_memory(&backwards));
     }
 
     proptest! {

@@ -43,6 +43,7 @@ mod containers {
     mod firewall_hosts;
     mod fleet;
     mod gateway;
+    mod guard;
     mod harness;
     mod peers;
     mod readonly;

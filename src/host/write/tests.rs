@@ -152,3 +152,51 @@ fn a_file_of_ours_that_was_moved_there_is_no_redo_copy() {
     assert!(!host.recover(Path::new("/vpn-public.conf")).unwrap());
     assert_eq!(fs::read(&list).unwrap(), b"list");
 }
+
+/// An access list as the kernel has it: the owner, user 12345 with `perms`, the group, the mask, others.
+fn access_list(perms: u16) -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, perms, 12345), (4, 4, u32::MAX), (16, 6, u32::MAX), (32, 4, u32::MAX)];
+    let bytes = entries.iter().flat_map(|(tag, perms, id)| {
+        [&tag.to_le_bytes()[..], &perms.to_le_bytes()[..], &id.to_le_bytes()[..]].concat()
+    });
+    2_u32.to_le_bytes().into_iter().chain(bytes).collect()
+}
+
+fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = [0; 256];
+    let length = fgetxattr(File::open(path).unwrap(), name, &mut value[..]).ok()?;
+    Some(value[..length].to_vec())
+}
+
+#[test]
+fn access_lists_and_labels_survive_a_rewrite_and_a_new_content_gets_no_others() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let (listed, plain) = (dir.path().join("listed"), dir.path().join("plain"));
+    for path in [&listed, &plain] {
+        fs::write(path, "old").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        fsetxattr(File::open(path).unwrap(), name, value, XattrFlags::empty()).unwrap();
+    };
+    let mut attributes = vec![("user.label", b"kept".to_vec()), ("system.posix_acl_access", access_list(4))];
+    if geteuid().is_root() {
+        attributes.extend([("trusted.label", b"kept".to_vec()), ("security.label", b"kept".to_vec())]);
+    }
+    attributes.iter().for_each(|(name, value)| set(&listed, name, value));
+    // From here on, what is made in the directory would be that user's to read and write.
+    set(dir.path(), "system.posix_acl_default", &access_list(6));
+    for name in ["/listed", "/plain"] {
+        host(dir.path()).write(Path::new(name), b"new", Mode::PUBLIC).unwrap();
+    }
+    for (name, value) in &attributes {
+        assert_eq!(attribute(&listed, name).as_ref(), Some(value), "{name}");
+        assert_eq!(attribute(&plain, name), None, "{name}");
+    }
+    assert_eq!(fs::metadata(&plain).unwrap().mode() & 0o7777, 0o640);
+    assert_eq!(fs::read(&plain).unwrap(), b"new");
+    // A new secret is its owner's alone.
+    host(dir.path()).write(Path::new("/secret"), b"new", Mode::SECRET).unwrap();
+    assert_eq!(attribute(&dir.path().join("secret"), "system.posix_acl_access"), None);
+}
