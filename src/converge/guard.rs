@@ -125,7 +125,10 @@ pub(crate) fn refuse_beside_open(host: &Host) -> Result<()> {
 pub(crate) fn warn_of_ended(host: &Host) -> Result<()> {
     for guard in all(host)?.into_iter().filter(|guard| guard.remaining() == 0) {
         let run = &guard.run;
-        lang::warn(&message!("run {run} is neither confirmed nor taken back: its guard does that, or the next install", run));
+        lang::warn(&message!(
+            "run {run} is neither confirmed nor taken back: its guard does that, or the next install",
+            run
+        ));
     }
     Ok(())
 }

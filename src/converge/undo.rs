@@ -88,6 +88,8 @@ fn take_all_back(
 ) -> Result<Vec<Undone>> {
     let mut undone = Vec::new();
     let mut failed: Vec<(&Path, Message)> = Vec::new();
+    // A stack that couldn't be stopped, or of which that isn't known: all that it runs by stays, here and on the whole host.
+    let mut standing: Option<Message> = None;
     let work = Uninterrupted::begin();
     for change in order(changes) {
         let resource = change.step.noun();
@@ -96,9 +98,10 @@ fn take_all_back(
         let task = progress.start(message!("take back {resource}", resource = &resource));
         host.report_to(task.listener());
         let mut hints = Vec::new();
-        let fate = match failed.iter().find(|(dir, _)| depends_on(change, dir)) {
+        let first = failed.iter().find(|(dir, _)| depends_on(change, dir)).map(|(_, first)| first);
+        let fate = match standing.as_ref().or(first) {
             // A file that couldn't be restored may name another one: `.env` names compose files.
-            Some((_, first)) => Fate::Failed(message!("{resource} has to be taken back first", resource = first)),
+            Some(first) => Fate::Failed(message!("{resource} has to be taken back first", resource = first)),
             None => {
                 each_kind!(Step, &change.step, step => take_back(host, step, change.done)).unwrap_or_else(|error| {
                     hints = error.hints().to_vec();
@@ -107,6 +110,9 @@ fn take_all_back(
             }
         };
         if let Fate::Failed(_) = fate {
+            if change.step.is_live() && change.step.starts_from_nothing() {
+                standing.get_or_insert_with(|| resource.clone());
+            }
             if let (Some(dir), false) = (change.step.path().and_then(Path::parent), change.step.is_live()) {
                 failed.push((dir, resource.clone()));
             }
@@ -315,6 +321,18 @@ mod tests {
         let undone = run(&mut host, &changes, &Progress::Silent).unwrap();
         assert!(undone.iter().all(|undone| matches!(undone.fate, Fate::Kept(_))), "{undone:?}");
         assert!(dir.path().join("d/x.yml").exists());
+    }
+
+    #[test]
+    fn nothing_is_taken_from_under_a_stack_that_could_not_be_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::at(dir.path()).unwrap();
+        std::fs::create_dir_all(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/x"), "x").unwrap();
+        let changes = [in_dir(0, "/etc", "x"), stack(1, Liveness::Stopped)];
+        let undone = run(&mut host, &changes, &Progress::Silent).unwrap();
+        assert!(undone.iter().all(|undone| matches!(undone.fate, Fate::Failed(_))), "{undone:?}");
+        assert!(dir.path().join("etc/x").exists());
     }
 
     #[test]

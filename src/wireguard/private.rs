@@ -336,7 +336,8 @@ mod tests {
     #[test]
     fn the_text_of_a_key_that_was_read_and_written_is_in_no_memory_afterwards() {
         let dir = tempfile::tempdir().unwrap();
-        let script = "k=$(head -c 32 /dev/urandom | base64); printf '[Interface]\nPrivateKey = %s\n' $k >f; printf %s $k | rev";
+        let script =
+            "k=$(head -c 32 /dev/urandom | base64); printf '[Interface]\nPrivateKey = %s\n' $k >f; printf %s $k | rev";
         let made = std::process::Command::new("sh").args(["-c", script]).current_dir(dir.path()).output().unwrap();
         let backwards = made.stdout;
         assert_eq!(backwards.len(), 44);

@@ -101,7 +101,8 @@ fn a_change_that_nobody_confirms_is_taken_back_whatever_dies_meanwhile() {
     host.shell(&format!("pkill -KILL -f '^{PROGRAM} session'")).run().exits(0);
     assert!(running.wait().was_killed());
     let guard = "pgrep -f '^/var/lib/mitigator-vpn/guard/mitigator-vpn guard'";
-    let anew = |kill: &str| format!("until p=$({guard}); do sleep 0.1; done; {kill}; while kill -0 $p; do sleep 0.1; done; ");
+    let anew =
+        |kill: &str| format!("until p=$({guard}); do sleep 0.1; done; {kill}; while kill -0 $p; do sleep 0.1; done; ");
     let unit = "systemctl kill --kill-who=all --signal=SIGNAL 'mitigator-vpn-guard-*.service'";
     let kills = [
         anew("kill -KILL $p"),

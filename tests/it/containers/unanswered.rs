@@ -7,6 +7,7 @@ use crate::support::tree::TreeHost;
 use crate::support::{Host, has_program};
 use crate::unit::readonly::INSTANCE;
 
+const DIR: &str = "/srv/mitigator";
 const ENV: &str = "/srv/mitigator/.env";
 const JOURNAL: &str = "/var/lib/mitigator-vpn/journal.ndjson";
 
@@ -35,11 +36,7 @@ fn an_override_is_not_lost_where_the_directory_cant_be_listed() {
 
 /// What is broken about Docker, how, and how it is mended. Its socket is there each time.
 const BROKEN: [(&str, &str, &str); 2] = [
-    (
-        "it doesn't answer",
-        "kill -STOP $(pidof dockerd)",
-        "kill -CONT $(pidof dockerd)",
-    ),
+    ("it doesn't answer", "kill -STOP $(pidof dockerd)", "kill -CONT $(pidof dockerd)"),
     (
         "something else listens",
         "mv /run/docker.sock /run/docker.sock.real; setsid --fork perl -MIO::Socket::UNIX -e '\
@@ -54,44 +51,48 @@ const BROKEN: [(&str, &str, &str); 2] = [
 fn a_docker_that_gives_no_answer_is_unknown_and_nothing_goes_down() {
     let Some(host) = ContainerHost::up("unanswered") else { return };
     // The client is told to look elsewhere, by the environment and by its context: it is this host's Docker all the same.
-    let elsewhere = "docker context create elsewhere --docker host=tcp://192.0.2.1:2375 && docker context use elsewhere";
+    let elsewhere =
+        "docker context create elsewhere --docker host=tcp://192.0.2.1:2375 && docker context use elsewhere";
     host.shell(elsewhere).run().exits(0);
     host.install(1).env("DOCKER_HOST", "tcp://192.0.2.1:2375").env("DOCKER_CONTEXT", "elsewhere").run().exits(0);
     host.vpn(&format!("status --json {NO_MODULES_HERE}")).env("DOCKER_HOST", "tcp://192.0.2.1:2375").run().exits(0);
     host.shell("docker context use default").run().exits(0);
     let (gateway, journal) = (host.gateway(), host.text(JOURNAL));
     assert!(!gateway.is_empty());
-    let before = host.snapshot();
+    let (before, packages) = (host.snapshot().below(DIR), host.packages());
 
-    // The next install would restart the stack.
-    let outdate = format!("sed -i /^MITIGATOR_VPN_MTU=/d {ENV}; echo MITIGATOR_VPN_MTU=1300 >>{ENV}");
     for (how, breaks, mends) in BROKEN {
         host.shell(breaks).run().exits(0);
-        for (words, code) in [("preflight", 3), ("status", 5), ("install --yes", 3), ("undo --yes", 6)] {
-            let reservation = if words == "undo --yes" { "" } else { NO_MODULES_HERE };
-            let ran = host.vpn(&format!("{words} {reservation}")).run();
-            assert!(ran.code == Some(code), "{how}: expected exit code {code}\n{ran}");
-            ran.says("the Docker daemon at /var/run/docker.sock");
-        }
+        let install = host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run();
+        let undo = host.vpn("undo --yes").run();
         host.shell(mends).run().exits(0);
-        assert_eq!(host.gateway(), gateway, "{how}");
-        assert_eq!(host.text(JOURNAL), journal, "{how}");
-        before.is_untouched_in(&host.snapshot());
+        install.exits(3).says("the Docker daemon at /var/run/docker.sock");
+        assert!(undo.code == Some(6), "{how}: {undo}");
+        assert_eq!(host.gateway(), gateway, "{how}: {undo}");
+        assert_eq!(host.text(JOURNAL), journal, "{how}: {undo}");
+        assert_eq!(host.packages(), packages, "{how}: {undo}");
+        before.is_untouched_in(&host.snapshot().below(DIR));
+    }
+    for (words, code) in [("preflight", 3), ("status", 5)] {
+        let (_, breaks, mends) = BROKEN[1];
+        host.shell(breaks).run().exits(0);
+        let ran = host.vpn(&format!("{words} {NO_MODULES_HERE}")).run();
+        host.shell(mends).run().exits(0);
+        ran.exits(code).says("what listens at /var/run/docker.sock is no Docker daemon");
     }
 
-    // It dies once the restart is in the journal, and stays dead.
-    host.shell(&outdate).run().exits(0);
+    // It dies once the restart has begun, and stays dead.
+    host.shell(&format!("sed -i /^MITIGATOR_VPN_MTU=/d {ENV}; echo MITIGATOR_VPN_MTU=1300 >>{ENV}")).run().exits(0);
     let install = host.vpn(&format!("install --yes {NO_MODULES_HERE}")).start();
-    let dies = format!(
-        "until grep -q '\"resource\":{{\"stack\".*\"running\"' {JOURNAL} && pgrep -f '[c]ompose down$' >/dev/null; do \
-         sleep 0.01; done; systemctl stop docker.socket docker"
-    );
-    host.shell(&dies).run().exits(0);
+    let dies = "until pgrep -f '[c]ompose down$' >/dev/null; do sleep 0.01; done; systemctl stop docker.socket docker";
+    host.shell(dies).run().exits(0);
     let ran = install.wait();
     assert!(matches!(ran.code, Some(5 | 6)), "{ran}");
-    let undo = host.vpn("undo --yes").run();
-    assert!(undo.code != Some(0), "{undo}");
+    let files = host.snapshot().below(DIR);
+    let undo = host.vpn("undo --yes").run().exits(6);
     host.shell("systemctl start docker").run().exits(0);
+    assert_eq!(host.packages(), packages, "{undo}");
+    files.is_untouched_in(&host.snapshot().below(DIR));
     host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run().exits(0);
     host.status().exits(0);
 }

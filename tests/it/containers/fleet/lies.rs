@@ -74,12 +74,11 @@ fn a_host_whose_list_lies_changes_nobody_elses() {
     cluster.assert_agree(2..=5, 4);
 
     // One that adds to its list while a run is at work, again and again, is named.
-    let more = section("10.8.3.", KEYS[0]).replace("10.8.3./32", "10.8.3.$n/32").replace(".66:4567", ".66:4$n");
-    let (second, list) = (cluster.host(2), cluster.list(2).expect("it has one"));
+    let member = section("10.8.3.$n", &format!("U${{n}}{}", &KEYS[0][4..])).replace(".66:4567", ".66:4$n");
     let script = format!(
-        "echo $$ >/tmp/liar.pid; while sleep 0.1; do n=$((100 + (n + 1) % 100)); printf '%s' '{list}' >/tmp/list; \
-         cat >>/tmp/list <<EOF\n{more}\nEOF\ncat /tmp/list >{PUBLIC}; done"
+        "echo $$ >/tmp/liar.pid; for n in $(seq 100 250); do cat >>{PUBLIC} <<EOF\n{member}\nEOF\nsleep 0.3; done"
     );
+    let second = cluster.host(2);
     let mut lying = second.shell(&script).start();
     let ran = cluster.call("apply").run().exits(5);
     second.shell("kill $(cat /tmp/liar.pid)").run();
