@@ -66,7 +66,7 @@ fn a_docker_that_gives_no_answer_is_unknown_and_nothing_goes_down() {
         let install = host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run();
         let undo = host.vpn("undo --yes").run();
         host.shell(mends).run().exits(0);
-        install.exits(3).says("the Docker daemon at /var/run/docker.sock");
+        install.exits(3).says("unknown").says("at /var/run/docker.sock");
         assert!(undo.code == Some(6), "{how}: {undo}");
         assert_eq!(host.gateway(), gateway, "{how}: {undo}");
         assert_eq!(host.text(JOURNAL), journal, "{how}: {undo}");
