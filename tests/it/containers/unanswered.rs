@@ -34,21 +34,34 @@ fn an_override_is_not_lost_where_the_directory_cant_be_listed() {
     assert!(env.contains("docker-compose.yml:docker-compose.override.yml:docker-compose.vpn.yml"), "{env}");
 }
 
-/// What is broken about Docker, how, and how it is mended. Its socket is there each time.
-const BROKEN: [(&str, &str, &str); 2] = [
-    ("it doesn't answer", "kill -STOP $(pidof dockerd)", "kill -CONT $(pidof dockerd)"),
-    (
-        "something else listens",
-        "mv /run/docker.sock /run/docker.sock.real; setsid --fork perl -MIO::Socket::UNIX -e '\
-         $s = IO::Socket::UNIX->new(Local => \"/run/docker.sock\", Listen => 9) or die; \
-         while ($c = $s->accept) { print $c \"220 mail.example ESMTP\\r\\n\"; sysread $c, $x, 9999; close $c }' \
-         </dev/null >/dev/null 2>&1; until [ -S /run/docker.sock ]; do sleep 0.1; done",
-        "pkill -x perl; mv /run/docker.sock.real /run/docker.sock",
-    ),
+/// Docker's socket is there, and who listens there is no Docker: how that is done, and undone.
+const NO_DOCKER: [&str; 2] = [
+    "mv /run/docker.sock /run/docker.sock.real; setsid --fork perl -MIO::Socket::UNIX -e '\
+     $s = IO::Socket::UNIX->new(Local => \"/run/docker.sock\", Listen => 9) or die; \
+     while ($c = $s->accept) { print $c \"220 mail.example ESMTP\\r\\n\"; sysread $c, $x, 9999; close $c }' \
+     </dev/null >/dev/null 2>&1; until [ -S /run/docker.sock ]; do sleep 0.1; done",
+    "pkill -x perl; mv /run/docker.sock.real /run/docker.sock",
 ];
 
+/// Neither an install nor an undo takes anything down, or away, meanwhile.
+fn nothing_goes_down(host: &ContainerHost, [breaks, mends]: [&str; 2]) {
+    let (gateway, journal, packages) = (host.gateway(), host.text(JOURNAL), host.packages());
+    assert!(!gateway.is_empty());
+    let before = host.snapshot().below(DIR);
+    host.shell(breaks).run().exits(0);
+    let install = host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run();
+    let undo = host.vpn("undo --yes").run();
+    host.shell(mends).run().exits(0);
+    install.exits(3).says("unknown").says("at /var/run/docker.sock");
+    let undo = undo.exits(6);
+    assert_eq!(host.gateway(), gateway, "{undo}");
+    assert_eq!(host.text(JOURNAL), journal, "{undo}");
+    assert_eq!(host.packages(), packages, "{undo}");
+    before.is_untouched_in(&host.snapshot().below(DIR));
+}
+
 #[test]
-fn a_docker_that_gives_no_answer_is_unknown_and_nothing_goes_down() {
+fn what_is_no_docker_or_dies_is_unknown_and_nothing_goes_down_that_does_not_come_up() {
     let Some(host) = ContainerHost::up("unanswered") else { return };
     // The client is told to look elsewhere, by the environment and by its context: it is this host's Docker all the same.
     let elsewhere =
@@ -57,27 +70,12 @@ fn a_docker_that_gives_no_answer_is_unknown_and_nothing_goes_down() {
     host.install(1).env("DOCKER_HOST", "tcp://192.0.2.1:2375").env("DOCKER_CONTEXT", "elsewhere").run().exits(0);
     host.vpn(&format!("status --json {NO_MODULES_HERE}")).env("DOCKER_HOST", "tcp://192.0.2.1:2375").run().exits(0);
     host.shell("docker context use default").run().exits(0);
-    let (gateway, journal) = (host.gateway(), host.text(JOURNAL));
-    assert!(!gateway.is_empty());
-    let (before, packages) = (host.snapshot().below(DIR), host.packages());
 
-    for (how, breaks, mends) in BROKEN {
-        host.shell(breaks).run().exits(0);
-        let install = host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run();
-        let undo = host.vpn("undo --yes").run();
-        host.shell(mends).run().exits(0);
-        install.exits(3).says("unknown").says("at /var/run/docker.sock");
-        assert!(undo.code == Some(6), "{how}: {undo}");
-        assert_eq!(host.gateway(), gateway, "{how}: {undo}");
-        assert_eq!(host.text(JOURNAL), journal, "{how}: {undo}");
-        assert_eq!(host.packages(), packages, "{how}: {undo}");
-        before.is_untouched_in(&host.snapshot().below(DIR));
-    }
+    nothing_goes_down(&host, NO_DOCKER);
     for (words, code) in [("preflight", 3), ("status", 5)] {
-        let (_, breaks, mends) = BROKEN[1];
-        host.shell(breaks).run().exits(0);
+        host.shell(NO_DOCKER[0]).run().exits(0);
         let ran = host.vpn(&format!("{words} {NO_MODULES_HERE}")).run();
-        host.shell(mends).run().exits(0);
+        host.shell(NO_DOCKER[1]).run().exits(0);
         ran.exits(code).says("what listens at /var/run/docker.sock is no Docker daemon");
     }
 
@@ -88,11 +86,25 @@ fn a_docker_that_gives_no_answer_is_unknown_and_nothing_goes_down() {
     host.shell(dies).run().exits(0);
     let ran = install.wait();
     assert!(matches!(ran.code, Some(5 | 6)), "{ran}");
-    let files = host.snapshot().below(DIR);
+    let (files, packages) = (host.snapshot().below(DIR), host.packages());
     let undo = host.vpn("undo --yes").run().exits(6);
     host.shell("systemctl start docker").run().exits(0);
     assert_eq!(host.packages(), packages, "{undo}");
     files.is_untouched_in(&host.snapshot().below(DIR));
     host.vpn(&format!("install --yes {NO_MODULES_HERE}")).run().exits(0);
     host.status().exits(0);
+}
+
+mod long {
+    use super::nothing_goes_down;
+    use crate::support::container::ContainerHost;
+    use crate::support::machine::Machine;
+
+    /// Each question waits as long as it may: minutes in all.
+    #[test]
+    fn a_docker_that_does_not_answer_is_unknown_and_nothing_goes_down() {
+        let Some(host) = ContainerHost::up("unanswered-long") else { return };
+        host.install(1).run().exits(0);
+        nothing_goes_down(&host, ["kill -STOP $(pidof dockerd)", "kill -CONT $(pidof dockerd)"]);
+    }
 }
