@@ -193,8 +193,8 @@ pub enum Command {
     },
     /// Print the manual page of the program or of one command; to read it: mitigator-vpn man | man -l -
     Man {
-        /// The command
-        command: Option<String>,
+        /// The command, in all its words: `peers add`
+        command: Vec<String>,
     },
     /// Print the JSON schemas of the documents that --json prints
     Schema,
@@ -204,7 +204,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub struct InstallOptions {
     /// This instance's address inside the VPN, unique in the cluster [default: the one it already has]
-    #[arg(long, value_name = "ADDR", env = "MITIGATOR_VPN_VPN_ADDRESS")]
+    #[arg(long, value_name = "ADDR", env = "MITIGATOR_VPN_VPN_ADDRESS", value_parser = vpn_address)]
     pub vpn_address: Option<Ipv4Addr>,
     /// The outer address to which the other instances send; IPv6 as [ADDR]:PORT [default: the one it already has]
     #[arg(long, value_name = "IP[:PORT]", env = "MITIGATOR_VPN_ENDPOINT", value_parser = endpoint)]
@@ -269,6 +269,16 @@ impl TypedValueParser for MirrorParser {
             Some(mirror) => Ok(mirror.to_owned()),
             None => refused("--apt-mirror is not UTF-8 text\n"),
         }
+    }
+}
+
+/// `--vpn-address`, without the prefix length that `ip` writes behind it.
+fn vpn_address(text: &str) -> Result<Ipv4Addr, String> {
+    match text.split_once('/') {
+        Some((address, prefix)) if address.parse::<Ipv4Addr>().is_ok() => {
+            Err(format!("an address without a prefix length: --vpn-address {address} --prefix {prefix}"))
+        }
+        Some(_) | None => text.parse().map_err(|_| "not an IPv4 address, such as 10.8.3.1".to_owned()),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::converge;
 use crate::converge::journal::RunId;
 use crate::error::{Class, Context, Error, Result};
 use crate::host::Host;
+use crate::lang;
 use crate::message;
 use crate::message::Message;
 use crate::report::{self, Output};
@@ -51,7 +52,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Explain { id } => explain::run(id.as_deref(), output).map(done),
         Command::Facts => facts::run(&host, global, output).map(done),
         Command::Completions { shell } => output.bytes(&completions::script(shell)).map(done),
-        Command::Man { command } => output.bytes(&man_page(command.as_deref())?).map(done),
+        Command::Man { command } => output.bytes(&man_page(&command)?).map(done),
         Command::Schema => output.bytes(report::schema().as_bytes()).map(done),
     }
 }
@@ -69,19 +70,19 @@ fn done(_: ()) -> ExitCode {
 }
 
 /// The manual page of the program, or of one of its commands.
-fn man_page(command: Option<&str>) -> Result<Vec<u8>> {
-    let mut whole = Cli::command();
-    whole.build();
-    let page = match command {
-        None => whole,
-        Some(name) => {
-            let found = whole.get_subcommands().find(|sub| sub.get_name() == name).cloned();
-            found.ok_or_else(|| {
-                Error::input(message!("there is no command '{name}'", name))
-                    .hint(message!("list them: {command}", command = "mitigator-vpn --help"))
-            })?
-        }
-    };
+fn man_page(command: &[String]) -> Result<Vec<u8>> {
+    let mut page = Cli::command();
+    page.build();
+    for name in command {
+        let found = page.get_subcommands().find(|sub| sub.get_name() == name).cloned();
+        page = found.ok_or_else(|| {
+            let list = std::iter::once("mitigator-vpn")
+                .chain(command.iter().map(String::as_str).take_while(|word| *word != name));
+            let list = list.chain(["--help"]).collect::<Vec<_>>().join(" ");
+            Error::input(message!("there is no command '{name}'", name))
+                .hint(message!("list them: {command}", command = list))
+        })?;
+    }
     let mut text = Vec::new();
     clap_mangen::Man::new(page).render(&mut text).context(message!("rendering the manual page"))?;
     Ok(text)
@@ -104,7 +105,8 @@ fn confirm_or(way_out: Message, question: &Message, output: &Output, show: impl 
     show()?;
     let mut answer = String::new();
     let lang = output.lang();
-    let _ = write!(std::io::stderr(), "\n{} {} ", lang.render(question), lang.render(&message!("[y/N]")));
+    let question = lang.render(question);
+    let _ = write!(std::io::stderr(), "\n{} {} ", lang::shown(&question), lang.render(&message!("[y/N]")));
     stdin.lock().read_line(&mut answer).context(message!("reading the answer"))?;
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" | "д" | "да" => Ok(()),

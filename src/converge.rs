@@ -8,6 +8,7 @@ pub mod journal;
 pub mod plan;
 pub(crate) mod recover;
 pub(crate) mod resume;
+pub mod standing;
 pub(crate) mod survey;
 pub mod undo;
 pub(crate) mod verify;

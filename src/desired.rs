@@ -185,8 +185,8 @@ fn private_conf(facts: &Facts, settings: &Settings, fresh: &PrivateKey) -> Resul
 fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<PeerList> {
     let own = Peer {
         public_key: public,
-        address: settings.vpn_address.ok_or_else(|| missing("--vpn-address"))?,
-        endpoint: settings.endpoint.ok_or_else(|| missing("--endpoint"))?,
+        address: settings.vpn_address.ok_or_else(|| missing("--vpn-address", settings))?,
+        endpoint: settings.endpoint.ok_or_else(|| missing("--endpoint", settings))?,
         keepalive: None,
     };
     let here = match &facts.instance.public_conf {
@@ -225,7 +225,7 @@ fn public_conf(facts: &Facts, settings: &Settings, public: PublicKey) -> Result<
 
 /// The keys of `.env` that are ours, with their values (FN-32, FN-33).
 fn env_keys(facts: &Facts, settings: &Settings) -> Result<Vec<(String, String)>> {
-    let address = settings.vpn_address.ok_or_else(|| missing("--vpn-address"))?;
+    let address = settings.vpn_address.ok_or_else(|| missing("--vpn-address", settings))?;
     let values = &facts.instance.env.values;
     let files = compose::extend_compose_file(
         values.get(PRODUCT.env.compose_file).map(String::as_str),
@@ -250,7 +250,7 @@ fn env_line(facts: &Facts, key: &str, value: &str) -> Result<String> {
     Ok(env.line(key).unwrap_or_default())
 }
 
-fn missing(option: &str) -> Error {
+fn missing(option: &str, settings: &Settings) -> Error {
     Error::input(message!("{option} is needed: this instance has none yet", option))
-        .hint(Message::command("mitigator-vpn install --vpn-address 10.8.3.1 --endpoint 192.0.2.1:4567"))
+        .hint(Message::command(settings.command("install --vpn-address 10.8.3.1 --endpoint 192.0.2.1:4567")))
 }

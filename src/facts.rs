@@ -67,9 +67,22 @@ pub struct Facts {
     pub firewall: Firewall,
     /// The clock.
     pub clock: Clock,
+    /// Why the journal can't be used; `None` when it can, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalProblem>,
     /// What couldn't be read. Where a part has a hole, an empty value in it means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Unread>,
+}
+
+/// Why a journal of earlier runs can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalProblem {
+    /// What is wrong with it.
+    pub reason: Message,
+    /// The way out.
+    pub hint: Message,
 }
 
 impl Facts {
@@ -104,6 +117,7 @@ impl Facts {
                 docker: noting(&mut unread, joined(docker)),
                 packages: noting(&mut unread, joined(packages)),
                 stack: noting(&mut unread, joined(stack)),
+                journal: None,
                 unread,
             }
         });

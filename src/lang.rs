@@ -6,6 +6,7 @@
 
 mod catalogue;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{LazyLock, OnceLock};
@@ -46,9 +47,9 @@ impl Lang {
     /// As the locale says: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that isn't empty decides.
     pub fn of_locale(variable: impl Fn(&str) -> Option<OsString>) -> Lang {
         let mut set =
-            ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(variable).filter(|value| !value.is_empty());
+            ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(&variable).filter(|value| !value.is_empty());
         match set.next() {
-            Some(locale) if locale.to_string_lossy().starts_with("ru") => Lang::Ru,
+            Some(locale) if locale.to_string_lossy().starts_with("ru") && is_utf8(variable) => Lang::Ru,
             _ => Lang::En,
         }
     }
@@ -70,6 +71,47 @@ impl Lang {
     }
 }
 
+/// Whether the terminal of this locale takes UTF-8. A locale that names no character set says nothing against it.
+fn is_utf8(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let mut set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable).filter(|value| !value.is_empty());
+    let locale = set.next().unwrap_or_default().to_string_lossy().to_lowercase();
+    let charset = locale.split_once('.').map(|(_, rest)| rest.split('@').next().unwrap_or(rest).replace('-', ""));
+    charset.is_none_or(|charset| charset == "utf8")
+}
+
+static IN_ASCII: OnceLock<bool> = OnceLock::new();
+
+/// Decides once for the process whether people get ASCII: in a locale of another character set than UTF-8, unless they have named
+/// a language.
+pub fn suit_locale(named: Option<Lang>) {
+    let _ = IN_ASCII.set(named.is_none() && !is_utf8(|name| std::env::var_os(name)));
+}
+
+/// A text in what the terminal can show.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || !IN_ASCII.get().copied().unwrap_or_default() {
+        Cow::Borrowed(text)
+    } else {
+        in_ascii(text).into()
+    }
+}
+
+fn in_ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_ascii() => ascii.push(c),
+            '→' => ascii.push_str("->"),
+            '…' => ascii.push_str("..."),
+            '✓' => ascii.push('+'),
+            '✗' => ascii.push('x'),
+            '–' | '—' => ascii.push('-'),
+            _ => ascii.push('?'),
+        }
+    }
+    ascii
+}
+
 static OF_THE_LOG: OnceLock<Lang> = OnceLock::new();
 
 /// Sets the language of log lines, once for the process.
@@ -79,12 +121,12 @@ pub fn set_for_log(lang: Lang) {
 
 /// Logs a warning, in the language of the log.
 pub fn warn(message: &Message) {
-    tracing::warn!("{}", OF_THE_LOG.get().copied().unwrap_or_default().render(message));
+    tracing::warn!("{}", shown(&OF_THE_LOG.get().copied().unwrap_or_default().render(message)));
 }
 
 /// Logs an event of normal operation, in the language of the log.
 pub fn info(message: &Message) {
-    tracing::info!("{}", OF_THE_LOG.get().copied().unwrap_or_default().render(message));
+    tracing::info!("{}", shown(&OF_THE_LOG.get().copied().unwrap_or_default().render(message)));
 }
 
 /// Every English sentence of the catalogue, with its translation or the three forms of it.

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     let output = Output::new(&cli.global);
     let lang = output.lang();
     lang::set_for_log(lang);
+    lang::suit_locale(cli.global.lang);
     tracing_subscriber::fmt()
         .with_env_filter(filter.from_env_lossy())
         .with_writer(std::io::stderr)
@@ -54,10 +55,11 @@ fn main() -> ExitCode {
             let mut stderr = std::io::stderr().lock();
             let mark = console::style(lang.render(&message!("error:"))).for_stderr().red().bold();
             // Nobody left to read it is no reason to fail differently.
-            let _ = writeln!(stderr, "{mark} {}", lang.render(&(&error).into()));
+            let _ = writeln!(stderr, "{mark} {}", lang::shown(&lang.render(&(&error).into())));
             for hint in error.hints() {
                 for line in lang.render(hint).lines() {
-                    let _ = writeln!(stderr, "  {} {line}", console::style("→").for_stderr().cyan());
+                    let arrow = console::style(lang::shown("→")).for_stderr().cyan();
+                    let _ = writeln!(stderr, "  {arrow} {}", lang::shown(line));
                 }
             }
             ExitCode::from(error.class().exit_code())

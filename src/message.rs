@@ -399,6 +399,16 @@ impl<'de> Deserialize<'de> for Message {
     }
 }
 
+/// A word of a shell command: as it is, or in quotes where the shell would read it otherwise.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -219,8 +219,16 @@ mod tests {
     #[test]
     fn no_check_passes_by_what_could_not_be_read() {
         let settings = crate::preflight::network::tests::settings();
-        for part in [Part::Machine, Part::Kernel, Part::Packages, Part::Docker, Part::Stack, Part::Instance, Part::Net]
-        {
+        for part in [
+            Part::Machine,
+            Part::Kernel,
+            Part::Packages,
+            Part::Docker,
+            Part::Stack,
+            Part::Instance,
+            Part::Net,
+            Part::Journal,
+        ] {
             let mut facts = Facts::healthy();
             facts.unread.push(Unread { part, reason: Message::foreign("Input/output error") });
             let resting: Vec<&Check> = checks().filter(|check| check.rests_on.contains(&part)).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::host::{Advance, Listener};
-use crate::lang::Lang;
+use crate::lang::{self, Lang};
 use crate::message;
 use crate::message::{Message, printable};
 
@@ -52,7 +52,7 @@ impl Progress {
                 bar = Some(spinner);
             }
             // A closed stderr is no reason to stop half way.
-            Progress::Lines(_) => drop(writeln!(std::io::stderr(), "{}", lang.render(&name))),
+            Progress::Lines(_) => drop(writeln!(std::io::stderr(), "{}", lang::shown(&lang.render(&name)))),
             Progress::Events => event("start", &name),
             Progress::Silent => {}
         }
@@ -99,7 +99,7 @@ impl Task {
             let word = if self.finished { message!("ok") } else { message!("failed") };
             let word = self.lang.render(&word);
             let mark = if self.finished { console::style(word).green() } else { console::style(word).red() };
-            drop(writeln!(std::io::stderr(), "{mark} {}", self.lang.render(&self.name)));
+            drop(writeln!(std::io::stderr(), "{mark} {}", lang::shown(&self.lang.render(&self.name))));
         }
         if self.events {
             event(outcome, &self.name);

@@ -28,7 +28,7 @@ pub use peers::{ListId, PeersChangeDocument, PeersCheckDocument, PeersDiffDocume
 
 use crate::cli::{Color, Global, Json};
 use crate::error::{Context, Result};
-use crate::lang::Lang;
+use crate::lang::{self, Lang};
 use crate::message;
 use crate::progress::Progress;
 
@@ -91,7 +91,7 @@ impl Output {
     /// The result of a command, in the form that was asked for.
     pub fn document(&self, document: &impl Document) -> Result<()> {
         match self.json {
-            None => self.bytes(document.text(self.lang).as_bytes()),
+            None => self.text(&document.text(self.lang)),
             Some(Json::Document) => {
                 let text = serde_json::to_string_pretty(document).context(message!("a JSON document"))?;
                 self.bytes(format!("{text}\n").as_bytes())
@@ -101,6 +101,11 @@ impl Output {
                 self.bytes(format!("{line}\n").as_bytes())
             }
         }
+    }
+
+    /// Text for people, on stdout, in what their terminal can show.
+    pub fn text(&self, text: &str) -> Result<()> {
+        self.bytes(lang::shown(text).as_bytes())
     }
 
     /// Bytes as they are, on stdout. A reader that has gone away is no failure.

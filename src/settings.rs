@@ -3,13 +3,14 @@
 mod endpoint;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use endpoint::Endpoint;
 
+use crate::message::quoted;
 use crate::product::{InstanceLayout, PRODUCT};
 
 /// The settings of a run. `vpn_address` and `endpoint` are `None` where a command doesn't need them.
@@ -62,6 +63,30 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// A command of this program for this instance, with the options that tell it from the usual one.
+    pub(crate) fn command(&self, words: &str) -> String {
+        let mut line = format!("mitigator-vpn {words}");
+        if self.dir != Path::new(PRODUCT.directory) {
+            line += &format!(" --dir {}", quoted(&self.dir.display().to_string()));
+        }
+        if self.stack == StackKind::Default && words.starts_with("install") {
+            line += " --stack default";
+        }
+        line
+    }
+
+    /// `install` as it has to be typed on a host that has nothing of this instance yet.
+    pub(crate) fn first_install(&self, options: &str) -> String {
+        let mut words = "install".to_owned();
+        if let (Some(address), Some(endpoint)) = (self.vpn_address, self.endpoint) {
+            words += &format!(" --vpn-address {address} --endpoint {endpoint}");
+        }
+        if !options.is_empty() {
+            words += &format!(" {options}");
+        }
+        self.command(&words)
+    }
+
     /// The paths of the instance.
     pub(crate) fn layout(&self) -> InstanceLayout<'_> {
         InstanceLayout::new(&self.dir)
@@ -103,4 +128,25 @@ pub enum StackKind {
     Vendor,
     /// This project's own gateway, where no docker-compose.yml is there.
     Default,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_for_an_unusual_instance_names_it() {
+        assert_eq!(Settings::default().command("install"), "mitigator-vpn install");
+        let settings = Settings {
+            dir: "/srv/my dir".into(),
+            stack: StackKind::Default,
+            vpn_address: Some([10, 8, 3, 1].into()),
+            endpoint: Some("192.0.2.1:4567".parse().unwrap()),
+            ..Settings::default()
+        };
+        assert_eq!(settings.command("undo"), "mitigator-vpn undo --dir '/srv/my dir'");
+        let typed = "mitigator-vpn install --vpn-address 10.8.3.1 --endpoint 192.0.2.1:4567 --apt-mirror URL --dir '/srv/my dir' \
+                     --stack default";
+        assert_eq!(settings.first_install("--apt-mirror URL"), typed);
+    }
 }

@@ -62,7 +62,7 @@ pub fn run(id: Option<&str>, output: &Output) -> Result<()> {
         None => topics().map(|topic| format!("{:<20} {}\n", topic.id, topic.words(output.lang()).0)).collect(),
         Some(id) => find(id, topics())?.page(output.lang()),
     };
-    output.bytes(text.as_bytes())
+    output.text(&text)
 }
 
 /// Refuses ids that no check has: a typo in `--ignore` must not look as if it worked.
@@ -79,8 +79,34 @@ fn find(id: &str, topics: impl Iterator<Item = Topic>) -> Result<Topic> {
     let topics: Vec<Topic> = topics.collect();
     topics.iter().find(|topic| topic.id == id).copied().ok_or_else(|| {
         let ids: Vec<&str> = topics.iter().map(|topic| topic.id).collect();
-        Error::input(message!("no check is called '{id}'", id)).hint(message!("one of: {ids}", ids = ids.join(" ")))
+        let error = Error::input(message!("no check is called '{id}'", id));
+        let all = message!("one of: {ids}", ids = ids.join(" "));
+        match meant(id, &ids) {
+            Some(near) => error.hint(message!("did you mean {id}?", id = near)).then(all),
+            None => error.hint(all),
+        }
     })
+}
+
+/// The id that somebody who typed `word` may have meant: one that begins so, or that two slips make of it.
+fn meant<'a>(word: &str, ids: &[&'a str]) -> Option<&'a str> {
+    let begins = |id: &str| word.len() >= 3 && id.starts_with(word);
+    let near = ids.iter().filter(|id| begins(id) || distance(word, id) <= 2);
+    near.min_by_key(|id| distance(word, id)).copied()
+}
+
+/// How many characters have to be put in, taken out or replaced to make one word of another.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
 }
 
 #[cfg(test)]
@@ -91,6 +117,7 @@ mod tests {
     fn an_unknown_id_is_bad_input_and_the_ids_are_named() {
         let error = known_ids(&["clokc".into()]).unwrap_err();
         assert_eq!(error.class().exit_code(), 2);
-        assert!(error.way_out().unwrap().starts_with("one of: "));
+        assert!(error.way_out().unwrap().starts_with("did you mean clock?\none of: "));
+        assert!(known_ids(&["bicycle".into()]).unwrap_err().way_out().unwrap().starts_with("one of: "));
     }
 }

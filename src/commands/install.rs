@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{confirm, resolve};
+use super::{confirm, peers, resolve};
 use crate::cli::{Global, InstallOptions};
 use crate::converge::apply;
 use crate::converge::guard;
@@ -11,18 +11,21 @@ use crate::converge::journal::RunStart;
 use crate::converge::plan::Plan;
 use crate::converge::recover;
 use crate::converge::resume;
+use crate::converge::standing::Seen;
 use crate::converge::survey::{HostSurvey, refuse_unreadable};
 use crate::converge::verify::{Proof, ProofOutcome, verify};
+use crate::counted;
 use crate::error::{Class, Context, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Kind};
 use crate::message;
 use crate::message::Message;
-use crate::product::InstanceLayout;
+use crate::product::{InstanceLayout, PRODUCT};
 use crate::report::{
     InstallDocument, InstanceDocument, MemberDocument, Outcome, Output, PlanDocument, PreflightDocument, SCHEMA,
     StepDocument, Text,
 };
 use crate::resource::{ResourceKind, Step};
+use crate::wireguard::PeerList;
 
 /// Reads the host as the command line says, and runs every check.
 pub(super) fn survey(host: &Host, global: &Global, options: &InstallOptions) -> Result<HostSurvey> {
@@ -30,14 +33,32 @@ pub(super) fn survey(host: &Host, global: &Global, options: &InstallOptions) -> 
     Ok(HostSurvey::take(host, resolve::typed(global, options, peers)))
 }
 
-/// `--peers FILE` names a file of this machine, also with `--root`.
+/// `--peers FILE` names a file of this machine, also with `--root`; `-` is standard input. A list that can't be used is bad
+/// input, named as it was typed.
 fn peers_file(path: &Path) -> Result<String> {
-    let text = Host::live().read_text(&std::path::absolute(path).context(Message::command("--peers"))?)?;
-    text.ok_or_else(|| {
+    let file = path.display().to_string();
+    let unusable = |reason: Message| {
         let command = "scp root@MEMBER:/srv/mitigator/vpn-public.conf .";
-        Error::input(message!("--peers {file}: no such file", file = path.display()))
+        Error::input(message!("--peers {file}: {reason}", file = &file, reason))
             .hint(message!("take it from any member: {command}", command))
-    })
+    };
+    let text = if path == Path::new("-") {
+        peers::standard_input()?
+    } else {
+        let path = std::path::absolute(path).context(Message::command("--peers"))?;
+        let host = Host::live();
+        if host.stat(&path)?.is_some_and(|stat| stat.kind == Kind::Directory) {
+            let there = path.join(PRODUCT.files.public_conf);
+            return Err(Error::input(message!("--peers {file}: a directory, not a file", file = &file))
+                .hint(message!("name the list in it: {option}", option = format!("--peers {}", there.display()))));
+        }
+        host.read_text(&path)?.ok_or_else(|| unusable(message!("no such file")))?
+    };
+    if PeerList::parse_any(&file, &text).is_ok_and(|list| list.is_empty()) {
+        return Err(unusable(message!("no [Peer] section in it")));
+    }
+    PeerList::parse_named(&file, &text)?;
+    Ok(text)
 }
 
 /// Says what would go wrong.
@@ -92,7 +113,7 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
     task.done();
     let show = |survey: &HostSurvey, plan: &Plan| output.document(&plan_document(survey, plan, survey.notes(plan)));
     if !plan.is_empty() && !global.yes {
-        confirm(&message!("apply?"), output, || show(&survey, &plan))?;
+        confirm(&question(&plan), output, || show(&survey, &plan))?;
     }
     let agree = |survey: &HostSurvey, rest: &Plan| match global.yes {
         true => Ok(()),
@@ -125,8 +146,16 @@ fn converge(host: &mut Host, global: &Global, options: &InstallOptions, output: 
     Ok(if failed { Class::Unproven.into() } else { ExitCode::SUCCESS })
 }
 
+/// The last line before the answer: how much it is about.
+fn question(plan: &Plan) -> Message {
+    counted!(
+        "{count} change, as listed above; apply?" | "{count} changes, as listed above; apply?",
+        count = plan.steps.len()
+    )
+}
+
 fn refuse(survey: &HostSurvey, output: &Output) -> Result<ExitCode> {
-    output.document(&preflight_document(survey))?;
+    output.document(&PreflightDocument { brief: true, ..preflight_document(survey) })?;
     Ok(Class::Refused.into())
 }
 
@@ -142,6 +171,12 @@ fn plan_document(survey: &HostSurvey, plan: &Plan, notes: Vec<Message>) -> PlanD
 fn install_document(survey: &HostSurvey, plan: &Plan, proof: Proof) -> InstallDocument {
     let own = &proof.own;
     let instance = InstanceDocument {
+        set_up: Seen::Yes,
+        tunnel: match (&proof.device, &proof.peers) {
+            (Some(_), _) => Seen::Yes,
+            (None, Some(_)) => Seen::No,
+            (None, None) => Seen::Unknown,
+        },
         vpn_address: Some(own.address),
         public_key: Some(own.public_key),
         list_digest: Some(proof.list.digest()),

@@ -259,7 +259,8 @@ fn no_such_file() -> Error {
         .hint(message!("create it with mitigator-vpn peers add, or name another file after the command"))
 }
 
-fn standard_input() -> Result<String> {
+/// The text on standard input.
+pub(super) fn standard_input() -> Result<String> {
     let mut bytes = Vec::new();
     // A longer one is the parser's to refuse.
     std::io::stdin().lock().take(MAX_LIST as u64 + 1).read_to_end(&mut bytes).context(message!("standard input"))?;

@@ -179,6 +179,9 @@ fn take_back(host: &mut Host, guard: Guard) -> Result<()> {
             Fate::Kept(now) => {
                 lang::warn(&message!("{resource} stays: somebody has changed it since: {now}", resource, now));
             }
+            Fate::Needed(reason) => {
+                lang::warn(&message!("{resource} stays: {reason}", resource, reason));
+            }
             Fate::Failed(reason) => {
                 let error = Error::new(Class::Step, message!("{left}: {right}", left = resource, right = reason));
                 return Err(hints.into_iter().fold(error, Error::then));

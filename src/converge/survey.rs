@@ -1,11 +1,12 @@
 //! The survey of a host: its facts, its release's data, the complete settings and the findings, and the plan from them.
 
 use crate::converge::impact::{Impact, impact};
+use crate::converge::journal::Receipt;
 use crate::converge::plan::Plan;
 use crate::desired::{self, Generated};
 use crate::distro::Distro;
-use crate::error::Result;
-use crate::facts::{Facts, InstanceFacts, Part, PrivateConfFile, TextFile};
+use crate::error::{Class, Result};
+use crate::facts::{Facts, InstanceFacts, JournalProblem, Part, PrivateConfFile, TextFile, Unread};
 use crate::gateway::image;
 use crate::host::Host;
 use crate::message;
@@ -100,7 +101,8 @@ impl HostSurvey {
     }
 
     fn with_key(host: &Host, partial: PartialSettings, key: PrivateKey) -> HostSurvey {
-        let (facts, distro) = Facts::gather(host, &partial.settings);
+        let (mut facts, distro) = Facts::gather(host, &partial.settings);
+        read_journal(host, &mut facts);
         let settings = partial.complete(&facts.instance);
         let inputs = Inputs { facts: &facts, distro: distro.as_ref(), settings: &settings };
         let findings = preflight::run(&inputs);
@@ -175,6 +177,18 @@ impl FileSurvey {
         let base = settings.layout().base();
         let is_inside = |step: &&Step| step.path().is_some_and(|path| path.starts_with(&settings.dir) && path != base);
         Plan { steps: self.plan.steps.iter().filter(is_inside).cloned().collect() }
+    }
+}
+
+/// Notes why the journal can't be used. It is the pipeline's own file, so no reader of facts knows it.
+fn read_journal(host: &Host, facts: &mut Facts) {
+    let Err(error) = Receipt::load(host) else { return };
+    let (reason, way_out) = (Message::from(&error), error.hints().to_vec());
+    match error.class() {
+        Class::Input => facts.journal = Some(JournalProblem { reason, hint: Message::joined(way_out, "\n") }),
+        Class::Unexpected | Class::Refused | Class::Reboot | Class::Unproven | Class::Step | Class::Locked => {
+            facts.unread.push(Unread { part: Part::Journal, reason });
+        }
     }
 }
 

@@ -20,8 +20,10 @@ use crate::resource::{Resource, State, Step, Transition, each_kind};
 pub enum Fate {
     /// It is as it was before.
     TakenBack,
-    /// It stays, because somebody has changed it since or the host needs it by now: the reason, or its state.
+    /// It stays, because somebody has changed it since: its state.
     Kept(Message),
+    /// It stays, because something on the host needs it by now: the reason.
+    Needed(Message),
     /// It could not be taken back; the reason.
     Failed(Message),
 }
@@ -177,7 +179,7 @@ fn take_back<K: Resource>(host: &mut Host, step: &Transition<K>, done: bool) -> 
         return Ok(Fate::Kept(now.summary()));
     }
     if let Some(reason) = resource.must_stay(host, before)? {
-        return Ok(Fate::Kept(reason));
+        return Ok(Fate::Needed(reason));
     }
     resource.set(host, before)?;
     let now = resource.observe(host)?;
@@ -243,7 +245,7 @@ mod tests {
         let made = JournaledChange { number: 0, run: None, step: step.into(), done: true };
         std::fs::create_dir(dir.path().join("d")).unwrap();
         std::fs::write(dir.path().join("d/theirs"), "").unwrap();
-        assert_eq!(undo(&mut host, &made), Fate::Kept(message!("there is something in it")));
+        assert_eq!(undo(&mut host, &made), Fate::Needed(message!("there is something in it")));
         std::fs::remove_file(dir.path().join("d/theirs")).unwrap();
         assert_eq!(undo(&mut host, &made), Fate::TakenBack);
     }
@@ -319,7 +321,7 @@ mod tests {
         std::fs::remove_dir(dir.path().join("d/.env")).unwrap();
         std::fs::write(dir.path().join("d/.env"), "COMPOSE_FILE=theirs.yml:x.yml\n").unwrap();
         let undone = run(&mut host, &changes, &Progress::Silent).unwrap();
-        assert!(undone.iter().all(|undone| matches!(undone.fate, Fate::Kept(_))), "{undone:?}");
+        assert!(undone.iter().all(|undone| matches!(undone.fate, Fate::Kept(_) | Fate::Needed(_))), "{undone:?}");
         assert!(dir.path().join("d/x.yml").exists());
     }
 

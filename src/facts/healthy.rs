@@ -22,6 +22,7 @@ impl Facts {
             fetched: true,
         };
         Facts {
+            journal: None,
             live: true,
             os: OsRelease {
                 id: "debian".into(),
@@ -94,6 +95,7 @@ impl Facts {
                 ..InstanceFacts::default()
             },
             net: Net {
+                down: BTreeSet::new(),
                 addresses: vec![InterfaceAddress {
                     interface: "eth0".into(),
                     address: [192, 0, 2, 1].into(),

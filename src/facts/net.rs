@@ -1,5 +1,6 @@
 //! Addresses, routes, ports.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
@@ -16,6 +17,9 @@ pub struct Net {
     pub addresses: Vec<InterfaceAddress>,
     /// IPv4 routes: destination as CIDR (`default` is `0.0.0.0/0`), and device.
     pub routes: Vec<Route>,
+    /// Interfaces with an address that the kernel calls down: switched off, without a carrier, a bridge with nothing on it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub down: BTreeSet<String>,
     /// All bound UDP ports.
     pub udp: Vec<UdpListener>,
 }
@@ -65,12 +69,19 @@ pub(crate) fn gather(reading: &Reading) -> Net {
     if !host.is_live() {
         return Net::default();
     }
-    let addresses = reading
+    let addresses: Vec<InterfaceAddress> = reading
         .known(host.interface_addresses())
         .into_iter()
         .map(|(interface, address, prefix)| InterfaceAddress { interface, address, prefix })
         .collect();
-    Net { addresses, routes: parse_routes(&table(reading, "/proc/net/route")), udp: udp(reading) }
+    let is_down = |interface: &&String| is_down(&reading.text(&format!("/sys/class/net/{interface}/operstate")));
+    let down = addresses.iter().map(|own| &own.interface).filter(is_down).cloned().collect();
+    Net { addresses, down, routes: parse_routes(&table(reading, "/proc/net/route")), udp: udp(reading) }
+}
+
+/// Tunnels and lo are `unknown`, and carry packets.
+fn is_down(operstate: &str) -> bool {
+    ["down", "lowerlayerdown", "notpresent"].contains(&operstate.trim())
 }
 
 /// A table of the kernel. A router with all routes of the Internet has a million, of 128 bytes each.

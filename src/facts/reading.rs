@@ -31,13 +31,15 @@ pub enum Part {
     Instance,
     /// [`super::Net`].
     Net,
+    /// The journal of earlier runs.
+    Journal,
 }
 
 impl Part {
     /// Whether steps of a plan follow from it. Of a mounted tree only files are planned.
     fn decides_steps(self, live: bool) -> bool {
         match self {
-            Part::Instance => true,
+            Part::Instance | Part::Journal => true,
             Part::Machine | Part::Kernel | Part::Packages | Part::Stack => live,
             // They warn; no step is made from them.
             Part::Docker | Part::Net => false,
@@ -195,6 +197,7 @@ mod tests {
             (Part::Stack, true),
             (Part::Docker, false),
             (Part::Net, false),
+            (Part::Journal, true),
         ] {
             let mut facts = Facts::healthy();
             facts.unread.push(Unread { part, reason: Message::foreign("Input/output error") });

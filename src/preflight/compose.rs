@@ -1,10 +1,11 @@
 //! Checks of: compose, and what it makes of this instance.
 
+use super::packages::apt_install;
 use super::{Check, Inputs, Judgement, Needs, Part, id};
 use crate::compose::Generation;
 use crate::message::Message;
 use crate::product::PRODUCT;
-use crate::settings::StackKind;
+use crate::settings::{Settings, StackKind};
 use crate::{counted, message};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -70,11 +71,25 @@ fn compose(inputs: &Inputs) -> Judgement {
     let Some(command) = stack.commands.first() else {
         let package = inputs.distro.map_or("docker-compose", |distro| &distro.packages.compose);
         let detail = message!("neither 'docker-compose' nor 'docker compose' works");
-        return Judgement::fail(detail, Message::command(format!("apt-get install {package}")));
+        return Judgement::fail(detail, Message::command(apt_install(inputs, package)));
     };
     let (compose, version) = (command.command_line(), &command.version);
     let config = || Message::command(format!("cd {dir} && {compose} config"));
     let engine = docker.daemon.as_ref().ok().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    if command.generation == Generation::V1 && !is_plain(dir) {
+        return Judgement::fail(
+            message!(
+                "{compose} {version} can't mount files of {dir}: it takes only ASCII without a colon",
+                compose,
+                version,
+                dir
+            ),
+            Message::joined(
+                vec![message!("use another directory: {option}", option = "--dir DIR"), second_generation(inputs)],
+                "\n",
+            ),
+        );
+    }
     match &stack.config {
         None if settings.stack == StackKind::Default => {
             Judgement::pass(message!("{compose} {version}; install brings the default stack", compose, version))
@@ -83,7 +98,7 @@ fn compose(inputs: &Inputs) -> Judgement {
             message!("there is no docker-compose.yml in {dir}", dir),
             message!(
                 "install Mitigator first; or, to try a gateway of this project's own: {command}",
-                command = "mitigator-vpn install --stack default"
+                command = Settings { stack: StackKind::Default, ..settings.clone() }.first_install("")
             ),
         ),
         Some(Err(words)) => Judgement::fail(words.clone(), config()),
@@ -106,11 +121,16 @@ fn compose(inputs: &Inputs) -> Judgement {
     }
 }
 
+/// Whether compose v1 can mount files of a directory: it splits mounts at colons, and mangles what isn't ASCII.
+fn is_plain(dir: &str) -> bool {
+    dir.is_ascii() && !dir.contains(':')
+}
+
 /// How to get compose's second generation beside this Docker. Debian marks its own builds, Ubuntu doesn't.
 fn second_generation(inputs: &Inputs) -> Message {
-    let dockers = "apt-get install docker-compose-plugin";
+    let dockers = apt_install(inputs, "docker-compose-plugin");
     let package = inputs.distro.map_or("docker-compose", |distro| &distro.packages.compose);
-    let releases = Message::command(format!("apt-get install {package}"));
+    let releases = Message::command(apt_install(inputs, package));
     match &inputs.facts.docker.daemon {
         Ok(version) if version.contains("dfsg") => releases,
         _ if package == "docker-compose" => Message::command(dockers),

@@ -1,5 +1,6 @@
 //! Checks of: Docker.
 
+use super::packages::apt_install;
 use super::{Check, Inputs, Judgement, Needs, Part, explained, id};
 use crate::message;
 use crate::message::Message;
@@ -43,7 +44,7 @@ fn docker(inputs: &Inputs) -> Judgement {
     let docker = &inputs.facts.docker;
     if !docker.present {
         let packages = inputs.distro.map_or("docker.io".to_owned(), |distro| distro.packages.docker.join(" "));
-        let hint = Message::command(format!("apt-get install {packages}"));
+        let hint = Message::command(apt_install(inputs, &packages));
         return Judgement::fail(message!("there is no docker program"), hint);
     }
     match &docker.daemon {

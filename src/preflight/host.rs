@@ -1,7 +1,8 @@
 //! Checks of: the release, the machine, the clock.
 
+use super::packages::apt_install;
 use super::{Check, Inputs, Judgement, Needs, Part, explained, id};
-use crate::facts::{Unread, WireGuardSupport};
+use crate::facts::{JournalProblem, Unread, WireGuardSupport};
 use crate::message;
 use crate::message::Message;
 use crate::policy;
@@ -52,6 +53,20 @@ changed then, and each check that would judge by it says that it can't be known.
 
 The reason names the file or the daemon. \"Permission denied\": run it as root. \"Input/output error\": `dmesg | tail`,
 the disk fails. \"Too many open files\", \"Cannot allocate memory\": `ulimit -n`, `free -m`.",
+    },
+    Check {
+        id: id::JOURNAL,
+        title: "the journal of earlier runs can be used",
+        note: None,
+        needs: Needs::Files,
+        rests_on: &[Part::Journal],
+        run: journal,
+        explain: "\
+What install has changed on this host is in /var/lib/mitigator-vpn/journal.ndjson, and undo takes it back from there. A
+newer version of this program may write it in a way that an older one can't read. Then use that version or a newer one
+for install and for undo; the reason names it. Don't move the journal away: nothing could be taken back any more.
+
+A damaged journal is named with its line. Nothing is changed by it; undo can't trust it.",
     },
     Check {
         id: id::DISK_SPACE,
@@ -169,6 +184,13 @@ fn host_readable(inputs: &Inputs) -> Judgement {
     }
 }
 
+fn journal(inputs: &Inputs) -> Judgement {
+    match &inputs.facts.journal {
+        None => Judgement::pass(message!("it can be used, or there is none yet")),
+        Some(JournalProblem { reason, hint }) => Judgement::fail(reason.clone(), hint.clone()),
+    }
+}
+
 fn disk_space(inputs: &Inputs) -> Judgement {
     let facts = inputs.facts;
     let missing = inputs.distro.map(|d| policy::missing_packages(facts, d, inputs.settings)).unwrap_or_default();
@@ -265,11 +287,14 @@ const SYNCHRONISE: &str = "timedatectl set-ntp true";
 
 fn synchronise(inputs: &Inputs) -> String {
     if !inputs.facts.machine.systemd {
-        return "apt-get install chrony".to_owned();
+        return apt_install(inputs, "chrony");
     }
     match inputs.distro.map_or(&[][..], |distro| &distro.packages.time_sync) {
         [] => SYNCHRONISE.to_owned(),
-        packages => format!("{SYNCHRONISE} || apt-get install {}", packages.join(" ")),
+        packages => match apt_install(inputs, &packages.join(" ")) {
+            install if install.contains("&&") => format!("{SYNCHRONISE} || {{ {install}; }}"),
+            install => format!("{SYNCHRONISE} || {install}"),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) const SUPPORTED_RELEASE: &str = "supported-release";
 pub(crate) const ROOT: &str = "root";
 pub(crate) const HOST_READABLE: &str = "host-readable";
+pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const DISK_SPACE: &str = "disk-space";
 pub(crate) const MEMORY: &str = "memory";
 pub(crate) const VIRTUALIZATION: &str = "virtualization";

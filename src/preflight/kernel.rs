@@ -119,7 +119,11 @@ fn kernel_wireguard(inputs: &Inputs) -> Judgement {
             )),
             Some(ModuleSource::NextBoot { kernel: names, .. }) => Judgement::warn(
                 next_boot(running, &names, kernel.next.as_ref()),
-                message!("{command}, then: {next}", command = "mitigator-vpn install", next = "systemctl reboot"),
+                message!(
+                    "{command}, then: {next}",
+                    command = inputs.settings.first_install(""),
+                    next = "systemctl reboot"
+                ),
             ),
             None => missing(inputs, running),
         },

@@ -5,6 +5,8 @@ mod filter;
 mod port;
 mod subnet;
 
+use std::net::IpAddr;
+
 use super::{Check, Inputs, Needs, Part, id};
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::wireguard::{Peer, PeerList};
@@ -40,7 +42,8 @@ cluster needs another VPN network: every member's address, on every instance.",
         explain: "\
 The endpoint is what the other members send their packets to: an address of this host, or one that is translated to it
 (NAT). It fails when it can't be right: 0.0.0.0, loopback, multicast, link-local; another member's endpoint; an address
-that is neither this host's own nor plausibly translated to it, because it is private or this host has a public one.
+that is neither this host's own nor plausibly translated to it, because it is private or this host has a public one; one
+of a bridge that Docker made, or of an interface that is down.
 
 A warning: behind NAT the port has to be forwarded to this host, and whoever is behind NAT needs a keepalive, which in
 the shared vpn-public.conf binds every member. The same goes for a private endpoint among public ones. A port other than
@@ -105,6 +108,14 @@ The check fails, quotes the rule, and names the command that removes it.
 of a cloud are outside this host and can't be seen from here: open the UDP port there as well (FN-25).",
     },
 ];
+
+/// Addresses that the internet doesn't route: private ones, and those of carrier-grade NAT (100.64.0.0/10).
+pub(super) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
 
 /// The other members, as far as the lists here and the one given can be read.
 fn other_members(inputs: &Inputs) -> Vec<Peer> {

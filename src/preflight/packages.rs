@@ -64,6 +64,12 @@ Elsewhere the release's own main archive has all that is needed: `apt-get update
     },
 ];
 
+/// The command that installs packages here: without lists apt knows none.
+pub(super) fn apt_install(inputs: &Inputs, packages: &str) -> String {
+    let install = format!("apt-get install {packages}");
+    if inputs.facts.packages.lists_age.is_none() { format!("{UPDATE} && {install}") } else { install }
+}
+
 /// What install would install, and the release that says so; `None` for a release nobody knows.
 fn missing<'a>(inputs: &Inputs<'a>) -> Option<(&'a Distro, Vec<String>)> {
     let distro = inputs.distro.ok()?;
@@ -191,7 +197,7 @@ fn added_suite(inputs: &Inputs, names: String, suite: &Suite) -> Judgement {
         [] => {
             return Judgement::fail(
                 message!("apt doesn't know {names}; {suite} has it, and no mirror is known", names, suite),
-                Message::command("mitigator-vpn install --apt-mirror URL"),
+                Message::command(inputs.settings.first_install("--apt-mirror URL")),
             );
         }
         [place] => message!("apt doesn't know {names}; install adds {suite} from {place}", names, suite, place),

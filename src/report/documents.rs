@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::SCHEMA;
 use crate::converge::impact::Outage;
 use crate::converge::plan::Plan;
+use crate::converge::standing::Seen;
 use crate::converge::undo::{Fate, Undone};
 use crate::facts::Facts;
 use crate::lang::Lang;
@@ -128,6 +129,9 @@ pub struct PreflightDocument {
     pub findings: Vec<FindingDocument>,
     /// The worst of them.
     pub outcome: Outcome,
+    /// Whether people are shown only what stands in the way or worries.
+    #[serde(skip)]
+    pub brief: bool,
 }
 
 impl PreflightDocument {
@@ -139,7 +143,7 @@ impl PreflightDocument {
             Some(Severity::Warn) => Outcome::Warn,
             _ => Outcome::Pass,
         };
-        PreflightDocument { schema: SCHEMA, host: facts.into(), findings, outcome }
+        PreflightDocument { schema: SCHEMA, host: facts.into(), findings, outcome, brief: false }
     }
 }
 
@@ -257,13 +261,17 @@ pub struct InstallDocument {
 /// The instance and its tunnel.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct InstanceDocument {
+    /// Whether anything of a VPN is set up here: `yes`, `no`, or `unknown` where that couldn't be read.
+    pub set_up: Seen,
     /// Its address inside the VPN.
     pub vpn_address: Option<Ipv4Addr>,
     /// Its public key.
     pub public_key: Option<PublicKey>,
     /// SHA-256 of vpn-public.conf: equal on all instances, or the lists have drifted apart.
     pub list_digest: Option<ListDigest>,
-    /// `kernel` or `userspace`; nothing when no tunnel is up.
+    /// Whether a tunnel is up: `yes`, `no`, or `unknown` where that couldn't be looked at.
+    pub tunnel: Seen,
+    /// `kernel` or `userspace`; nothing when no tunnel is seen.
     pub implementation: Option<Implementation>,
     /// The other members.
     pub members: Vec<MemberDocument>,
@@ -375,6 +383,7 @@ impl UndoDocument {
             let (fate, reason) = match fate {
                 Fate::TakenBack => (UndoFate::TakenBack, None),
                 Fate::Kept(now) => (UndoFate::Kept, Some(message!("somebody has changed it since: {now}", now))),
+                Fate::Needed(reason) => (UndoFate::Kept, Some(reason)),
                 Fate::Failed(reason) => (UndoFate::Failed, Some(reason)),
             };
             let hints = hints.into_iter().map(Text).collect();

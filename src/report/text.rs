@@ -8,6 +8,7 @@ use super::documents::{
     Counts, Document, FindingDocument, HostId, InstallDocument, InstanceDocument, MemberDocument, Outcome,
     PlanDocument, PreflightDocument, StatusDocument, StepDocument, UndoDocument, UndoFate,
 };
+use crate::converge::standing::Seen;
 use crate::lang::Lang;
 use crate::message::Message;
 use crate::preflight::Severity;
@@ -30,8 +31,9 @@ impl Document for PreflightDocument {
         );
         line!(out);
         // The worst last: it stands right above the prompt.
-        for verdict in [Severity::Pass, Severity::Unknown, Severity::Warn, Severity::Fail] {
-            self.findings.iter().filter(|f| f.outcome == verdict).for_each(|f| finding(&mut out, f, lang));
+        let all = [Severity::Pass, Severity::Unknown, Severity::Warn, Severity::Fail];
+        for verdict in &all[if self.brief { 2 } else { 0 }..] {
+            self.findings.iter().filter(|f| f.outcome == *verdict).for_each(|f| finding(&mut out, f, lang));
         }
         let Counts { fail, warn, unknown, pass } = Counts::of(&self.findings);
         line!(out);
@@ -58,7 +60,7 @@ fn finding(out: &mut String, finding: &FindingDocument, lang: Lang) {
     let (id, detail) = (&finding.id, lang.render(&finding.detail.0));
     match finding.outcome {
         Severity::Pass | Severity::Unknown => {
-            line!(out, "{mark} {id:<18} {detail}");
+            line!(out, "{mark} {id:<18} {}", folded(&detail, margin.len() + 19));
         }
         Severity::Warn | Severity::Fail => {
             let ignored = if finding.ignored {
@@ -66,7 +68,8 @@ fn finding(out: &mut String, finding: &FindingDocument, lang: Lang) {
             } else {
                 String::new()
             };
-            line!(out, "{mark} {} {detail}{ignored}", style(format!("{id:<18}")).bold());
+            let detail = folded(&format!("{detail}{ignored}"), margin.len() + 19);
+            line!(out, "{mark} {} {detail}", style(format!("{id:<18}")).bold());
             for hint in lang.render(&finding.hint.0).lines() {
                 line!(out, "{margin}{} {hint}", style("→").cyan());
             }
@@ -140,7 +143,9 @@ impl Document for StatusDocument {
         instance_lines(&mut out, &self.instance, lang);
         line!(out);
         for difference in &self.differences {
-            line!(out, "{} {}", style(lang.render(&message!("differs:"))).red().bold(), lang.render(&difference.0));
+            let (mark, difference) = (lang.render(&message!("differs:")), lang.render(&difference.0));
+            let difference = folded(&difference, mark.chars().count() + 1);
+            line!(out, "{} {difference}", style(mark).red().bold());
         }
         if self.outcome == Outcome::Pass {
             line!(out, "{}", style(lang.render(&message!("as it should be"))).green());
@@ -150,19 +155,35 @@ impl Document for StatusDocument {
 }
 
 fn instance_lines(out: &mut String, instance: &InstanceDocument, lang: Lang) {
-    let Some(address) = instance.vpn_address else {
-        line!(out, "{}", lang.render(&message!("no VPN is set up here")));
-        return;
+    match instance.set_up {
+        Seen::Yes => {}
+        Seen::No => {
+            line!(out, "{}", lang.render(&message!("no VPN is set up here")));
+            return;
+        }
+        Seen::Unknown => {
+            line!(out, "{}", lang.render(&message!("whether a VPN is set up here isn't known")));
+            return;
+        }
+    }
+    let address = match instance.vpn_address {
+        Some(address) => address.to_string(),
+        None => lang.render(&message!("no VPN address")),
     };
     let key = instance.public_key.map_or_else(|| lang.render(&message!("no key")), |key| key.to_string());
     line!(out, "{address}  {key}");
-    match &instance.implementation {
-        Some(implementation) => {
-            let implementation = *implementation;
+    match (instance.implementation, instance.tunnel) {
+        (Some(implementation), _) => {
             line!(out, "{}", lang.render(&message!("tunnel up ({implementation} WireGuard)", implementation)));
         }
-        None => {
+        (None, Seen::Yes) => {
+            line!(out, "{}", lang.render(&message!("a tunnel is up")));
+        }
+        (None, Seen::No) => {
             line!(out, "{}", style(lang.render(&message!("no tunnel is up"))).red());
+        }
+        (None, Seen::Unknown) => {
+            line!(out, "{}", style(lang.render(&message!("whether a tunnel is up isn't known"))).yellow());
         }
     }
     if let Some(digest) = &instance.list_digest {
@@ -222,6 +243,32 @@ impl Document for UndoDocument {
     }
 }
 
+/// On a terminal, lines that go on below where the text begins. Words stay whole: a command or a key is copied from there.
+fn folded(text: &str, margin: usize) -> String {
+    match console::Term::stdout().size_checked().filter(|_| console::Term::stdout().is_term()) {
+        Some((_, width)) => fold(text, margin, usize::from(width)),
+        None => text.to_owned(),
+    }
+}
+
+fn fold(text: &str, margin: usize, width: usize) -> String {
+    let (mut out, mut column) = (String::new(), margin);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > margin && column + 1 + length > width {
+            out += "\n";
+            out += &" ".repeat(margin);
+            column = margin;
+        } else if column > margin {
+            out.push(' ');
+            column += 1;
+        }
+        out += word;
+        column += length;
+    }
+    out
+}
+
 /// The words that a column may have, each as wide as the widest.
 pub(super) fn column<const N: usize>(lang: Lang, words: [Message; N]) -> [String; N] {
     let words = words.map(|word| lang.render(&word));
@@ -258,6 +305,13 @@ fn bytes(count: u64) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_hangs_below_its_beginning_and_no_word_is_broken() {
+        assert_eq!(fold("a bb ccc", 2, 6), "a bb\n  ccc");
+        assert_eq!(fold("0123456789 a", 2, 6), "0123456789\n  a");
+        assert_eq!(fold("a bb", 2, 80), "a bb");
+    }
 
     #[test]
     fn ages_and_sizes_are_short() {

@@ -127,8 +127,8 @@ impl AptSource {
         let known = complaints.into_iter().next().map(Argument::from);
         let reason = known.unwrap_or_else(|| message!("no mirror is known").into());
         let error = Error::unexpected(message!("nobody has the suite {suite}: {reason}", suite = &self.suite, reason));
-        let command = "mitigator-vpn install --apt-mirror URL";
-        Err(error.hint(message!("name a mirror that has it: {command}", command)))
+        let option = "--apt-mirror URL";
+        Err(error.hint(message!("run it again with a mirror that has it: {option}", option)))
     }
 
     /// The contents to try, the best first.

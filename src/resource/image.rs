@@ -56,7 +56,7 @@ impl GatewayImage {
                 one = image.reference(),
                 other = &self.reference
             ))
-            .hint(message!("run it again: {command}", command = "mitigator-vpn install")));
+            .hint(message!("run it again")));
         }
         let mut archive = Vec::new();
         image.write(&mut archive, name)?;

@@ -102,8 +102,7 @@ impl Resource for Packages {
             .all()
             .filter(|name| matches!(wanted.get(*name), Some(Some(_))) && record.version(name).is_none())
             .collect();
-        let remove: Vec<&String> =
-            self.all().filter(|name| matches!(wanted.get(*name), Some(None)) && self.is_there(&record, name)).collect();
+        let remove: Vec<&String> = self.to_remove(&record, state).collect();
         if !install.is_empty() {
             self.install(host, &install)?;
         }
@@ -133,11 +132,15 @@ impl Resource for Packages {
         Ok((expanded, wanted))
     }
 
-    /// They brought the running kernel.
-    fn must_stay(&self, _host: &Host, _before: &Versions) -> Result<Option<Message>> {
+    /// They brought the running kernel, or another package needs them by now.
+    fn must_stay(&self, host: &Host, before: &Versions) -> Result<Option<Message>> {
         let running = format!("linux-image-{}", kernel::release());
-        let came = self.all().any(|name| *name == running);
-        Ok(came.then(|| message!("{kernel} is running", kernel = running)))
+        if self.all().any(|name| *name == running) {
+            return Ok(Some(message!("{kernel} is running", kernel = running)));
+        }
+        let record = DpkgRecord::read(host)?;
+        let gone: Vec<&str> = self.to_remove(&record, before).map(String::as_str).collect();
+        if gone.is_empty() { Ok(None) } else { needed_by(host, &gone) }
     }
 }
 
@@ -192,6 +195,12 @@ impl Packages {
             Some(PackageStage::ConfigFiles) => !self.leftovers.contains(name),
             Some(_) => true,
         }
+    }
+
+    /// Those that have no version in `state` and are there.
+    fn to_remove<'a>(&'a self, record: &'a DpkgRecord, state: &'a Versions) -> impl Iterator<Item = &'a String> {
+        let goes = |name: &&String| matches!(state.packages.get(*name), Some(None)) && self.is_there(record, name);
+        self.all().filter(goes)
     }
 
     fn simulated(&self, host: &Host, missing: &[&str]) -> Result<Packages> {
@@ -266,16 +275,9 @@ impl Packages {
 
     fn remove(&self, host: &mut Host, names: &[&String]) -> Result<()> {
         let all: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-        let removed = apt::simulate_remove(host, &all)?;
-        let stays = |reason| {
-            Err(Error::unexpected(reason).hint(Message::command(format!("apt-get -s remove {}", all.join(" ")))))
-        };
-        let name = all.join(", ");
-        if let Some(other) = removed.removed.iter().find(|name| !all.contains(&name.as_str())) {
-            return stays(message!("{name} stays, because {other} needs it by now", name, other));
-        }
-        if let Some(other) = removed.new.keys().next() {
-            return stays(message!("{name} stays, because apt would replace it by {other}", name, other));
+        if let Some(reason) = needed_by(host, &all)? {
+            let error = message!("{names}: {reason}", names = all.join(", "), reason);
+            return Err(Error::unexpected(error).hint(Message::command(format!("apt-get -s remove {}", all.join(" ")))));
         }
         let (keep, purge): (Vec<&str>, Vec<&str>) =
             all.into_iter().partition(|name| self.leftovers.iter().any(|left| left == name));
@@ -293,6 +295,15 @@ impl Packages {
             }
         }
     }
+}
+
+/// Why these packages can't be removed by themselves.
+fn needed_by(host: &Host, names: &[&str]) -> Result<Option<Message>> {
+    let removed = apt::simulate_remove(host, names)?;
+    if let Some(other) = removed.removed.iter().find(|name| !names.contains(&name.as_str())) {
+        return Ok(Some(message!("{other} needs it by now", other)));
+    }
+    Ok(removed.new.keys().next().map(|other| message!("apt would replace it by {other}", other)))
 }
 
 /// Which of these are in none of apt's lists.

@@ -1,6 +1,6 @@
 //! An endpoint as a person writes it, on the command line or in cluster.toml.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::message;
 use crate::message::Message;
@@ -18,7 +18,12 @@ impl Endpoint {
     /// Reads `192.0.2.1`, `192.0.2.1:4567`, `[2001:db8::1]:4567`. An error says why it is none.
     pub fn parse(text: &str) -> Result<Endpoint, Message> {
         if let Ok(full) = text.parse::<SocketAddr>() {
-            return if full.port() == 0 { Err(message!("port 0 can't be sent to")) } else { Ok(Endpoint::Full(full)) };
+            if full.port() != 0 {
+                return Ok(Endpoint::Full(full));
+            }
+        }
+        if let Some(port) = port_of_an_address(text) {
+            return Err(message!("port {port} can't be sent to: use 1 to 65535", port));
         }
         let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
         bare.parse().map(Endpoint::Address).map_err(|_| {
@@ -38,6 +43,16 @@ impl Endpoint {
     }
 }
 
+/// What stands in the place of the port behind a literal address.
+fn port_of_an_address(text: &str) -> Option<&str> {
+    let (address, port) = text.rsplit_once(':')?;
+    let is_v6 = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|a| a.parse::<Ipv6Addr>().is_ok());
+    (is_v6 || address.parse::<Ipv4Addr>().is_ok()).then_some(port)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +65,12 @@ mod tests {
         assert_eq!(full("2001:db8::1"), "[2001:db8::1]:4567");
         for bad in ["host.example", "192.0.2.1:0", "192.0.2.1:99999", "", "192.0.2.256"] {
             assert!(Endpoint::parse(bad).is_err(), "{bad}");
+        }
+        for (bad, port) in
+            [("192.0.2.1:70000", "70000"), ("[2001:db8::1]:0", "0"), ("192.0.2.1:", ""), ("192.0.2.1:x", "x")]
+        {
+            let reason = Endpoint::parse(bad).unwrap_err().to_string();
+            assert_eq!(reason, format!("port {port} can't be sent to: use 1 to 65535"));
         }
     }
 }

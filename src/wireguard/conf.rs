@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::error::Error;
-use crate::message::Message;
+use crate::message::{Message, quoted};
 use crate::{counted, message};
 
 /// Problems beyond this number are counted, not listed: it is another kind of file then.
@@ -94,12 +94,7 @@ impl<'f> Problems<'f> {
 
     /// The file's name as an argument of a shell command.
     pub(super) fn quoted_file(&self) -> String {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
-        if self.file.bytes().all(plain) {
-            self.file.to_owned()
-        } else {
-            format!("'{}'", self.file.replace('\'', r"'\''"))
-        }
+        quoted(self.file)
     }
 }
 

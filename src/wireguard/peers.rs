@@ -138,7 +138,7 @@ impl PeerList {
         Self::parse_named(&host.display(path), &text).map(Some)
     }
 
-    fn parse_any(file: &str, text: &str) -> Result<Self, Vec<LineProblem>> {
+    pub(crate) fn parse_any(file: &str, text: &str) -> Result<Self, Vec<LineProblem>> {
         Ok(PeerList { text: text.to_owned(), sections: parse::sections(file, text)? })
     }
 

@@ -15,6 +15,7 @@ mod unit {
     mod documents;
     mod hardening;
     mod harness;
+    mod hints;
     mod journals;
     mod lang;
     pub mod peers;

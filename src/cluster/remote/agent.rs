@@ -263,7 +263,7 @@ impl Agent<'_> {
                         let stays = message!("{resource} stays: somebody has changed it since: {now}", resource, now);
                         return Err(Error::new(Class::Step, stays));
                     }
-                    Fate::Failed(reason) => {
+                    Fate::Needed(reason) | Fate::Failed(reason) => {
                         let error =
                             Error::new(Class::Step, message!("{left}: {right}", left = resource, right = reason));
                         return Err(hints.into_iter().fold(error, Error::then));

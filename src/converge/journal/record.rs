@@ -104,12 +104,15 @@ pub(super) fn refuse_newer(text: &str) -> Result<()> {
     }
     let runs = text.lines().filter(|line| line.starts_with("{\"run\":"));
     let headers = runs.filter_map(|line| serde_json::from_str::<Any>(line).ok());
-    match headers.map(|any| any.run).find(|header| header.format > FORMAT) {
+    // The newest of several reads what the others have written.
+    match headers.map(|any| any.run).filter(|header| header.format > FORMAT).max_by_key(|header| header.format) {
         None => Ok(()),
         Some(Header { version, .. }) => {
             let own = env!("CARGO_PKG_VERSION");
-            let error = message!("written by a newer mitigator-vpn ({version}) than this one ({own})", version, own);
-            Err(Error::input(error).hint(message!("use the newer program; this one has changed nothing")))
+            let error =
+                message!("written by a newer mitigator-vpn ({version}) than this one ({own})", version = &version, own);
+            let hint = message!("use mitigator-vpn {version} or a newer one; this one has changed nothing", version);
+            Err(Error::input(error).hint(hint))
         }
     }
 }

@@ -310,7 +310,7 @@ fn a_newer_programs_journal_is_left_alone_and_the_way_out_is_that_program() {
     run(&mut host, &[rewrite("a", "b")]);
     let path = dir.path().join(&JOURNAL[1..]);
     let newer = std::fs::read_to_string(&path).unwrap()
-        + "{\"what\":\"ever\"}\n{\"run\":{\"format\":3,\"version\":\"0.9.0\",\"at\":\"noon\"}}\n{\"begin\":7}\n";
+        + "{\"what\":\"ever\"}\n{\"run\":{\"format\":7,\"version\":\"0.9.0\",\"at\":\"noon\"}}\n{\"run\":{\"format\":3,\"version\":\"0.8.0\",\"at\":\"noon\"}}\n{\"begin\":7}\n";
     std::fs::write(&path, &newer).unwrap();
     for refused in [
         Receipt::load(&host).map(drop),
@@ -320,7 +320,7 @@ fn a_newer_programs_journal_is_left_alone_and_the_way_out_is_that_program() {
         let error = refused.unwrap_err();
         assert!(error.to_string().contains("a newer mitigator-vpn (0.9.0)"), "{error}");
         let hint = error.way_out().unwrap().to_string();
-        assert!(hint.contains("use the newer program") && !hint.contains("mv"), "{hint}");
+        assert!(hint.contains("use mitigator-vpn 0.9.0 or a newer one") && !hint.contains("mv"), "{hint}");
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
     assert_eq!(host.list(Path::new(STATE_DIR)).unwrap(), ["journal.ndjson"]);

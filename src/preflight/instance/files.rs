@@ -6,7 +6,7 @@ use crate::compose::split_compose_file;
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::host::Obstacle;
 use crate::message;
-use crate::message::Message;
+use crate::message::{Message, quoted};
 use crate::preflight::{Inputs, Judgement, explained, id};
 use crate::product::PRODUCT;
 use crate::settings::StackKind;
@@ -104,12 +104,29 @@ pub(super) fn env_file(inputs: &Inputs) -> Judgement {
         };
         judgement(Message::from(problem), Message::command(format!("sed -n {}p {path}", problem.line)))
     });
+    let mut found: Vec<Judgement> = found.collect();
+    if has_lost_our_keys(inputs) {
+        found.push(Judgement::warn(
+            message!("{key} isn't in .env, though a key and a list are here: an update of Mitigator has replaced it, most likely; install puts it back", key = PRODUCT.env.vpn_address),
+            Message::command(inputs.settings.command("install")),
+        ));
+    }
     let fine = if env.exists {
         message!("every line can be read")
     } else {
         message!("there is no .env yet; install makes it")
     };
-    Judgement::of_all(found.collect(), fine)
+    Judgement::of_all(found, fine)
+}
+
+/// The vendor's update downloads `.env` anew (FN-9).
+fn has_lost_our_keys(inputs: &Inputs) -> bool {
+    let instance = &inputs.facts.instance;
+    let set_up = matches!(
+        (&instance.private_conf, &instance.public_conf, &instance.overlay),
+        (PrivateConfFile::Present { .. }, TextFile::Text(_), TextFile::Text(_))
+    );
+    set_up && !instance.env.values.contains_key(PRODUCT.env.vpn_address)
 }
 
 pub(super) fn compose_files(inputs: &Inputs) -> Judgement {
@@ -138,6 +155,19 @@ pub(super) fn compose_files(inputs: &Inputs) -> Judgement {
             ),
         ));
     }
+    let names: Vec<&str> = split_compose_file(named, separator).map(|file| file.trim_start_matches("./")).collect();
+    let overrides =
+        instance.compose_files.iter().filter(|file| file.contains(".override.") && !names.contains(&file.as_str()));
+    found.extend(overrides.map(|file| {
+        Judgement::warn(
+            message!("COMPOSE_FILE doesn't name {file}, so compose leaves it out", file),
+            message!(
+                "if it should count, add it in {env}; else remove it: {command}",
+                env = env.to_string(),
+                command = format!("rm {}", quoted(&inputs.settings.dir.join(file).display().to_string()))
+            ),
+        )
+    }));
     let spaced = named.split(separator.filter(|s| !s.is_empty()).unwrap_or(":")).any(|file| file != file.trim());
     if spaced {
         found.push(Judgement::warn(

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use crate::facts::{PrivateConfFile, TextFile};
 use crate::message::Message;
+use crate::preflight::network::is_private;
 use crate::preflight::{Inputs, Judgement, explained, id};
 use crate::product::PRODUCT;
 use crate::wireguard::{LineProblem, Network, Peer, PeerList, PublicKey};
@@ -84,6 +85,16 @@ pub(super) fn vpn_address(inputs: &Inputs) -> Judgement {
         return Judgement::fail(kind.message(address, network), free(network, &lists));
     }
     let mut found = Vec::new();
+    if !is_private(address.into()) {
+        found.push(Judgement::warn(
+            message!(
+                "{address} is an address of the Internet: what this host sends to {network} goes into the VPN",
+                address,
+                network
+            ),
+            message!("take a private network for the whole cluster: {option}", option = "--vpn-address 10.8.3.1"),
+        ));
+    }
     for (list, file) in lists.each() {
         let strangers = list.peers().filter(|peer| !network.contains(peer.address) || reserved(network, peer));
         found.extend(strangers.map(|peer| {

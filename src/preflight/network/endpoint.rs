@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::other_members;
+use super::{is_private, other_members};
 use crate::message;
 use crate::message::Message;
 use crate::preflight::{Inputs, Judgement, explained, id};
@@ -28,6 +28,7 @@ pub(super) fn endpoint(inputs: &Inputs) -> Judgement {
         ));
     }
     found.extend(whose(inputs, endpoint.ip()));
+    found.extend(unreachable_interface(inputs, endpoint.ip()));
     if is_private(endpoint.ip()) && others.iter().any(|peer| !is_private(peer.endpoint.ip())) {
         found.push(Judgement::warn(
             message!("{address} is private, and other members have public endpoints", address = endpoint.ip()),
@@ -68,6 +69,31 @@ fn impossible(address: IpAddr) -> Option<Message> {
     }
 }
 
+/// What to say about an own address at which no packet from outside arrives.
+fn unreachable_interface(inputs: &Inputs, address: IpAddr) -> Option<Judgement> {
+    let net = &inputs.facts.net;
+    let interface = &net.addresses.iter().find(|own| own.address == address)?.interface;
+    let see = || message!("use an address of this host; see: {command}", command = "ip -brief address");
+    if is_dockers(interface) {
+        let detail =
+            message!("{address} is Docker's own ({interface}): no other host can send to it", address, interface);
+        return Some(Judgement::fail(detail, see()));
+    }
+    net.down.contains(interface).then(|| {
+        let start = message!("or start it: {command}", command = format!("ip link set {interface} up"));
+        Judgement::fail(
+            message!("{address} is on {interface}, which is down", address, interface),
+            Message::joined(vec![see(), start], "\n"),
+        )
+    })
+}
+
+/// By the names that Docker gives its bridges.
+fn is_dockers(interface: &str) -> bool {
+    let id = |name: &str| name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ["docker0", "docker_gwbridge"].contains(&interface) || interface.strip_prefix("br-").is_some_and(id)
+}
+
 /// What to say about an address that isn't this host's own.
 fn whose(inputs: &Inputs, address: IpAddr) -> Option<Judgement> {
     let own = &inputs.facts.net.addresses;
@@ -100,14 +126,6 @@ fn whose(inputs: &Inputs, address: IpAddr) -> Option<Judgement> {
         option = format!("--ignore {}", id::ENDPOINT)
     );
     Some(Judgement::fail(implausible, hint))
-}
-
-/// Addresses that the internet doesn't route: private ones, and those of carrier-grade NAT (100.64.0.0/10).
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    }
 }
 
 #[cfg(test)]
@@ -161,6 +179,29 @@ mod tests {
         let (severity, text) = judge("10.1.1.5", "198.51.100.7:4567", None);
         assert_eq!(severity, Warn);
         assert!(text.contains("forward UDP 4567 of 198.51.100.7 to this host"), "{text}");
+    }
+
+    #[test]
+    fn an_own_address_at_which_nothing_arrives_fails() {
+        let judge = |interface: &str, down: bool| {
+            let mut facts = Facts::healthy();
+            facts.net.addresses[0].address = "172.17.0.1".parse().unwrap();
+            facts.net.addresses[0].interface = interface.into();
+            facts.net.down = down.then(|| interface.to_owned()).into_iter().collect();
+            let endpoint = Some("172.17.0.1:4567".parse().unwrap());
+            outcome_with("endpoint", &facts, &Settings { endpoint, ..settings() })
+        };
+        for interface in ["docker0", "br-0123456789ab"] {
+            let (severity, text) = judge(interface, false);
+            assert!(severity == Fail && text.contains("Docker's own") && text.contains("[use an address"), "{text}");
+        }
+        let (severity, text) = judge("eth1", true);
+        assert!(
+            severity == Fail && text.contains("eth1, which is down") && text.contains("ip link set eth1 up"),
+            "{text}"
+        );
+        assert_eq!(judge("eth1", false).0, Pass);
+        assert_eq!(judge("br-lan", false).0, Pass, "somebody's own bridge");
     }
 
     #[test]

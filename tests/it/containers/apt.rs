@@ -383,7 +383,9 @@ fn a_package_that_others_need_by_now_stays_and_the_reason_is_given() {
         let (tools, before) = install(host, &["wireguard-tools"]).unwrap();
         apt_get("install --no-install-recommends wireguard");
         let error = tools.set(host, &before).unwrap_err().to_string();
-        assert_eq!(error, "wireguard-tools, libtoy stays, because wireguard needs it by now");
+        assert_eq!(error, "wireguard-tools, libtoy: wireguard needs it by now");
+        let reason = tools.must_stay(host, &before).unwrap().map(|reason| reason.to_string());
+        assert_eq!(reason.as_deref(), Some("wireguard needs it by now"));
         assert!(tools.wanted().is_met_by(&tools.observe(host).unwrap()));
     });
 }

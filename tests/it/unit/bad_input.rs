@@ -10,7 +10,7 @@ pub const PUBLIC: &str = "/srv/mitigator/vpn-public.conf";
 pub const ENV: &str = "/srv/mitigator/.env";
 
 pub const KEY_A: &str = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
-const KEY_B: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+pub const KEY_B: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
 /// One section with its lines as given.
 pub fn section(key: &str, allowed: &str, endpoint: &str) -> String {
@@ -192,6 +192,8 @@ fn a_bad_option_is_refused_before_anything_is_read() {
         "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --stack mine --yes",
         "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --ignore no-such-check --yes",
         "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --peers /no/such/file --yes",
+        "install --vpn-address 10.8.3.1 --endpoint 192.0.2.1 --peers / --yes",
+        "install --vpn-address 10.8.3.1/24 --endpoint 192.0.2.1 --yes",
         "install --vpn-address 10.8.3.1 --yes",
         "install --endpoint 192.0.2.1 --yes",
         "preflight --json=yes",
