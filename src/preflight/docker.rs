@@ -96,7 +96,13 @@ mod tests {
         facts.docker.present = false;
         let (severity, text) = outcome("docker", &facts);
         assert_eq!(severity, Fail);
-        assert!(text.contains("apt-get install docker.io"), "{text}");
+        assert!(text.contains("[apt-get install docker.io"), "{text}");
+        facts.packages.lists_age = None;
+        let (_, text) = outcome("docker", &facts);
+        assert!(
+            text.contains("[apt-get update && apt-get install docker.io"),
+            "apt knows no package without lists: {text}"
+        );
     }
 
     #[test]

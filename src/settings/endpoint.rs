@@ -17,10 +17,8 @@ pub enum Endpoint {
 impl Endpoint {
     /// Reads `192.0.2.1`, `192.0.2.1:4567`, `[2001:db8::1]:4567`. An error says why it is none.
     pub fn parse(text: &str) -> Result<Endpoint, Message> {
-        if let Ok(full) = text.parse::<SocketAddr>() {
-            if full.port() != 0 {
-                return Ok(Endpoint::Full(full));
-            }
+        if let Some(full) = text.parse::<SocketAddr>().ok().filter(|full| full.port() != 0) {
+            return Ok(Endpoint::Full(full));
         }
         if let Some(port) = port_of_an_address(text) {
             return Err(message!("port {port} can't be sent to: use 1 to 65535", port));

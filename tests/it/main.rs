@@ -46,6 +46,7 @@ mod containers {
     mod gateway;
     mod guard;
     mod harness;
+    mod hints;
     mod peers;
     mod readonly;
     mod releases;
