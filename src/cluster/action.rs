@@ -86,16 +86,21 @@ impl Action {
     }
 }
 
+/// Whether keys are still to be made in this run. The list is complete only with them, so it changes for all members then.
+/// A keyless host that can't be changed adds nothing to it.
+pub(crate) fn makes_keys(actions: &Actions, keyless: &[Ipv4Addr]) -> bool {
+    keyless.iter().any(|address| actions.get(address).is_some_and(Action::changes))
+}
+
 impl From<Survey> for Action {
     fn from(survey: Survey) -> Self {
         if survey.refused { Action::Refused(survey) } else { Action::Install(survey) }
     }
 }
 
-/// What has to be done for this list. `complete` says whether the list will stay as it is: not while keys are still to be
-/// made.
-pub(crate) fn required(seen: &Seen, list: &PeerList, complete: bool) -> Required {
-    let is_listed = complete && seen.list.as_ref().map(PeerList::digest) == Some(list.digest());
+/// What has to be done for this list.
+pub(crate) fn required(seen: &Seen, list: &PeerList) -> Required {
+    let is_listed = seen.list.as_ref().map(PeerList::digest) == Some(list.digest());
     match seen.look.impact {
         Impact::Install { .. } => Required::Survey,
         Impact::Nothing if is_listed => Required::Nothing,
@@ -122,17 +127,28 @@ mod tests {
     #[test]
     fn the_host_decides_what_its_own_list_means_and_another_list_is_never_less_than_that() {
         let (old, new) = (list(2), list(3));
-        for (impact, had, complete, expected) in [
-            (Impact::Nothing, &new, true, Required::Nothing),
-            (Impact::Nothing, &new, false, Required::List),
-            (Impact::Nothing, &old, true, Required::List),
-            (Impact::List, &new, true, Required::List),
-            (Impact::Install { outage: None }, &new, true, Required::Survey),
+        for (impact, had, expected) in [
+            (Impact::Nothing, &new, Required::Nothing),
+            (Impact::Nothing, &old, Required::List),
+            (Impact::List, &new, Required::List),
+            (Impact::Install { outage: None }, &new, Required::Survey),
         ] {
             let seen = Seen { look: Look { impact, ..Look::default() }, list: Some(had.clone()) };
-            assert_eq!(required(&seen, &new, complete), expected, "{impact:?}");
+            assert_eq!(required(&seen, &new), expected, "{impact:?}");
         }
         let seen = Seen { look: Look::default(), list: None };
-        assert_eq!(required(&seen, &new, true), Required::List, "it has no list yet");
+        assert_eq!(required(&seen, &new), Required::List, "it has no list yet");
+    }
+
+    #[test]
+    fn a_host_that_gets_no_key_changes_nothing_for_the_others() {
+        let [member, newcomer, refused] = [1, 2, 3].map(|n| Ipv4Addr::new(10, 8, 3, n));
+        let actions = Actions::from([
+            (member, Action::Nothing),
+            (newcomer, Action::Install(Survey::default())),
+            (refused, Action::Refused(Survey { refused: true, ..Survey::default() })),
+        ]);
+        assert!(makes_keys(&actions, &[refused, newcomer]));
+        assert!(!makes_keys(&actions, &[refused]) && !makes_keys(&actions, &[]));
     }
 }

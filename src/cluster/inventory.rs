@@ -107,22 +107,19 @@ impl UniqueField {
     }
 }
 
-impl Default for Inventory {
-    /// A file that does not exist yet.
-    fn default() -> Self {
-        Inventory {
-            port: PRODUCT.gateway.port,
-            prefix: PRODUCT.prefix,
-            dir: PathBuf::from(PRODUCT.directory),
-            instances: Vec::new(),
-            removed: Vec::new(),
-        }
-    }
-}
-
 impl Inventory {
     /// Parses strictly, and reports every problem. `name` is what the file is called in errors: `cluster.toml:7:1: …`.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Inventory> {
+        let inventory = Self::parse_begun(name, text)?;
+        if inventory.instances.is_empty() {
+            let problem = Problem { at: 0..0, reason: message!("no [[instance]] in it"), hint: FORM };
+            return Err(problems_error(name, text, vec![problem]));
+        }
+        Ok(inventory)
+    }
+
+    /// As [`Inventory::parse`]; the first instance may still have to be added.
+    pub(crate) fn parse_begun(name: &str, text: &str) -> Result<Inventory> {
         let raw: RawInventory = toml::from_str(text).map_err(|error| {
             let at = error.span().unwrap_or(0..0);
             let reason = Message::foreign(error.message().replace('\n', "; "));
@@ -165,9 +162,6 @@ impl Inventory {
             ));
         }
         check_network(&instances, prefix, &mut problems);
-        if instances.is_empty() && problems.is_empty() {
-            problems.push(Problem { at: 0..0, reason: message!("no [[instance]] in it"), hint: FORM });
-        }
         if !problems.is_empty() {
             problems.sort_by_key(|problem| problem.at.start);
             return Err(problems_error(name, text, problems));

@@ -93,7 +93,7 @@ fn apply(
         guard: patience(policy.guarding),
         progress: cluster.output.progress(),
     };
-    let record = rollout.carry_out(actions.clone(), |fleet| cluster.refresh(fleet, policy))?;
+    let record = rollout.carry_out(actions.clone(), |fleet| cluster.refresh(fleet, policy));
     if !record.hosts.is_empty() {
         fleet.each(|node| node.seen().is_some(), Node::look_again);
     }
@@ -102,7 +102,8 @@ fn apply(
 
 fn finish(cluster: &Cluster, mut fleet: Fleet, actions: &Actions, record: RolloutRecord) -> Result<ExitCode> {
     fleet.hang_up();
-    let result = RolloutResult::new(&fleet, actions, record);
+    let mut result = RolloutResult::new(&fleet, actions, record);
+    result.next.extend(cluster.unread.clone());
     let failure = result.failure;
     cluster.output.document(&document::applied(result))?;
     Ok(failure.map_or(ExitCode::SUCCESS, ExitCode::from))

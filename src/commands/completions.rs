@@ -150,8 +150,8 @@ impl Typed {
 /// What can't be read has nothing to offer; the command itself says why.
 fn instances(host: &Host, file: &Path) -> Vec<(String, String)> {
     let text = host.read_text(file).ok().flatten().unwrap_or_default();
-    let inventory = Inventory::parse(&file.display().to_string(), &text).unwrap_or_default();
-    inventory.instances.into_iter().map(|instance| (instance.name, instance.ssh)).collect()
+    let instances = Inventory::parse(&file.display().to_string(), &text).map_or_else(|_| Vec::new(), |i| i.instances);
+    instances.into_iter().map(|instance| (instance.name, instance.ssh)).collect()
 }
 
 fn members(host: &Host, file: &Path) -> Vec<(String, String)> {

@@ -1,8 +1,10 @@
-//! Edits of cluster.toml: an instance is added or removed, every other byte stays.
+//! Edits of cluster.toml: an instance is added or removed, every other byte stays. The text is never rendered anew: what is
+//! taken out is a range of its bytes, and what is added is added at its end.
 
 use std::fmt::Write;
+use std::ops::Range;
 
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{Document, Item, Table, value};
 
 use super::{DeclaredInstance, RemovedMember};
 use crate::error::{Error, Result};
@@ -10,27 +12,24 @@ use crate::message;
 use crate::message::Message;
 use crate::wireguard::PeerList;
 
+/// The byte order mark that some editors begin a file with.
+const MARK: char = '\u{feff}';
+
 /// The text with one more instance at its end. A note that a member with this address was removed is deleted.
 pub(crate) fn add(text: &str, instance: &DeclaredInstance) -> Result<String> {
-    let mut document = parse(text)?;
-    if let Some(removed) = tables(&mut document, "removed")? {
-        let address = instance.address.to_string();
-        removed.retain(|table| table.get("vpn-address").and_then(Item::as_str) != Some(&address));
-        if removed.is_empty() {
-            document.remove("removed");
-        }
-    }
-    tables(&mut document, "instance")?;
-    Ok(append(&document.to_string(), &section(instance)))
+    let file = Sections::of(text)?;
+    file.named("instance")?;
+    let address = instance.address.to_string();
+    let notes = file.named("removed")?.into_iter().filter(|table| says(table, "vpn-address", &address));
+    Ok(append(&file.without(notes), &section(instance)))
 }
 
 /// The text without an instance; with a note of the member that was removed, for each key that a list still has of it.
 pub(crate) fn remove(text: &str, name: &str, removed: &[RemovedMember]) -> Result<String> {
-    let mut document = parse(text)?;
-    if let Some(instances) = tables(&mut document, "instance")? {
-        instances.retain(|table| table.get("name").and_then(Item::as_str) != Some(name));
-    }
-    let mut text = document.to_string();
+    let file = Sections::of(text)?;
+    let gone = file.named("instance")?.into_iter().filter(|table| says(table, "name", name));
+    let mut text = file.without(gone);
+    file.named("removed")?;
     for RemovedMember { vpn_address, public_key } in removed {
         let note = format!(
             "# {name} has left; a host that was down then may still list it\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
@@ -66,90 +65,107 @@ fn section(instance: &DeclaredInstance) -> String {
     format!("[[instance]]\n{table}")
 }
 
+/// With the line ends that the text has.
 fn append(text: &str, section: &str) -> String {
-    let gap = match text {
-        "" => "",
-        text if text.ends_with('\n') => "\n",
-        _ => "\n\n",
+    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let gap = match text.trim_start_matches(MARK) {
+        "" => 0,
+        text if text.ends_with('\n') => 1,
+        _ => 2,
     };
-    format!("{text}{gap}{section}")
+    format!("{text}{}{}", newline.repeat(gap), section.replace('\n', newline))
 }
 
-fn parse(text: &str) -> Result<DocumentMut> {
-    text.parse().map_err(|error: toml_edit::TomlError| Error::input(Message::foreign(error.message())))
+fn says(table: &Table, key: &str, text: &str) -> bool {
+    table.get(key).and_then(Item::as_str) == Some(text)
 }
 
-/// The `[[key]]` sections. An array in one value, `key = [{…}]`, says the same and can't be edited as sections are.
-fn tables<'d>(document: &'d mut DocumentMut, key: &str) -> Result<Option<&'d mut ArrayOfTables>> {
-    let Some(item) = document.get_mut(key) else { return Ok(None) };
-    let sections = item.as_array_of_tables_mut().ok_or_else(|| {
-        let section = format!("[[{key}]]");
-        Error::input(message!("'{key}' is one value, which is not edited", key))
-            .hint(message!("write each of its tables as a section: {section}", section))
-    });
-    sections.map(Some)
+/// A cluster.toml, and where its sections are.
+struct Sections<'t> {
+    text: &'t str,
+    /// Bytes of the byte order mark, which the spans of the document don't count.
+    mark: usize,
+    document: Document<&'t str>,
+}
+
+impl<'t> Sections<'t> {
+    fn of(text: &'t str) -> Result<Self> {
+        let unmarked = text.strip_prefix(MARK).unwrap_or(text);
+        let document = Document::parse(unmarked).map_err(|error| Error::input(Message::foreign(error.message())))?;
+        Ok(Sections { text, mark: text.len() - unmarked.len(), document })
+    }
+
+    /// The `[[key]]` sections. An array in one value, `key = [{…}]`, says the same and isn't edited.
+    fn named(&self, key: &str) -> Result<Vec<&Table>> {
+        match self.document.get(key) {
+            None => Ok(Vec::new()),
+            Some(Item::ArrayOfTables(tables)) => Ok(tables.iter().collect()),
+            Some(item) => {
+                let (line, section) = (self.line_of(item), format!("[[{key}]]"));
+                Err(Error::input(message!("line {line}: '{key}' is one value, which is not edited", line, key))
+                    .hint(message!("write each of its tables as a section: {section}", section)))
+            }
+        }
+    }
+
+    fn line_of(&self, item: &Item) -> usize {
+        let at = item.span().map_or(0, |span| self.mark + span.start);
+        self.text[..at].matches('\n').count() + 1
+    }
+
+    /// The text without these sections.
+    fn without<'d>(&self, sections: impl Iterator<Item = &'d Table>) -> String {
+        let mut text = self.text.to_owned();
+        let mut lines: Vec<Range<usize>> = sections.map(|table| self.lines(table)).collect();
+        lines.sort_by_key(|lines| lines.start);
+        lines.into_iter().rev().for_each(|lines| text.replace_range(lines, ""));
+        text
+    }
+
+    /// The lines of a section: the comments directly above it, and the blank line above those, go with it; what comes after
+    /// its last value stays.
+    fn lines(&self, table: &Table) -> Range<usize> {
+        let Range { start: header, end } = extent(table);
+        let (header, end) = (self.mark + header, self.mark + end);
+        let end = self.text[end..].find('\n').map_or(self.text.len(), |length| end + length + 1);
+        // A line of a value can look like a comment.
+        let others = self.document.iter().flat_map(|(_, item)| extents(item));
+        let values =
+            others.map(|extent| self.mark + extent.end).filter(|end| *end <= header).max().unwrap_or(self.mark);
+        let floor = self.text[values..header].find('\n').map_or(header, |length| values + length + 1);
+        let floor = if values == self.mark { self.mark } else { floor };
+        let mut start = self.text[..header].rfind('\n').map_or(self.mark, |at| at + 1);
+        let above = |start: usize| {
+            let before = self.text.get(floor..start)?.strip_suffix('\n')?;
+            let at = before.rfind('\n').map_or(floor, |at| floor + at + 1);
+            Some((at, self.text[at..start].trim()))
+        };
+        while let Some((at, _)) = above(start).filter(|(_, line)| line.starts_with('#')) {
+            start = at;
+        }
+        if let Some((at, _)) = above(start).filter(|(_, line)| line.is_empty()) {
+            start = at;
+        }
+        start..end
+    }
+}
+
+/// From the header of a section to the end of its last value.
+fn extent(table: &Table) -> Range<usize> {
+    let header = table.span().unwrap_or_default();
+    let values = table.iter().filter_map(|(_, item)| item.span()).map(|span| span.end);
+    header.start..values.fold(header.end, usize::max)
+}
+
+/// Where the values of a document's item are.
+fn extents(item: &Item) -> Vec<Range<usize>> {
+    match item {
+        Item::None => Vec::new(),
+        Item::Value(value) => value.span().into_iter().collect(),
+        Item::Table(table) => vec![extent(table)],
+        Item::ArrayOfTables(tables) => tables.iter().map(extent).collect(),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::inventory::Inventory;
-    use crate::wireguard::{Peer, PublicKey};
-
-    const TEXT: &str = "# our cluster\n[defaults]\nport = 4567 # the usual\n\n[[instance]] # Moscow\nname = \"a\"\nssh = \
-                        \"a\"\nvpn-address = \"10.8.3.1\"\nendpoint = \"192.0.2.1\"\n";
-
-    fn instance(n: u8) -> DeclaredInstance {
-        DeclaredInstance {
-            name: format!("h{n}"),
-            ssh: format!("root@h{n}"),
-            address: [10, 8, 3, n].into(),
-            endpoint: format!("192.0.2.{n}:4567").parse().unwrap(),
-        }
-    }
-
-    #[test]
-    fn adding_and_removing_leaves_every_other_byte_as_it_was() {
-        let with = add(TEXT, &instance(2)).unwrap();
-        assert!(with.starts_with(TEXT), "{with}");
-        assert_eq!(Inventory::parse("x", &with).unwrap().instances[1], instance(2));
-        assert_eq!(remove(&with, "h2", &[]).unwrap(), TEXT);
-    }
-
-    #[test]
-    fn a_removed_member_is_noted_until_it_is_added_again() {
-        let removed = RemovedMember { vpn_address: instance(2).address, public_key: PublicKey::from_bytes([7; 32]) };
-        let with = add(TEXT, &instance(2)).unwrap();
-        let without = remove(&with, "h2", std::slice::from_ref(&removed)).unwrap();
-        assert_eq!(Inventory::parse("x", &without).unwrap().removed, [removed]);
-        let again = add(&without, &instance(2)).unwrap();
-        let again = Inventory::parse("x", &again).unwrap();
-        assert_eq!((again.removed.len(), again.instances.len()), (0, 2));
-    }
-
-    #[test]
-    fn instances_in_one_value_are_refused_and_not_left_in_silently() {
-        let text = "instance = [{name=\"a\", ssh=\"a\", vpn-address=\"10.8.3.1\", endpoint=\"192.0.2.1\"}]\n";
-        assert_eq!(Inventory::parse("x", text).unwrap().instances.len(), 1);
-        for edited in [remove(text, "a", &[]), add(text, &instance(2))] {
-            let error = edited.unwrap_err();
-            assert_eq!(error.to_string(), "'instance' is one value, which is not edited");
-            assert!(error.way_out().unwrap().ends_with("[[instance]]"));
-        }
-    }
-
-    #[test]
-    fn a_list_becomes_a_file_that_says_the_same() {
-        let mut list = PeerList::default();
-        for n in 1..4 {
-            let DeclaredInstance { address, endpoint, .. } = instance(n);
-            list.add(Peer { public_key: PublicKey::from_bytes([n; 32]), address, endpoint, keepalive: None }).unwrap();
-        }
-        let file = Inventory::parse("x", &import(&list)).unwrap();
-        assert_eq!(
-            file.instances.iter().map(|i| i.endpoint).collect::<Vec<_>>(),
-            list.peers().map(|p| p.endpoint).collect::<Vec<_>>()
-        );
-        assert_eq!(file.instances[2].ssh, "root@192.0.2.3");
-    }
-}
+mod tests;

@@ -39,7 +39,7 @@ fn action(node: &mut Node, merged: &Merged) -> Action {
         Ok(list) => list,
         Err(reason) => return Action::Disputed(reason),
     };
-    match required(seen, &list, merged.keyless.is_empty()) {
+    match required(seen, &list) {
         Required::Nothing => Action::Nothing,
         Required::List => Action::List,
         Required::Survey => match node.survey(&list) {
@@ -66,7 +66,7 @@ impl Rollout<'_> {
         &mut self,
         mut actions: Actions,
         mut refresh: impl FnMut(&mut Fleet) -> Result<Merged>,
-    ) -> Result<RolloutRecord> {
+    ) -> RolloutRecord {
         let mut record = RolloutRecord::default();
         self.make_keys(&actions, &mut record);
         let lists = |node: &Node| Some((node.instance.address, node.seen()?.list.clone().unwrap_or_default()));
@@ -74,7 +74,14 @@ impl Rollout<'_> {
         let mut newcomer_tries = NEWCOMER_TRIES;
         let mut looked_again = false;
         for _ in 0..ROUNDS {
-            record.merged = refresh(self.fleet)?;
+            match refresh(self.fleet) {
+                Ok(merged) => record.merged = merged,
+                // Hosts may have been changed: how they stand is told all the same.
+                Err(error) => {
+                    record.stopped = Some(reason(&error));
+                    return record;
+                }
+            }
             let hosts: Vec<HostView> = self.fleet.nodes.iter().map(|node| HostView::of(node, &record.merged)).collect();
             let waves = match decide(&hosts, &mut actions, &record, self.batch, newcomer_tries > 0) {
                 Decision::Change(waves) => waves,
@@ -91,7 +98,7 @@ impl Rollout<'_> {
                 }
                 Decision::Prove => {
                     self.prove(&started, &mut record);
-                    return Ok(record);
+                    return record;
                 }
             };
             for (number, wave) in (1_usize..).zip(&waves) {
@@ -103,13 +110,13 @@ impl Rollout<'_> {
                 ));
                 self.wave(wave, &actions, &mut record);
                 if record.stopped.is_some() {
-                    return Ok(record);
+                    return record;
                 }
                 task.done();
             }
         }
         record.stopped = Some(self.restless(&record));
-        Ok(record)
+        record
     }
 
     /// Looks at all hosts once more, and takes note of those whose lists are others than before.

@@ -1,6 +1,6 @@
 //! What a plan, a run and a status have come to, as documents.
 
-use crate::cluster::action::{Action, Actions, Need};
+use crate::cluster::action::{Action, Actions, Need, makes_keys};
 use crate::cluster::hosts::{Fleet, Node};
 use crate::cluster::membership::Weight;
 use crate::cluster::merge::Merged;
@@ -15,8 +15,9 @@ use crate::wireguard::{ListChange, PeerList};
 
 pub(super) fn planned(fleet: &Fleet, merged: &Merged, actions: &Actions) -> ClusterPlanDocument {
     let Merged { list, keyless, .. } = merged;
+    let grows = makes_keys(actions, keyless);
     let hosts: Vec<PlannedHost> =
-        fleet.nodes.iter().map(|node| planned_host(node, merged, &actions[&node.instance.address])).collect();
+        fleet.nodes.iter().map(|node| planned_host(node, merged, &actions[&node.instance.address], grows)).collect();
     let any = |need| hosts.iter().any(|host| host.need == need);
     let outcome = match () {
         () if any(Need::Refused) => Outcome::Fail,
@@ -45,15 +46,20 @@ fn changes(fleet: &Fleet, merged: &Merged) -> Vec<ListChange> {
     common.diff(&merged.for_host(Some(&common)).unwrap_or_else(|_| merged.list.clone()))
 }
 
-fn planned_host(node: &Node, merged: &Merged, action: &Action) -> PlannedHost {
+/// `grows` says whether the list becomes longer once keys are made.
+fn planned_host(node: &Node, merged: &Merged, action: &Action, grows: bool) -> PlannedHost {
+    let need = match action.need() {
+        Need::Nothing if grows => Need::List,
+        need @ (Need::Nothing | Need::List | Need::Install | Need::Refused | Need::Behind) => need,
+    };
     let is_same = |list: &PeerList| {
         merged.for_host(Some(list)).is_ok_and(|target| target != *list && list.diff(&target).is_empty())
     };
     let mut host = PlannedHost {
         name: node.instance.name.clone(),
         vpn_address: node.instance.address,
-        need: action.need(),
-        text_only: action.need() == Need::List && node.list().is_some_and(is_same),
+        need,
+        text_only: need == Need::List && node.list().is_some_and(is_same),
         steps: Vec::new(),
         outage: None,
         findings: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::Global;
 use crate::cli::cluster::{Policy, Target};
-use crate::cluster::hosts::Fleet;
+use crate::cluster::hosts::{Fleet, reason};
 use crate::cluster::inventory::{DeclaredInstance, Inventory};
 use crate::cluster::merge::{Accepted, Merged, merge};
 use crate::cluster::remote::ssh::{AgentExecutable, Ssh};
@@ -21,8 +21,12 @@ pub(super) struct Cluster<'g> {
     pub(super) output: &'g Output,
     pub(super) target: Target,
     pub(super) inventory: Inventory,
-    /// Of cluster.toml.
+    /// Of cluster.toml, as it was read or last changed.
     text: String,
+    /// Whether there was no cluster.toml when the run began.
+    is_new: bool,
+    /// Why cluster.toml could not be read again, if it couldn't: the run goes on with what it has.
+    pub(super) unread: Option<Message>,
     ssh: Arc<Ssh>,
     host: Host,
 }
@@ -32,50 +36,61 @@ impl<'g> Cluster<'g> {
     pub(super) fn open(global: &'g Global, target: Target, output: &'g Output) -> Result<Self> {
         let text = read(&Host::live(), &target.file)?.ok_or_else(|| {
             let command = "mitigator-vpn peers import vpn-public.conf";
-            Error::input(message!("{file}: no such file", file = target.file.display()))
-                .hint(message!("name it with -f; one is made from a list by: {command}", command))
+            missing(&target.file).hint(message!("name it with -f; one is made from a list by: {command}", command))
         })?;
-        Self::with(global, target, output, text)
+        let inventory = Inventory::parse(&target.file.display().to_string(), &text)?;
+        Self::with(global, target, output, inventory, Some(text))
     }
 
-    /// The first instance of a cluster is added where no cluster.toml is.
+    /// The first instance of a cluster is added where no cluster.toml is, or where it has none yet.
     pub(super) fn open_or_new(global: &'g Global, target: Target, output: &'g Output) -> Result<Self> {
-        let text = read(&Host::live(), &target.file)?.unwrap_or_default();
-        Self::with(global, target, output, text)
+        let text = read(&Host::live(), &target.file)?;
+        let begun = text.as_deref().unwrap_or_default();
+        let inventory = Inventory::parse_begun(&target.file.display().to_string(), begun)?;
+        Self::with(global, target, output, inventory, text)
     }
 
-    fn with(global: &'g Global, target: Target, output: &'g Output, text: String) -> Result<Self> {
+    fn with(
+        global: &'g Global,
+        target: Target,
+        output: &'g Output,
+        inventory: Inventory,
+        text: Option<String>,
+    ) -> Result<Self> {
         let host = Host::live();
         host.raise_open_files_limit()?;
-        let inventory = if text.is_empty() {
-            Inventory::default()
-        } else {
-            Inventory::parse(&target.file.display().to_string(), &text)?
-        };
         let ssh = Arc::new(Ssh {
             config: target.ssh_config.as_ref().map(|path| path.display().to_string()),
             may_ask: std::io::IsTerminal::is_terminal(&std::io::stdin()),
             executable: AgentExecutable::running(&host)?,
         });
         inventory.select(&target.file, &target.accept_key)?;
-        Ok(Cluster { global, output, target, inventory, text, ssh, host })
+        let (is_new, text) = (text.is_none(), text.unwrap_or_default());
+        Ok(Cluster { global, output, target, inventory, text, is_new, unread: None, ssh, host })
     }
 
     /// Takes a change of cluster.toml as made in this run; the file itself is written when it has been confirmed.
     pub(super) fn change(&mut self, change: impl Fn(&str) -> Result<String>) -> Result<()> {
-        self.take(change(&self.text)?)
+        let text = change(&self.text).context(self.name())?;
+        self.take(text)
     }
 
-    /// Writes a change of cluster.toml as the file is by now: another operator may have changed it as well.
+    /// Writes a change of cluster.toml as the file is by now: another operator may have changed it as well. Nothing else has
+    /// been changed yet.
     pub(super) fn write(&mut self, change: impl Fn(&str) -> Result<String>) -> Result<()> {
         let path = absolute(&self.target.file)?;
         let _lock = self.host.lock_beside(&path)?;
-        let now = read(&self.host, &self.target.file)?.unwrap_or_default();
-        let text = change(&now)?;
+        let now = match read(&self.host, &self.target.file)? {
+            Some(now) => now,
+            None if self.is_new => String::new(),
+            None => return Err(missing(&self.target.file).hint(message!("it was there when this run began"))),
+        };
+        let text = change(&now).context(self.name())?;
         self.take(text)?;
         if self.text != now {
             self.host.write(&path, self.text.as_bytes(), Mode::PUBLIC)?;
         }
+        self.is_new = false;
         Ok(())
     }
 
@@ -83,6 +98,10 @@ impl<'g> Cluster<'g> {
         self.inventory = Inventory::parse(&self.target.file.display().to_string(), &text)?;
         self.text = text;
         Ok(())
+    }
+
+    fn name(&self) -> Message {
+        Message::foreign(self.target.file.display())
     }
 
     fn settings(&self, policy: Option<&Policy>) -> Settings {
@@ -117,11 +136,16 @@ impl<'g> Cluster<'g> {
         merge(fleet, &self.inventory, accepted)
     }
 
-    /// Takes in what another operator has made of cluster.toml, and says who is a member now.
+    /// Takes in what another operator has made of cluster.toml, and says who is a member now. What can't be read doesn't
+    /// count: hosts may have been changed by now.
     pub(super) fn refresh(&mut self, fleet: &mut Fleet, policy: &Policy) -> Result<Merged> {
-        if let Some(text) = read(&self.host, &self.target.file)?.filter(|text| *text != self.text) {
-            self.take(text)?;
-        }
+        let again = read(&self.host, &self.target.file)
+            .and_then(|text| text.ok_or_else(|| missing(&self.target.file)))
+            .and_then(|text| if text == self.text { Ok(()) } else { self.take(text) });
+        self.unread = again.err().map(|error| {
+            let (file, reason) = (self.target.file.display(), reason(&error));
+            message!("{file} was changed under this run, which went on with what it had read: {reason}", file, reason)
+        });
         if self.target.only.is_empty() {
             fleet.nodes.retain(|node| self.inventory.instances.contains(&node.instance));
             let is_known = |instance: &DeclaredInstance| fleet.nodes.iter().any(|node| node.instance == *instance);
@@ -135,6 +159,10 @@ impl<'g> Cluster<'g> {
         }
         self.merge(fleet)
     }
+}
+
+fn missing(file: &Path) -> Error {
+    Error::input(message!("{file}: no such file", file = file.display()))
 }
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf> {

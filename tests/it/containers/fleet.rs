@@ -8,4 +8,5 @@ mod faults;
 mod killed;
 mod lies;
 mod members;
+mod toml;
 mod way_in;
