@@ -12,7 +12,8 @@
 //! - [`rollout`]: waves of hosts, and the gates between them.
 //! - [`rotate`] and [`status`]: a new key for a member; who reaches whom.
 //!
-//! Nothing is remembered here between runs: what hosts have is the actual state, cluster.toml the desired one.
+//! Nothing is remembered here between runs: what hosts have is the actual state, cluster.toml the desired one. What has become of
+//! members is remembered by the hosts, each beside its list.
 
 pub(crate) mod action;
 pub(crate) mod hosts;

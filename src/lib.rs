@@ -62,6 +62,8 @@
 //!   (`host::job`); signals wait until the step under way is complete (`host::interruption`).
 //! - **No single host decides who is a member.** `cluster::membership` weighs what `cluster.toml` and the lists say;
 //!   docs/threat-model.md has the reasons.
+//! - **Who is gone stays gone.** A list can't say who was in it: each host keeps a `wireguard::History` beside it, of
+//!   removals and retired keys, which merges in any order; the agent takes no list that brings back somebody who is gone.
 //! - **Nobody is dropped from the list.** It is the union of what is here, what `--peers` brings and this instance; a member
 //!   leaves by `peers remove` or `cluster remove` alone (FN-49).
 //!

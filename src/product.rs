@@ -37,6 +37,8 @@ pub(crate) struct FileNames {
     pub private_conf: &'static str,
     /// The peer list, the same bytes on every instance.
     pub public_conf: &'static str,
+    /// What has become of members, beside the list. It is this program's own; the vendor has no such file.
+    pub history: &'static str,
     /// The stack's own compose file.
     pub base: &'static str,
     /// The compose file with the VPN's part.
@@ -95,6 +97,7 @@ pub(crate) const PRODUCT: Product = Product {
     files: FileNames {
         private_conf: "vpn-private.conf",
         public_conf: "vpn-public.conf",
+        history: "vpn-history.json",
         base: "docker-compose.yml",
         overlay: "docker-compose.vpn.yml",
         env: ".env",

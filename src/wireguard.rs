@@ -3,6 +3,7 @@
 mod conf;
 pub(crate) mod device;
 mod digest;
+mod history;
 mod key;
 mod network;
 mod peers;
@@ -10,6 +11,7 @@ mod private;
 
 pub(crate) use conf::LineProblem;
 pub use digest::{ListDigest, MembersDigest};
+pub(crate) use history::{History, Note, Past};
 pub use key::{PrivateKey, PublicKey};
 pub(crate) use network::Network;
 pub(crate) use peers::MAX_LIST;

@@ -46,6 +46,9 @@ pub enum ClusterCommand {
         /// The outer address to which the other instances send; IPv6 as [ADDR]:PORT
         #[arg(long, value_name = "IP[:PORT]", env = "MITIGATOR_VPN_ENDPOINT", value_parser = super::endpoint)]
         endpoint: Endpoint,
+        /// Take in a member again that was removed
+        #[arg(long)]
+        again: bool,
         /// The cluster and how to reach it.
         #[command(flatten)]
         target: Target,
@@ -55,7 +58,7 @@ pub enum ClusterCommand {
     },
     /// Remove an instance from cluster.toml and from every peer list, then apply
     Remove {
-        /// The instance's name in cluster.toml
+        /// The instance's name in cluster.toml, or the VPN address of a member
         name: String,
         /// The cluster and how to reach it.
         #[command(flatten)]
@@ -68,6 +71,10 @@ pub enum ClusterCommand {
     Rotate {
         /// The instance's name in cluster.toml
         name: Option<String>,
+        /// Go on though these members can't be given the new key: names, or VPN addresses. They are cut off from the
+        /// instance until the next apply
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        leave_behind: Vec<String>,
         /// The cluster and how to reach it.
         #[command(flatten)]
         target: Target,

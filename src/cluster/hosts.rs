@@ -2,6 +2,7 @@
 
 mod requests;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,7 +16,7 @@ use crate::host::Host;
 use crate::message;
 use crate::message::Message;
 use crate::settings::{Restart, Settings};
-use crate::wireguard::{ListDigest, PeerList};
+use crate::wireguard::{History, ListDigest, PeerList};
 
 /// Bytes of a worker's stack: enough for one host, and there may be hundreds of workers.
 const STACK: usize = 512 << 10;
@@ -142,6 +143,19 @@ impl Fleet {
         names.join(", ")
     }
 
+    /// Looks again at hosts whose key isn't the one that a list has for them: the list may be newer than the look.
+    pub(crate) fn settle_keys(&mut self) {
+        let lists: Vec<&PeerList> = self.nodes.iter().filter_map(Node::list).collect();
+        let is_contradicted = |node: &Node| {
+            let (address, key) = (node.instance.address, node.seen().and_then(|seen| seen.look.key));
+            let others = lists.iter().filter_map(|list| list.by_address(address));
+            key.is_some() && others.map(|peer| peer.public_key).any(|other| Some(other) != key)
+        };
+        let contradicted: BTreeSet<Ipv4Addr> =
+            self.nodes.iter().filter(|node| is_contradicted(node)).map(|node| node.instance.address).collect();
+        self.each(|node| contradicted.contains(&node.instance.address), Node::look_again);
+    }
+
     /// Lets all agents end, all at once.
     pub(crate) fn hang_up(&mut self) {
         self.nodes.iter_mut().filter_map(|node| node.session.as_mut()).for_each(SshSession::hang_up);
@@ -158,6 +172,12 @@ impl Node {
 
     pub(crate) fn list(&self) -> Option<&PeerList> {
         self.seen()?.list.as_ref()
+    }
+
+    /// What it remembers of members.
+    pub(crate) fn history(&self) -> &History {
+        static NOTHING: History = History::new();
+        self.seen().map_or(&NOTHING, |seen| &seen.look.history)
     }
 
     pub(crate) fn digest(&self) -> Option<ListDigest> {

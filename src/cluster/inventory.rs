@@ -15,7 +15,7 @@ use crate::message;
 use crate::message::{Message, printable};
 use crate::product::PRODUCT;
 use crate::settings::Endpoint;
-use crate::wireguard::{Network, PublicKey};
+use crate::wireguard::{History, Network, Note, PublicKey};
 
 /// What cluster.toml says, without contradictions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) struct Inventory {
     pub(crate) instances: Vec<DeclaredInstance>,
     /// Members that have left: a host that was down then still has them in its list.
     pub(crate) removed: Vec<RemovedMember>,
+    /// Instances that were taken in again after they had left, with the generation.
+    pub(crate) readmitted: Vec<(Ipv4Addr, u32)>,
 }
 
 /// An `[[instance]]` section.
@@ -44,12 +46,22 @@ pub(crate) struct DeclaredInstance {
     pub(crate) endpoint: SocketAddr,
 }
 
-/// A `[[removed]]` section: a member that has left. The same host may come back with another key.
+/// A `[[removed]]` section: a member that has left.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RemovedMember {
     pub(crate) vpn_address: Ipv4Addr,
-    pub(crate) public_key: PublicKey,
+    /// A key that it had.
+    pub(crate) public_key: Option<PublicKey>,
+    /// As in the hosts' history: 1 when it has left for the first time.
+    #[serde(default = "RemovedMember::first")]
+    pub(crate) generation: u32,
+}
+
+impl RemovedMember {
+    fn first() -> u32 {
+        1
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,6 +90,7 @@ struct RawInstance {
     ssh: Spanned<String>,
     vpn_address: Spanned<Ipv4Addr>,
     endpoint: Spanned<String>,
+    generation: Option<u32>,
 }
 
 /// What is wrong at one place of the file, and the way out.
@@ -137,10 +150,10 @@ impl Inventory {
             let hint = Message::command("dir = \"/srv/mitigator\"");
             (!dir.is_absolute()).then(|| (message!("not an absolute path of the hosts"), hint))
         });
-        let mut instances = Vec::new();
+        let (mut instances, mut readmitted) = (Vec::new(), Vec::new());
         let mut taken = Taken::default();
         for instance in raw.instance {
-            let RawInstance { name, ssh, vpn_address, endpoint } = instance;
+            let RawInstance { name, ssh, vpn_address, endpoint, generation } = instance;
             taken.note(UniqueField::Name, &name, &mut problems);
             taken.note(UniqueField::Ssh, &ssh, &mut problems);
             taken.note(UniqueField::VpnAddress, &vpn_address, &mut problems);
@@ -156,6 +169,7 @@ impl Inventory {
             };
             taken.note(UniqueField::Endpoint, &Spanned::new(endpoint.span(), full), &mut problems);
             let address = *vpn_address.get_ref();
+            readmitted.extend(generation.map(|generation| (address, generation)));
             instances.push((
                 vpn_address.span(),
                 DeclaredInstance { name: name.into_inner(), ssh: ssh.into_inner(), address, endpoint: full },
@@ -167,7 +181,22 @@ impl Inventory {
             return Err(problems_error(name, text, problems));
         }
         let instances = instances.into_iter().map(|(_, instance)| instance).collect();
-        Ok(Inventory { port, prefix, dir, instances, removed: raw.removed })
+        Ok(Inventory { port, prefix, dir, instances, removed: raw.removed, readmitted })
+    }
+
+    /// What the file says of members that have left or come back.
+    pub(crate) fn history(&self) -> History {
+        let mut history = History::default();
+        for (address, generation) in &self.readmitted {
+            history.raise(*address, *generation, None);
+        }
+        for RemovedMember { vpn_address, public_key, generation } in &self.removed {
+            history.raise(*vpn_address, *generation, None);
+            if let Some(key) = public_key {
+                history.retire(*vpn_address, *key, Note::default());
+            }
+        }
+        history
     }
 
     /// The network that all members are in; none while there is no instance.
@@ -179,18 +208,17 @@ impl Inventory {
         self.instances.iter().find(|instance| instance.name == name)
     }
 
+    /// No instance has this name.
+    pub(crate) fn unknown(&self, file: &Path, name: &str) -> Error {
+        let known: Vec<&str> = self.instances.iter().map(|instance| instance.name.as_str()).collect();
+        Error::input(message!("{file}: there is no instance '{name}'", file = file.display(), name))
+            .hint(message!("there are: {names}", names = known.join(", ")))
+    }
+
     /// The instances of these names; all of them without any name.
     pub(crate) fn select(&self, file: &Path, names: &[String]) -> Result<Vec<DeclaredInstance>> {
-        for name in names {
-            if self.by_name(name).is_none() {
-                let known: Vec<&str> = self.instances.iter().map(|i| i.name.as_str()).collect();
-                return Err(Error::input(message!(
-                    "{file}: there is no instance '{name}'",
-                    file = file.display(),
-                    name
-                ))
-                .hint(message!("there are: {names}", names = known.join(", "))));
-            }
+        if let Some(name) = names.iter().find(|name| self.by_name(name).is_none()) {
+            return Err(self.unknown(file, name));
         }
         let chosen = self.instances.iter().filter(|i| names.is_empty() || names.contains(&i.name));
         Ok(chosen.cloned().collect())

@@ -6,16 +6,21 @@
 //! - What nobody vouches for in this way counts if most of the other declared instances' lists have it. Hosts that are down
 //!   or left out of the run count as not having it, so who takes others off the network wins no majority.
 //! - What isn't decided is neither spread nor dropped: it stays in the lists that have it, and is told.
+//! - Who has left, and a key that was retired, comes back by a person's word alone, whatever lists still have it.
 //!
 //! docs/threat-model.md says what that comes to.
+
+mod past;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::inventory::{DeclaredInstance, RemovedMember};
+pub(crate) use self::past::by;
+use self::past::{believed, electorate};
+use super::inventory::DeclaredInstance;
 use crate::message;
 use crate::message::Message;
-use crate::wireguard::{Network, Peer, PeerList, PublicKey};
+use crate::wireguard::{History, Network, Note, Peer, PeerList, PublicKey};
 
 /// A declared instance, and what its host says.
 #[derive(Clone, Copy, Debug)]
@@ -32,14 +37,20 @@ pub(crate) struct Testimony<'a> {
     pub(crate) key: Option<PublicKey>,
     /// The public half of a key that a rotation has staged there.
     pub(crate) staged: Option<PublicKey>,
+    /// Whether another run is just giving it a new key.
+    pub(crate) rotating: bool,
     pub(crate) list: Option<&'a PeerList>,
+    /// What it remembers of members.
+    pub(crate) history: &'a History,
 }
 
 /// What the operator says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Word<'a> {
-    /// Members that have left.
-    pub(crate) removed: &'a [RemovedMember],
+    /// Who has left or comes back, and keys that are used up.
+    pub(crate) history: &'a History,
+    /// Who says it, and when.
+    pub(crate) note: &'a Note,
     /// The network that all members are in.
     pub(crate) network: Option<Network>,
     /// Names of instances whose new key is accepted.
@@ -52,9 +63,11 @@ pub(crate) struct Word<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Membership {
     pub(crate) members: BTreeMap<Ipv4Addr, Peer>,
-    /// Declared instances that were seen and have no key: it has to be made there first.
+    /// Declared instances that were seen and have no key that may be used: it has to be made there first.
     pub(crate) keyless: Vec<Ipv4Addr>,
     pub(crate) disputes: Vec<Dispute>,
+    /// What has become of members, and is to be remembered by every host.
+    pub(crate) history: History,
 }
 
 /// What isn't decided, or was decided against somebody.
@@ -82,14 +95,20 @@ pub(crate) enum Weight {
 
 /// Decides. A majority is more than half of the declared instances but the one in question and those without any list.
 pub(crate) fn decide(witnesses: &[Witness], word: Word) -> Membership {
-    let claims = Claims::of(witnesses, word.removed);
-    let mut result = Membership::default();
+    let mut result = Membership { history: believed(witnesses, word.history), ..Membership::default() };
+    let claims = Claims::of(witnesses, &result.history);
     let mut standing = BTreeMap::new();
     let declared: BTreeSet<Ipv4Addr> = witnesses.iter().map(|witness| witness.instance.address).collect();
     for witness in witnesses {
         let question = Question::new(witness.instance.address, Some(witness), witnesses, &claims);
-        let (ruling, dispute) = question.of_declared(word.keys.contains(&witness.instance.name));
+        let is_vouched = word.keys.contains(&witness.instance.name);
+        let (ruling, dispute) = question.of_declared(is_vouched, &result.history, word.history);
         result.disputes.extend(dispute);
+        if let (true, Ruling::Key(key, _), Some(former)) = (is_vouched, &ruling, question.key_of_most())
+            && former != *key
+        {
+            result.history.retire(question.address, former, word.note.clone());
+        }
         match ruling {
             Ruling::Keyless => result.keyless.push(question.address),
             Ruling::Undecided => {}
@@ -117,6 +136,8 @@ pub(crate) fn decide(witnesses: &[Witness], word: Word) -> Membership {
         result.members.remove(&about);
         result.disputes.push(Question::new(about, witness, witnesses, &claims).dispute(weight, reason, hint));
     }
+    let doubts = result.doubts(witnesses);
+    result.disputes.extend(doubts);
     result
 }
 
@@ -124,12 +145,12 @@ pub(crate) fn decide(witnesses: &[Witness], word: Word) -> Membership {
 struct Claims<'a>(BTreeMap<Ipv4Addr, Vec<(&'a DeclaredInstance, &'a Peer)>>, usize);
 
 impl<'a> Claims<'a> {
-    fn of(witnesses: &[Witness<'a>], removed: &[RemovedMember]) -> Self {
+    fn of(witnesses: &[Witness<'a>], history: &History) -> Self {
         let mut claims: BTreeMap<Ipv4Addr, Vec<(&DeclaredInstance, &Peer)>> = BTreeMap::new();
         let mut lists = 0;
         for (witness, list) in witnesses.iter().filter_map(|w| Some((w, w.says?.list?))) {
             lists += 1;
-            for peer in list.peers().filter(|peer| !removed.iter().any(|gone| gone.is(peer))) {
+            for peer in list.peers().filter(|peer| !history.is_gone(peer)) {
                 claims.entry(peer.address).or_default().push((witness.instance, peer));
             }
         }
@@ -185,8 +206,7 @@ impl<'a> Question<'a> {
             others,
             own: own.first().copied(),
             voters: others_of().filter(has_list).count(),
-            // One that was seen without a list has nothing to say yet.
-            electorate: others_of().filter(|w| w.says.is_none() || has_list(w)).count(),
+            electorate: electorate(witnesses, address).count(),
         }
     }
 
@@ -205,10 +225,13 @@ impl<'a> Question<'a> {
     }
 
     /// The key of a declared instance, and what is to be told about it.
-    fn of_declared(&self, is_vouched: bool) -> (Ruling, Option<Dispute>) {
+    fn of_declared(&self, is_vouched: bool, history: &History, word: &History) -> (Ruling, Option<Dispute>) {
         let Some(Witness { instance: DeclaredInstance { name, .. }, says }) = self.declared else {
             return (Ruling::Undecided, None);
         };
+        if let Some(past) = history.of(self.address).filter(|past| past.is_removed()) {
+            return (Ruling::Undecided, Some(self.of_removed(past)));
+        }
         let of_most = self.key_of_most();
         let fallback = of_most.map_or(Ruling::Undecided, |key| Ruling::Key(key, Standing::Known));
         let Some(says) = says else { return (fallback, self.differing(of_most)) };
@@ -216,6 +239,17 @@ impl<'a> Question<'a> {
         // Some of the lists that were seen have another key: a few liars can't keep a newcomer out by that.
         let is_contradicted = !self.others.is_empty() && 2 * self.others.len() >= self.voters;
         let option = format!("--accept-key {name}");
+        if says.rotating {
+            let reason = message!("another run is giving {name} a new key", name);
+            let hint = message!("wait until it has finished, then run this again");
+            return (Ruling::Undecided, Some(self.dispute(Weight::Differs, reason, hint)));
+        }
+        let note_of = |key: PublicKey| history.of(self.address).and_then(|past| past.retired().get(&key));
+        if let Some((key, note)) = says.key.and_then(|key| Some((key, note_of(key)?))) {
+            let comes_back = word.of(self.address).is_some_and(|past| past.generation() > 0 && !past.is_removed());
+            let is_replaced = is_vouched || comes_back;
+            return if is_replaced { (Ruling::Keyless, None) } else { (fallback, Some(self.of_retired(key, note))) };
+        }
         match says.key {
             Some(own) if of_most == Some(own) => (Ruling::Key(own, Standing::Known), None),
             Some(own) if is_vouched || says_so(own) => (Ruling::Key(own, Standing::Vouched), None),
@@ -361,11 +395,5 @@ impl Membership {
             shared.push((peer.address, weight, reason));
         }
         shared
-    }
-}
-
-impl RemovedMember {
-    pub(crate) fn is(&self, peer: &Peer) -> bool {
-        (self.vpn_address, self.public_key) == (peer.address, peer.public_key)
     }
 }

@@ -9,15 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::hosts::{Fleet, Node};
-use super::inventory::{Inventory, RemovedMember};
+use super::inventory::Inventory;
 use super::membership::{Dispute, Membership, Testimony, Weight, Witness, Word, decide};
 use crate::error::Result;
 use crate::message::Message;
-use crate::wireguard::{Peer, PeerList};
+use crate::wireguard::{History, Note, Peer, PeerList};
 
 /// What a person has accepted for this run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted<'a> {
+    /// Who has left or comes back.
+    pub(crate) history: &'a History,
+    /// Who says so.
+    pub(crate) note: &'a Note,
     /// Names of instances whose new key may be the right one.
     pub(crate) keys: &'a [String],
     /// Members that neither cluster.toml nor most lists know.
@@ -32,7 +36,10 @@ pub(crate) struct Merged {
     /// Declared instances whose key is not known: it has to be made there first.
     pub(crate) keyless: Vec<Ipv4Addr>,
     pub(crate) disputes: Vec<Dispute>,
-    pub(crate) removed: Vec<RemovedMember>,
+    /// What every host is to remember of members.
+    pub(crate) history: History,
+    /// Who retires a key in this run.
+    pub(crate) note: Note,
 }
 
 /// Unites the inventory with what was seen of the hosts.
@@ -45,13 +52,16 @@ pub(crate) fn merge(fleet: &Fleet, inventory: &Inventory, accepted: Accepted) ->
             let says = node.and_then(Node::seen).map(|seen| Testimony {
                 key: seen.look.key,
                 staged: seen.look.staged,
+                rotating: seen.look.rotating,
                 list: seen.list.as_ref(),
+                history: &seen.look.history,
             });
             Witness { instance, says }
         })
         .collect();
     let word = Word {
-        removed: &inventory.removed,
+        history: &inventory.history().with(accepted.history),
+        note: accepted.note,
         network: inventory.network(),
         keys: accepted.keys,
         members: accepted.members,
@@ -60,13 +70,13 @@ pub(crate) fn merge(fleet: &Fleet, inventory: &Inventory, accepted: Accepted) ->
 }
 
 fn unite(witnesses: &[Witness], word: Word) -> Result<Merged> {
-    let Membership { members, keyless, disputes } = decide(witnesses, word);
+    let Membership { members, keyless, disputes, history } = decide(witnesses, word);
     let lists: Vec<&PeerList> = witnesses.iter().filter_map(|witness| witness.says?.list).collect();
     let base = most_common(&lists, &members).cloned().unwrap_or_default();
     let order: Vec<Ipv4Addr> = witnesses.iter().map(|witness| witness.instance.address).collect();
     let ordered = order.iter().chain(members.keys()).filter_map(|address| members.get(address));
     let list = Merged::edited(base, ordered, |_| false)?;
-    Ok(Merged { list, keyless, disputes, removed: word.removed.to_vec() })
+    Ok(Merged { list, keyless, disputes, history, note: word.note.clone() })
 }
 
 /// The text that most hosts have. Of several it is always the same one, so that two operators at once come to one text.
@@ -87,17 +97,28 @@ fn most_common<'a>(lists: &[&'a PeerList], members: &BTreeMap<Ipv4Addr, Peer>) -
 
 impl Merged {
     /// The list that a host is to have: the common one. Members that aren't decided stay in the lists that have them; such a
-    /// list keeps its own text.
-    pub(crate) fn for_host(&self, own: Option<&PeerList>) -> Result<PeerList> {
-        let Some(own) = own.filter(|own| **own != self.list) else { return Ok(self.list.clone()) };
-        let members: BTreeSet<Ipv4Addr> = self.list.peers().map(|peer| peer.address).collect();
-        let is_undecided =
-            |peer: &Peer| !members.contains(&peer.address) && !self.removed.iter().any(|gone| gone.is(peer));
-        if own.peers().any(is_undecided) {
-            Self::edited(own.clone(), self.list.peers(), is_undecided)
-        } else {
-            Ok(self.list.clone())
+    /// list keeps its own text. Whoever is gone by the host's own memory doesn't come back there.
+    pub(crate) fn for_host(&self, own: Option<&PeerList>, memory: &History) -> Result<PeerList> {
+        let history = self.history.with(memory);
+        let mut common = self.list.clone();
+        for address in self.list.peers().filter(|peer| history.is_gone(peer)).map(|peer| peer.address) {
+            common.remove(address)?;
         }
+        let Some(own) = own.filter(|own| **own != common) else { return Ok(common) };
+        // A retired key isn't taken in; where it is, its member stays until the list says another key.
+        let members: BTreeSet<Ipv4Addr> = common.peers().map(|peer| peer.address).collect();
+        let is_undecided = |peer: &Peer| !members.contains(&peer.address) && !history.is_removed(peer.address);
+        if own.peers().any(is_undecided) { Self::edited(own.clone(), common.peers(), is_undecided) } else { Ok(common) }
+    }
+
+    /// Everybody whom any list has and who isn't gone: also those that too few hosts were seen to be sure of.
+    pub(crate) fn everybody(&self, fleet: &Fleet) -> BTreeSet<Ipv4Addr> {
+        let listed = fleet.nodes.iter().filter_map(Node::list).flat_map(PeerList::peers);
+        listed
+            .chain(self.list.peers())
+            .map(|peer| peer.address)
+            .filter(|address| !self.history.is_removed(*address))
+            .collect()
     }
 
     /// The list for a host, or why it is left as it is.
@@ -105,7 +126,7 @@ impl Merged {
         let about = |dispute: &&Dispute| dispute.weight == Weight::LeaveAlone && dispute.about == node.instance.address;
         match self.disputes.iter().find(about) {
             Some(dispute) => Err(dispute.message().on_one_line()),
-            None => self.for_host(node.list()).map_err(|error| super::hosts::reason(&error)),
+            None => self.for_host(node.list(), node.history()).map_err(|error| super::hosts::reason(&error)),
         }
     }
 

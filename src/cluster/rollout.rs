@@ -6,13 +6,14 @@
 //!
 //! Each module imports only those above it: [`record`] (what has become of each host), [`waves`] and
 //! [`decide`] (which hosts are changed next; pure), [`gate`] (who must answer whom), [`run`], [`outcome`] (how each host stands
-//! afterwards; pure).
+//! afterwards; pure). [`spent`]: keys that rotations have left.
 
 mod decide;
 pub(crate) mod gate;
 mod outcome;
 mod record;
 mod run;
+pub(crate) mod spent;
 mod waves;
 
 pub use self::outcome::HostOutcome;

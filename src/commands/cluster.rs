@@ -15,9 +15,10 @@ use crate::cluster::action::Actions;
 use crate::cluster::hosts::{Fleet, HostState, Node, reason};
 use crate::cluster::inventory::edit;
 use crate::cluster::inventory::{DeclaredInstance, RemovedMember};
+use crate::cluster::membership::by;
 use crate::cluster::remote::agent;
 use crate::cluster::rollout::{self, Rollout, RolloutRecord, RolloutResult};
-use crate::cluster::rotate;
+use crate::cluster::rotate::{self, Rotation};
 use crate::cluster::status::{ClusterStatus, probe_all};
 use crate::error::{Class, Error, Result};
 use crate::host::Host;
@@ -44,19 +45,17 @@ pub(crate) fn run(command: ClusterCommand, global: &Global, output: &Output) -> 
             apply(&mut cluster, fleet, &policy, |_| Ok(()))
         }
         ClusterCommand::Status { target } => status(&Cluster::open(global, target, output)?),
-        ClusterCommand::Add { name, ssh, vpn_address, endpoint, target, policy } => {
+        ClusterCommand::Add { name, ssh, vpn_address, endpoint, again, target, policy } => {
             let mut cluster = Cluster::open_or_new(global, target, output)?;
             let endpoint = endpoint.with_port(cluster.inventory.port);
             let instance = DeclaredInstance { name, ssh, address: vpn_address, endpoint };
-            cluster.change(|text| edit::add(text, &instance))?;
-            let fleet = cluster.gather(Some(&policy))?;
-            apply(&mut cluster, fleet, &policy, |cluster| cluster.write(|text| edit::add(text, &instance)))
+            add(&mut cluster, &instance, again, &policy)
         }
         ClusterCommand::Remove { name, target, policy } => {
             remove(&mut Cluster::open(global, target, output)?, &name, &policy)
         }
-        ClusterCommand::Rotate { name, target, guarding } => {
-            rotate(&Cluster::open(global, target, output)?, name.as_deref(), guarding)
+        ClusterCommand::Rotate { name, leave_behind, target, guarding } => {
+            rotate(&Cluster::open(global, target, output)?, name.as_deref(), &leave_behind, guarding)
         }
     }
 }
@@ -113,30 +112,77 @@ fn patience(guarding: Guarding) -> Duration {
     Duration::from_secs(guarding.confirm_within.into())
 }
 
+fn add(cluster: &mut Cluster, instance: &DeclaredInstance, again: bool, policy: &Policy) -> Result<ExitCode> {
+    let address = instance.address;
+    let noted = cluster.inventory.history();
+    let edited = |text: &str, generation| {
+        // One that cluster.toml still has, though it was removed, is declared anew.
+        let without = if again { edit::remove(text, &instance.name, &[])? } else { text.to_owned() };
+        edit::add(&without, instance, generation)
+    };
+    cluster.change(|text| edited(text, None))?;
+    let fleet = cluster.gather(Some(policy))?;
+    let history = cluster.merge(&fleet)?.history.with(&noted);
+    if let Some(past) = history.of(address).filter(|past| past.is_removed() && !again) {
+        let reason = message!("{address} was removed {by}", address, by = by(past.note()));
+        let hint = message!("if it is to come back, the same command with {option}", option = "--again");
+        return Err(Error::new(Class::Refused, reason).hint(hint));
+    }
+    let mut all = cluster.remembered(&fleet, &history, address);
+    if again {
+        all.readmit(address, cluster.note.clone());
+        cluster.history.raise(address, all.generation(address), Some(cluster.note.clone()));
+    }
+    let generation = Some(all.generation(address)).filter(|generation| *generation > 0);
+    apply(cluster, fleet, policy, |cluster| cluster.write(|text| edited(text, generation)))
+}
+
+/// `name` is an instance's, or the VPN address of any member.
 fn remove(cluster: &mut Cluster, name: &str, policy: &Policy) -> Result<ExitCode> {
-    let gone = cluster.inventory.select(&cluster.target.file, &[name.to_owned()])?.remove(0);
-    if cluster.inventory.instances.len() == 1 {
+    let is_meant = |instance: &&DeclaredInstance| instance.name == name || name.parse() == Ok(instance.address);
+    let declared = cluster.inventory.instances.iter().find(is_meant).cloned();
+    let address = match &declared {
+        Some(gone) => gone.address,
+        None => name.parse().map_err(|_| cluster.inventory.unknown(&cluster.target.file, name))?,
+    };
+    if declared.is_some() && cluster.inventory.instances.len() == 1 {
         return Err(Error::input(message!("{name} is the only instance", name))
             .hint(message!("a cluster needs one instance at least; to take its VPN down, on it: mitigator-vpn undo")));
     }
     let mut fleet = cluster.gather(Some(policy))?;
+    let own = fleet.by_address(address).and_then(|node| node.seen()?.look.key);
     // Who leaves has no say in it.
-    fleet.nodes.retain(|node| node.instance != gone);
+    fleet.nodes.retain(|node| node.instance.address != address);
     if fleet.nodes.iter().all(|node| node.list().is_none()) {
         let command = format!("mitigator-vpn cluster plan -f {}", cluster.target.file.display());
         return Err(Error::new(Class::Refused, message!("no host with a list can be reached"))
             .hint(message!("see why: {command}", command)));
     }
-    let lists = fleet.nodes.iter().filter_map(Node::list);
-    let keys: BTreeSet<PublicKey> =
-        lists.filter_map(|list| list.by_address(gone.address)).map(|peer| peer.public_key).collect();
-    let note = |public_key| RemovedMember { vpn_address: gone.address, public_key };
-    let removed: Vec<RemovedMember> = keys.into_iter().map(note).collect();
+    let listed = fleet.nodes.iter().filter_map(|node| Some(node.list()?.by_address(address)?.public_key));
+    let keys: BTreeSet<PublicKey> = listed.collect();
+    if declared.is_none() && keys.is_empty() {
+        let command = "mitigator-vpn cluster status";
+        return Err(Error::input(message!("no member has the VPN address {address}", address))
+            .hint(message!("see who is there: {command}", command)));
+    }
+    let mut history = cluster.remembered(&fleet, &cluster.merge(&fleet)?.history, address);
+    history.remove(address, cluster.note.clone());
+    let generation = history.generation(address);
+    cluster.history.raise(address, generation, Some(cluster.note.clone()));
+    let keys: BTreeSet<PublicKey> = keys.into_iter().chain(own).collect();
+    keys.iter().for_each(|key| cluster.history.retire(address, *key, cluster.note.clone()));
+    let note = |public_key| RemovedMember { vpn_address: address, public_key, generation };
+    let mut removed: Vec<RemovedMember> = keys.into_iter().map(|key| note(Some(key))).collect();
+    if removed.is_empty() {
+        removed.push(note(None));
+    }
+    removed.retain(|note| !cluster.inventory.removed.contains(note));
+    let name = declared.as_ref().map_or(name, |gone| &gone.name);
     cluster.change(|text| edit::remove(text, name, &removed))?;
     apply(cluster, fleet, policy, |cluster| cluster.write(|text| edit::remove(text, name, &removed)))
 }
 
-fn rotate(cluster: &Cluster, name: Option<&str>, guarding: Guarding) -> Result<ExitCode> {
+fn rotate(cluster: &Cluster, name: Option<&str>, left_behind: &[String], guarding: Guarding) -> Result<ExitCode> {
     let names: Vec<String> = name.map(str::to_owned).into_iter().collect();
     let chosen = cluster.inventory.select(&cluster.target.file, &names)?;
     let mut fleet = cluster.gather(None)?;
@@ -158,7 +204,8 @@ fn rotate(cluster: &Cluster, name: Option<&str>, guarding: Guarding) -> Result<E
     for DeclaredInstance { name, address, .. } in chosen {
         let task = cluster.output.progress().start(message!("a new key for {name}", name));
         let merged = cluster.merge(&fleet)?;
-        rotate::rotate(&mut fleet, address, &merged, patience(guarding), &mut record)?;
+        let rotation = Rotation { address, left_behind, guard: patience(guarding) };
+        rotate::rotate(&mut fleet, &rotation, &merged, &mut record)?;
         if record.stopped.is_some() {
             break;
         }

@@ -19,8 +19,13 @@ pub struct Clock {
 
 /// Reads this part of the facts.
 pub(crate) fn gather(host: &Host) -> Clock {
+    Clock { synchronised: synchronised(host), today: today() }
+}
+
+/// Today by this machine's clock.
+pub(crate) fn today() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Clock { synchronised: synchronised(host), today: date(now.as_secs() / 86400) }
+    date(now.as_secs() / 86400)
 }
 
 /// What timedatectl calls synchronised, asked from the kernel: timedatectl would start a daemon, which creates

@@ -43,7 +43,7 @@ pub(super) fn cluster_toml(bytes: &[u8]) {
         address: [10, 8, 3, 253].into(),
         endpoint: "203.0.113.253:4567".parse().expect("an endpoint"),
     };
-    let with = match edit::add(&text, &more) {
+    let with = match edit::add(&text, &more, None) {
         Ok(with) => with,
         Err(error) => return is_sayable(&words(&error), bytes),
     };

@@ -25,6 +25,8 @@ use crate::message::Message;
 const LOCKS: &str = "/run/mitigator-vpn";
 /// How long an edit of one file may keep another one waiting.
 const EDIT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take others to ask whether the host is claimed.
+const CLAIM_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Held until it is dropped.
 #[derive(Debug)]
@@ -89,6 +91,45 @@ impl Host {
         }
     }
 
+    /// Takes the host for one kind of work, beside its lock; `None` while another process has it.
+    pub(crate) fn claim(&self, work: &str) -> Result<Option<Lock>> {
+        let claim = || -> io::Result<Option<Lock>> {
+            let file = named_lock(&self.claim_name(work)?, OFlag::O_RDWR | OFlag::O_CREAT)?;
+            let deadline = Instant::now() + CLAIM_DEADLINE;
+            loop {
+                match file.try_lock() {
+                    Ok(()) => return Ok(Some(Lock { _held: file })),
+                    Err(TryLockError::Error(error)) => return Err(error),
+                    // Somebody may just be asking whether it is claimed.
+                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                        thread::sleep(Duration::from_millis(5))
+                    }
+                    Err(TryLockError::WouldBlock) => return Ok(None),
+                }
+            }
+        };
+        claim().context(message!("locking the host"))
+    }
+
+    /// Whether a process has it for this kind of work.
+    pub(crate) fn is_claimed(&self, work: &str) -> Result<bool> {
+        let ask = || match named_lock(&self.claim_name(work)?, OFlag::O_RDONLY) {
+            Err(error) if absent(&error) || !geteuid().is_root() => Ok(false),
+            Err(error) => Err(error),
+            Ok(file) => match file.try_lock_shared() {
+                Ok(()) => Ok(false),
+                Err(TryLockError::WouldBlock) => Ok(true),
+                Err(TryLockError::Error(error)) => Err(error),
+            },
+        };
+        ask().context(message!("locking the host"))
+    }
+
+    fn claim_name(&self, work: &str) -> io::Result<String> {
+        let meta = self.root_dir.metadata()?;
+        Ok(format!("{:x}-{:x}.{work}", meta.dev(), meta.ino()))
+    }
+
     /// Takes the lock of this host; another run that has it is named, with the time it has run. What earlier runs have begun
     /// and left to itself is let come to its end.
     pub fn lock(&mut self) -> Result<Lock> {
@@ -121,19 +162,25 @@ fn lock_file((device, inode): (u64, u64), dir: BorrowedFd) -> io::Result<File> {
     if !geteuid().is_root() {
         return Ok(openat(dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?.into());
     }
+    named_lock(&format!("{device:x}-{inode:x}"), OFlag::O_RDWR | OFlag::O_CREAT)
+}
+
+fn named_lock(name: &str, flags: OFlag) -> io::Result<File> {
     let root = File::open("/")?;
     let locks = Place::find(root.as_fd(), Path::new(LOCKS), Last::Keep)?;
-    match locks.make_dir(0o700) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    if flags.contains(OFlag::O_CREAT) {
+        match locks.make_dir(0o700) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
     }
     let entered = locks.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
     let meta = entered.metadata()?;
     if meta.uid() != 0 || meta.mode() & 0o077 != 0 {
         return Err(io::Error::other(format!("{LOCKS} is not root's alone")));
     }
-    let name = Path::new(LOCKS).join(format!("{device:x}-{inode:x}.lock"));
-    Place::find(root.as_fd(), &name, Last::Keep)?.open(OFlag::O_RDWR | OFlag::O_CREAT, 0o600)
+    let name = Path::new(LOCKS).join(format!("{name}.lock"));
+    Place::find(root.as_fd(), &name, Last::Keep)?.open(flags, 0o600)
 }
 
 fn taken(message: Message) -> Error {

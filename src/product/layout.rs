@@ -25,6 +25,11 @@ impl<'d> InstanceLayout<'d> {
         self.dir.join(PRODUCT.files.public_conf)
     }
 
+    /// vpn-history.json.
+    pub(crate) fn history(self) -> PathBuf {
+        self.dir.join(PRODUCT.files.history)
+    }
+
     /// docker-compose.yml.
     pub(crate) fn base(self) -> PathBuf {
         self.dir.join(PRODUCT.files.base)

@@ -13,7 +13,7 @@ use crate::preflight::Finding;
 use crate::product::PRODUCT;
 use crate::settings::Settings;
 use crate::tunnel::ProbedPeer;
-use crate::wireguard::{ListDigest, PeerList, PublicKey};
+use crate::wireguard::{History, ListDigest, PeerList, PublicKey};
 
 /// A look reads some files and asks Docker.
 const LOOK: Duration = Duration::from_secs(60);
@@ -37,6 +37,8 @@ pub(crate) struct ChangeRequest<'a> {
     pub(crate) guard: Duration,
     /// Whether the staged key is taken into use with the list.
     pub(crate) switch_key: bool,
+    /// What the host is to remember of members.
+    pub(crate) history: &'a History,
 }
 
 /// What came of a change.
@@ -74,9 +76,9 @@ impl Node {
         if let Reply::Survey(survey) = reply { Ok(survey) } else { Err(unexpected(&reply)) }
     }
 
-    /// Makes its private key, and takes note of the public half.
-    pub(crate) fn make_key(&mut self) -> Result<()> {
-        let key = self.key(&Request::MakeKey(self.settings.clone()))?;
+    /// Makes its private key, also in place of one that is retired, and takes note of the public half.
+    pub(crate) fn make_key(&mut self, history: &History) -> Result<()> {
+        let key = self.key(&Request::MakeKey { settings: self.settings.clone(), history: history.clone() })?;
         if let HostState::Seen(seen) = &mut self.state {
             seen.look.key = Some(key);
         }
@@ -91,13 +93,14 @@ impl Node {
     /// Changes it, and confirms the change over a new connection where the agent guards it. If no new connection can be
     /// made, the agent takes the change back by itself.
     pub(crate) fn apply(&mut self, change: ChangeRequest, patience: Option<Duration>) -> Result<ApplyReply> {
-        let ChangeRequest { list, seen, guard, switch_key } = change;
+        let ChangeRequest { list, seen, guard, switch_key, history } = change;
+        let history = history.clone();
         let peers = (!list.is_empty()).then(|| list.to_text());
         let settings = Settings { peers, whole_list: true, ..self.settings.clone() };
         let request = if switch_key {
-            Request::SwitchKey { settings, seen, guard }
+            Request::SwitchKey { settings, seen, guard, history }
         } else {
-            Request::Apply { settings, seen, guard }
+            Request::Apply { settings, seen, guard, history }
         };
         match self.ask(&request, patience.unwrap_or(APPLY))? {
             Reply::Applied { steps, guarded, sets_vpn_address } => {
@@ -128,14 +131,27 @@ impl Node {
         })
     }
 
+    /// Makes it remember this of members, if it doesn't yet.
+    pub(crate) fn remember(&mut self, history: &History) -> Result<()> {
+        if self.history().with(history) == *self.history() {
+            return Ok(());
+        }
+        self.done(&Request::Remember { settings: self.settings.clone(), history: history.clone() })?;
+        if let HostState::Seen(seen) = &mut self.state {
+            seen.look.history.merge(history);
+        }
+        Ok(())
+    }
+
     /// Takes back what this run has changed.
     pub(crate) fn take_back(&mut self) -> Result<()> {
         self.done(&Request::TakeBack)
     }
 
-    /// Deletes the key before the one in use.
+    /// Deletes the keys beside the one in use, if they still are those that were seen.
     pub(crate) fn drop_old_key(&mut self) -> Result<()> {
-        self.done(&Request::DropOldKey(self.settings.clone()))
+        let keys = self.seen().map(|seen| seen.look.keys()).unwrap_or_default();
+        self.done(&Request::DropOldKey { settings: self.settings.clone(), keys })
     }
 
     /// Which of the members answer it, and with `sizes` how large a packet gets there.

@@ -15,26 +15,29 @@ use crate::wireguard::PeerList;
 /// The byte order mark that some editors begin a file with.
 const MARK: char = '\u{feff}';
 
-/// The text with one more instance at its end. A note that a member with this address was removed is deleted.
-pub(crate) fn add(text: &str, instance: &DeclaredInstance) -> Result<String> {
-    let file = Sections::of(text)?;
-    file.named("instance")?;
-    let address = instance.address.to_string();
-    let notes = file.named("removed")?.into_iter().filter(|table| says(table, "vpn-address", &address));
-    Ok(append(&file.without(notes), &section(instance)))
+/// The text with one more instance at its end. One that comes back after it was removed has the generation in which it does.
+pub(crate) fn add(text: &str, instance: &DeclaredInstance, generation: Option<u32>) -> Result<String> {
+    Sections::of(text)?.named("instance")?;
+    Ok(append(text, &section(instance, generation)))
 }
 
-/// The text without an instance; with a note of the member that was removed, for each key that a list still has of it.
+/// The text without an instance; with notes of the member that was removed, for each key that a list still has of it.
 pub(crate) fn remove(text: &str, name: &str, removed: &[RemovedMember]) -> Result<String> {
     let file = Sections::of(text)?;
     let gone = file.named("instance")?.into_iter().filter(|table| says(table, "name", name));
     let mut text = file.without(gone);
     file.named("removed")?;
-    for RemovedMember { vpn_address, public_key } in removed {
-        let note = format!(
-            "# {name} has left; a host that was down then may still list it\n[[removed]]\nvpn-address = \"{vpn_address}\"\n\
-             public-key = \"{public_key}\"\n"
-        );
+    for RemovedMember { vpn_address, public_key, generation } in removed {
+        let mut note = Table::new();
+        note["vpn-address"] = value(vpn_address.to_string());
+        if let Some(key) = public_key {
+            note["public-key"] = value(key.to_string());
+        }
+        if *generation > 1 {
+            note["generation"] = value(i64::from(*generation));
+        }
+        let comment = format!("# {name} has left; a host that was down then may still list it\n");
+        let note = format!("{comment}[[removed]]\n{note}");
         text = append(&text, &note);
     }
     Ok(text)
@@ -51,17 +54,20 @@ pub(crate) fn import(list: &PeerList) -> String {
             address: peer.address,
             endpoint: peer.endpoint,
         };
-        let _ = write!(text, "\n{}", section(&instance));
+        let _ = write!(text, "\n{}", section(&instance, None));
     }
     text
 }
 
-fn section(instance: &DeclaredInstance) -> String {
+fn section(instance: &DeclaredInstance, generation: Option<u32>) -> String {
     let mut table = Table::new();
     table["name"] = value(&instance.name);
     table["ssh"] = value(&instance.ssh);
     table["vpn-address"] = value(instance.address.to_string());
     table["endpoint"] = value(instance.endpoint.to_string());
+    if let Some(generation) = generation {
+        table["generation"] = value(i64::from(generation));
+    }
     format!("[[instance]]\n{table}")
 }
 

@@ -1,3 +1,4 @@
+mod history;
 mod liar;
 
 use std::net::SocketAddr;
@@ -30,7 +31,9 @@ fn list(members: &[Peer]) -> PeerList {
     list
 }
 
-const NOBODY: Word = Word { removed: &[], network: None, keys: &[], members: &[] };
+const NOTHING: &History = &History::new();
+const NOTE: &Note = &Note { on: String::new(), by: String::new() };
+const NOBODY: Word = Word { history: NOTHING, note: NOTE, network: None, keys: &[], members: &[] };
 
 fn word() -> Word<'static> {
     Word { network: Some(Network::of([10, 8, 3, 0].into(), 24)), ..NOBODY }
@@ -38,7 +41,7 @@ fn word() -> Word<'static> {
 
 /// What a host says that has its own key and this list.
 fn up<'a>(n: u8, list: &'a PeerList) -> (u8, Option<Testimony<'a>>) {
-    (n, Some(Testimony { key: Some(key(n)), staged: None, list: Some(list) }))
+    (n, Some(Testimony { key: Some(key(n)), staged: None, rotating: false, history: NOTHING, list: Some(list) }))
 }
 
 fn united(hosts: &[(u8, Option<Testimony>)], word: Word) -> Merged {
@@ -66,7 +69,8 @@ fn copies_that_agree_stay_as_they_are_byte_for_byte() {
 fn concurrent_joins_are_united_in_any_order_of_the_copies() {
     let (a, b) = (list(&[peer(1), peer(2), peer(3)]), list(&[peer(1), peer(2), peer(4)]));
     let joined = |lists: [&PeerList; 2]| {
-        let newcomer = |n| (n, Some(Testimony { key: Some(key(n)), staged: None, list: None }));
+        let newcomer =
+            |n| (n, Some(Testimony { key: Some(key(n)), staged: None, rotating: false, history: NOTHING, list: None }));
         united(&[up(1, lists[0]), up(2, lists[1]), newcomer(3), newcomer(4)], word()).list
     };
     let one = joined([&a, &b]);
@@ -82,10 +86,10 @@ fn a_member_that_only_some_lists_have_stays_in_those_and_reaches_no_other_until_
     let hosts = [up(1, &old), up(2, &new), up(3, &old)];
     let merged = united(&hosts, word());
     assert_eq!(
-        (merged.for_host(Some(&old)).unwrap(), merged.for_host(Some(&new)).unwrap()),
+        (merged.for_host(Some(&old), NOTHING).unwrap(), merged.for_host(Some(&new), NOTHING).unwrap()),
         (old.clone(), new.clone())
     );
-    assert_eq!(merged.for_host(None).unwrap(), old);
+    assert_eq!(merged.for_host(None, NOTHING).unwrap(), old);
     let dispute = about(&merged, 9);
     assert_eq!(dispute.weight, Weight::Differs);
     assert!(dispute.reason.to_string().contains("h2: 10.8.3.9 at 192.0.2.9:4567"), "{dispute:?}");
@@ -98,20 +102,21 @@ fn a_member_that_only_some_lists_have_stays_in_those_and_reaches_no_other_until_
     // Two of five are no majority, though they are all that are up.
     let merged = united(&[up(1, &new), up(2, &new), (3, None), (4, None), (5, None)], word());
     assert_eq!((merged.list.len(), about(&merged, 9).weight), (2, Weight::Note));
-    assert_eq!(merged.for_host(Some(&new)).unwrap(), new);
+    assert_eq!(merged.for_host(Some(&new), NOTHING).unwrap(), new);
 }
 
 #[test]
 fn a_member_outside_of_the_network_is_refused_by_its_address_and_the_others_go_on() {
     let outside = Peer { address: [10, 9, 9, 9].into(), ..peer(9) };
     let all = list(&[peer(1), peer(2), outside.clone()]);
-    let newcomer = (3, Some(Testimony { key: Some(key(3)), staged: None, list: None }));
+    let newcomer =
+        (3, Some(Testimony { key: Some(key(3)), staged: None, rotating: false, history: NOTHING, list: None }));
     let hosts = [up(1, &all), up(2, &all), newcomer];
     let accepted = [outside.address];
     let merged = united(&hosts, Word { members: &accepted, ..word() });
     assert_eq!(merged.list, list(&[peer(1), peer(2), peer(3)]));
     assert!(merged.disputes[0].reason.to_string().contains("10.9.9.9 lies outside of 10.8.3.0/24"));
-    assert_eq!(merged.for_host(Some(&all)).unwrap().len(), 4, "nobody is dropped");
+    assert_eq!(merged.for_host(Some(&all), NOTHING).unwrap().len(), 4, "nobody is dropped");
 }
 
 #[test]
@@ -131,13 +136,11 @@ fn a_declared_instance_that_is_down_and_has_no_key_yet_holds_nobody_up() {
 #[test]
 fn a_removed_member_does_not_come_back_with_an_older_list() {
     let (old, new) = (list(&[peer(1), peer(2), peer(3)]), list(&[peer(1), peer(2)]));
-    let removed = [RemovedMember { vpn_address: peer(3).address, public_key: key(3) }];
-    let word = Word { removed: &removed, ..word() };
+    let mut history = History::default();
+    history.remove(peer(3).address, NOTE.clone());
+    let word = Word { history: &history, ..word() };
     let merged = united(&[up(1, &new), up(2, &old)], word);
-    assert_eq!((&merged.list, merged.for_host(Some(&old)).unwrap()), (&new, new.clone()));
-    // With another key it is another member.
-    let renewed = list(&[peer(1), peer(2), Peer { public_key: key(33), ..peer(3) }]);
-    assert_eq!(united(&[up(1, &renewed), up(2, &renewed)], word).list, renewed);
+    assert_eq!((&merged.list, merged.for_host(Some(&old), NOTHING).unwrap()), (&new, new.clone()));
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn the_host_itself_decides_between_two_keys_of_it_that_others_know() {
 #[test]
 fn the_staged_key_of_an_interrupted_rotation_is_accepted() {
     let listed = list(&[peer(1), Peer { public_key: key(22), ..peer(2) }]);
-    let rotating = Testimony { key: Some(key(2)), staged: Some(key(22)), list: Some(&listed) };
+    let rotating = Testimony { key: Some(key(2)), staged: Some(key(22)), ..up(2, &listed).1.unwrap() };
     assert_eq!(united(&[up(1, &listed), (2, Some(rotating))], word()).list, list(&[peer(1), peer(2)]));
 }
 
@@ -181,21 +184,22 @@ fn a_lie_about_a_host_that_is_down_is_told_and_set_aside() {
     let honest = list(&[peer(1), peer(2), peer(3), peer(4)]);
     let lie = list(&[peer(1), Peer { public_key: key(99), ..peer(2) }, peer(3), peer(4)]);
     let merged = united(&[up(1, &honest), (2, None), up(3, &honest), up(4, &lie)], word());
-    assert_eq!((&merged.list, merged.for_host(Some(&lie)).unwrap()), (&honest, honest.clone()));
+    assert_eq!((&merged.list, merged.for_host(Some(&lie), NOTHING).unwrap()), (&honest, honest.clone()));
     let dispute = about(&merged, 2);
     assert_eq!(dispute.weight, Weight::Note);
     assert!(dispute.reason.to_string().contains("h4: 10.8.3.2"), "{dispute:?}");
     // Without a majority each keeps what it has.
     let merged = united(&[up(1, &honest), (2, None), (3, None), up(4, &lie)], word());
     assert_eq!(about(&merged, 2).weight, Weight::Differs);
-    assert_eq!(merged.for_host(Some(&honest)).unwrap(), honest);
+    assert_eq!(merged.for_host(Some(&honest), NOTHING).unwrap(), honest);
 }
 
 #[test]
 fn a_lie_about_a_newcomer_does_not_keep_it_out() {
     let honest = list(&[peer(1), peer(2)]);
     let lie = list(&[peer(1), peer(2), Peer { public_key: key(99), ..peer(4) }]);
-    let newcomer = (4, Some(Testimony { key: Some(key(4)), staged: None, list: None }));
+    let newcomer =
+        (4, Some(Testimony { key: Some(key(4)), staged: None, rotating: false, history: NOTHING, list: None }));
     let merged = united(&[up(1, &honest), up(2, &honest), up(3, &lie), newcomer], word());
     assert_eq!(merged.list.by_address(peer(4).address), Some(&peer(4)));
     assert!(!merged.disputes.iter().any(|dispute| dispute.about == peer(4).address));
@@ -204,7 +208,7 @@ fn a_lie_about_a_newcomer_does_not_keep_it_out() {
 #[test]
 fn the_key_of_another_member_can_not_be_taken() {
     let honest = list(&[peer(1), peer(2)]);
-    let thief = Testimony { key: Some(key(2)), staged: None, list: None };
+    let thief = Testimony { key: Some(key(2)), staged: None, rotating: false, history: NOTHING, list: None };
     let merged = united(&[up(1, &honest), up(2, &honest), (3, Some(thief))], word());
     assert_eq!((&merged.list, about(&merged, 3).weight), (&honest, Weight::LeaveAlone));
     assert!(about(&merged, 3).reason.to_string().contains("10.8.3.3 has the key of 10.8.3.2"));
@@ -227,7 +231,8 @@ fn endpoints_that_change_places_are_no_conflict() {
 
 #[test]
 fn a_new_instance_without_a_key_waits_for_one() {
-    let hosts = [Some(key(1)), None].map(|key| Testimony { key, staged: None, list: None });
+    let hosts =
+        [Some(key(1)), None].map(|key| Testimony { key, staged: None, rotating: false, history: NOTHING, list: None });
     let merged = united(&[(1, Some(hosts[0])), (2, Some(hosts[1]))], word());
     assert_eq!((merged.list.len(), merged.keyless), (1, vec![peer(2).address]));
 }
@@ -242,7 +247,8 @@ fn the_text_is_that_of_most_hosts() {
     // Nor does a text count for being complete before the others.
     let early = "# bomb\n".to_owned() + &list(&[peer(1), peer(2), peer(3), peer(4), peer(5)]).to_text();
     let early = PeerList::parse(&early).unwrap();
-    let newcomer = (5, Some(Testimony { key: Some(key(5)), staged: None, list: None }));
+    let newcomer =
+        (5, Some(Testimony { key: Some(key(5)), staged: None, rotating: false, history: NOTHING, list: None }));
     let merged = united(&[up(1, &early), up(2, &plain), up(3, &plain), newcomer], word());
     assert!(merged.list.to_text().starts_with(&plain.to_text()), "{}", merged.list);
 }

@@ -31,11 +31,12 @@ use crate::host::{Host, Lock};
 use crate::message;
 use crate::message::Message;
 use crate::preflight::{Finding, Severity};
+use crate::product::PRODUCT;
 use crate::progress::Progress;
-use crate::resource::{Liveness, Step, Transition, Tunnel};
+use crate::resource::{Content, File, Goal, Liveness, Step, Transition, Tunnel};
 use crate::settings::{Restart, Settings};
 use crate::tunnel::{self, Baseline, ProbedPeer, mtu};
-use crate::wireguard::{ListDigest, PeerList, PrivateConf, PublicKey};
+use crate::wireguard::{History, ListDigest, Peer, PeerList, PrivateConf, PublicKey};
 
 /// How long to wait for another run on the host.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -53,6 +54,8 @@ struct Agent<'h> {
     connection: Vec<IpAddr>,
     /// Guards a change that could cut off the connection.
     guard: Option<(RunId, Duration)>,
+    /// Held while this connection gives the host a new key, also while that is taken back on all hosts.
+    rotation: Option<Lock>,
 }
 
 /// Answers requests until the input ends. `connection` is sshd's `SSH_CONNECTION`.
@@ -61,7 +64,7 @@ pub fn run(host: &mut Host, connection: &str, mut input: impl BufRead, mut outpu
     let version = env!("CARGO_PKG_VERSION").to_owned();
     say(&mut output, &Hello { protocol: PROTOCOL, version, now })?;
     let connection = connection.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let mut agent = Agent { host, baseline: None, runs: Vec::new(), connection, guard: None };
+    let mut agent = Agent { host, baseline: None, runs: Vec::new(), connection, guard: None, rotation: None };
     while let Some(line) = next_line(&mut input)? {
         let request = protocol::decode(&line).context(message!("a request"));
         let reply = request.and_then(|request| agent.answer(request));
@@ -98,15 +101,30 @@ impl Agent<'_> {
                 look(self.host, &settings).map(|look| Reply::Look(Box::new(Look { through_vpn, ..look })))
             }
             Request::Survey(settings) => survey(self.host, settings).map(Reply::Survey),
-            Request::MakeKey(settings) => self.make_key(&settings).map(Reply::Key),
-            Request::Apply { settings, seen, guard } => self.apply(settings, seen, guard),
-            Request::StageKey(settings) => keys::stage(self.host, &settings).map(Reply::Key),
-            Request::SwitchKey { settings, seen, guard } => self.switch_key(&settings, seen, guard),
+            Request::MakeKey { settings, history } => self.make_key(&settings, &history).map(Reply::Key),
+            Request::Apply { settings, seen, guard, history } => self.apply(settings, seen, guard, &history),
+            Request::Remember { settings, history } => {
+                let _lock = lock(self.host)?;
+                self.remember(&settings, &history).map(|()| Reply::Done)
+            }
+            Request::StageKey(settings) => {
+                let claimed = self.host.claim(keys::ROTATION)?;
+                self.rotation = Some(claimed.ok_or_else(keys::is_rotating)?);
+                keys::stage(self.host, &settings).map(Reply::Key)
+            }
+            Request::SwitchKey { settings, seen, guard, history } => self.switch_key(&settings, seen, guard, &history),
             Request::Confirm(name) => {
                 let _lock = await_lock(self.host, |_| Ok(()))?;
                 converge::guard::confirm(self.host, &name).map(|()| Reply::Done)
             }
-            Request::DropOldKey(settings) => keys::drop_old(self.host, &settings).map(|()| Reply::Done),
+            Request::DropOldKey { settings, keys } => {
+                if self.rotation.is_none() && self.host.is_claimed(keys::ROTATION)? {
+                    return Err(keys::is_rotating());
+                }
+                keys::drop_old(self.host, &settings, keys)?;
+                self.rotation = None;
+                Ok(Reply::Done)
+            }
             Request::Probe { settings, members, patience, sizes } => {
                 self.probe(&settings.dir, &members, patience, sizes).map(Reply::Probed)
             }
@@ -115,13 +133,19 @@ impl Agent<'_> {
     }
 
     /// Makes the private key and the directory it is in, and nothing else.
-    fn make_key(&mut self, settings: &Settings) -> Result<PublicKey> {
+    fn make_key(&mut self, settings: &Settings, history: &History) -> Result<PublicKey> {
         let _lock = lock(self.host)?;
         let private = settings.layout().private_conf();
         self.host.recover(&private)?;
         let mut files = FileSurvey::take(self.host, settings)?;
         if let PrivateConfFile::Present { public, .. } = files.facts.instance.private_conf {
-            return Ok(public);
+            let memory = History::read(self.host, &settings.layout().history())?.with(history);
+            let is_retired = settings.vpn_address.is_some_and(|own| memory.is_retired(own, public));
+            if !is_retired {
+                return Ok(public);
+            }
+            let start = self.start(settings);
+            return keys::replace(self.host, settings, &start);
         }
         let is_parent =
             |step: &Step| matches!(step, Step::Directory(step) if settings.dir.starts_with(&step.resource.path));
@@ -133,9 +157,15 @@ impl Agent<'_> {
     }
 
     /// Compare and swap: the list that was seen must still be here, under the host's lock (FN-52).
-    fn apply(&mut self, settings: Settings, seen: Option<ListDigest>, guard: Duration) -> Result<Reply> {
+    fn apply(
+        &mut self,
+        settings: Settings,
+        seen: Option<ListDigest>,
+        guard: Duration,
+        history: &History,
+    ) -> Result<Reply> {
         let _lock = lock(self.host)?;
-        if let Some(conflict) = self.conflict(&settings, seen)? {
+        if let Some(conflict) = self.conflict(&settings, seen, history)? {
             return Ok(conflict);
         }
         let files = FileSurvey::take(self.host, &settings)?;
@@ -148,15 +178,21 @@ impl Agent<'_> {
                     return Ok(Reply::Refused(remarkable(survey.findings)));
                 }
                 let plan = survey.plan(self.host)?;
+                // First, unless the directory is still to be made.
+                if self.host.stat(&survey.settings.dir)?.is_some() {
+                    self.remember(&survey.settings, history)?;
+                }
                 let start = self.prepare(&plan, &survey.settings, gateway, guard)?;
                 // The operator has agreed to an install, whatever packages it takes.
                 let agree = |_: &HostSurvey, _: &Plan| Ok(());
                 let applied = apply::run_surveyed(self.host, &mut survey, plan, &start, &Progress::Silent, agree)?;
+                self.remember(&survey.settings, history)?;
                 self.applied(&applied)
             }
             Impact::Nothing | Impact::List => {
                 let mut plan = files.plan;
                 plan.steps.retain(|step| step.path() == Some(&settings.layout().public_conf()));
+                plan.steps.splice(0..0, self.memory(&settings, history)?);
                 plan.steps.extend(reconfigure(self.host, &settings, gateway.as_ref())?);
                 self.change(&plan, &settings, gateway, guard)
             }
@@ -164,24 +200,58 @@ impl Agent<'_> {
     }
 
     /// Takes the new key and the list that has it into use together: with one of them alone no peer could answer this host.
-    fn switch_key(&mut self, settings: &Settings, seen: Option<ListDigest>, guard: Duration) -> Result<Reply> {
+    fn switch_key(
+        &mut self,
+        settings: &Settings,
+        seen: Option<ListDigest>,
+        guard: Duration,
+        history: &History,
+    ) -> Result<Reply> {
         let _lock = lock(self.host)?;
-        if let Some(conflict) = self.conflict(settings, seen)? {
+        if let Some(conflict) = self.conflict(settings, seen, history)? {
             return Ok(conflict);
         }
         let gateway = compose::containers(self.host, &settings.dir)?.0;
         let mut plan = keys::switch(self.host, settings)?;
+        plan.steps.splice(0..0, self.memory(settings, history)?);
         plan.steps.extend(reconfigure(self.host, settings, gateway.as_ref())?);
         self.change(&plan, settings, gateway, guard)
     }
 
-    /// The reply if the operator's side has seen another list than the one that is here. Interrupted writes are completed
-    /// first.
-    fn conflict(&mut self, settings: &Settings, seen: Option<ListDigest>) -> Result<Option<Reply>> {
+    /// The reply if the operator's side has seen another list than the one that is here, or brings back somebody who is gone
+    /// by this host's memory. Interrupted writes are completed first.
+    fn conflict(&mut self, settings: &Settings, seen: Option<ListDigest>, history: &History) -> Result<Option<Reply>> {
         recover::complete_writes(self.host, settings.layout())?;
         let here = PeerList::read(self.host, &settings.layout().public_conf())?;
         let same = here.as_ref().map(PeerList::digest) == seen;
-        Ok((!same).then_some(Reply::Conflict))
+        let memory = History::read(self.host, &settings.layout().history())?.with(history);
+        let given =
+            settings.peers.as_deref().map(|text| PeerList::parse_named(PRODUCT.files.public_conf, text)).transpose()?;
+        let is_here = |peer: &Peer| here.as_ref().is_some_and(|list| list.by_address(peer.address) == Some(peer));
+        let revives = given.is_some_and(|list| list.peers().any(|peer| memory.is_gone(peer) && !is_here(peer)));
+        Ok((!same || revives).then_some(Reply::Conflict))
+    }
+
+    /// The step that makes the host remember this in addition, if it doesn't yet.
+    fn memory(&self, settings: &Settings, history: &History) -> Result<Option<Step>> {
+        let path = settings.layout().history();
+        let now = History::read(self.host, &path)?;
+        let all = now.with(history);
+        if all == now {
+            return Ok(None);
+        }
+        let goal = Goal { resource: File { path }, state: Content::Text(all.to_text()) };
+        Ok(Some(goal.transition(self.host)?.into()))
+    }
+
+    /// Makes the host remember this, as a run of its own.
+    fn remember(&mut self, settings: &Settings, history: &History) -> Result<()> {
+        let steps = Vec::from_iter(self.memory(settings, history)?);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let start = self.start(settings);
+        apply::run(self.host, &Plan { steps }, &start, &Progress::Silent)
     }
 
     fn change(
@@ -326,6 +396,7 @@ fn reconfigure(host: &Host, settings: &Settings, gateway: Option<&GatewayContain
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wireguard::Note;
     use std::path::PathBuf;
 
     struct Far {
@@ -365,9 +436,16 @@ mod tests {
     #[test]
     fn a_key_is_made_once_and_only_its_public_half_leaves() {
         let far = Far::new();
-        let replies = far.ask(&[Request::MakeKey(far.settings()), Request::MakeKey(far.settings())]);
+        let make = |history: &History| Request::MakeKey { settings: far.settings(), history: history.clone() };
+        let mut history = History::default();
+        let replies = far.ask(&[make(&history), make(&history)]);
         let [Reply::Key(first), Reply::Key(second)] = &replies[..] else { panic!("{replies:?}") };
         assert_eq!(first, second);
+        history.retire([10, 8, 3, 1].into(), *first, Note::default());
+        let replies = far.ask(&[make(&history), make(&history)]);
+        let [Reply::Key(other), Reply::Key(second)] = &replies[..] else { panic!("{replies:?}") };
+        assert!(other == second && other != first, "a retired key is replaced, once");
+        assert_eq!(std::fs::read_dir(far.path(".")).unwrap().count(), 1, "and not kept");
         let text = std::fs::read_to_string(far.path("vpn-private.conf")).unwrap();
         let secret = text.split("PrivateKey = ").nth(1).unwrap().trim().to_owned();
         assert!(!format!("{replies:?}").contains(&secret));

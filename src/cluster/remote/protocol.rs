@@ -13,7 +13,7 @@ use crate::message::{Message, printable};
 use crate::preflight::{self, Finding};
 use crate::settings::Settings;
 use crate::tunnel::ProbedPeer;
-use crate::wireguard::{ListDigest, MAX_LIST, MembersDigest, PublicKey};
+use crate::wireguard::{History, ListDigest, MAX_LIST, MembersDigest, PublicKey};
 
 /// The version of these messages. Both sides are the same executable, so another version means a damaged copy.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -96,8 +96,13 @@ pub(crate) enum Request {
     Look(Settings),
     /// What a whole install would meet and change. Changes nothing.
     Survey(Settings),
-    /// Makes a private key if there is none yet. It never leaves the host (FN-51).
-    MakeKey(Settings),
+    /// Makes a private key if there is none yet, or if the one that is there is retired. It never leaves the host (FN-51).
+    MakeKey {
+        /// The end state.
+        settings: Settings,
+        /// In addition to what the host remembers.
+        history: History,
+    },
     /// Changes the host to what the settings say, if its list is still the one that was seen (FN-52).
     Apply {
         /// The end state; `peers` is the whole list.
@@ -106,6 +111,15 @@ pub(crate) enum Request {
         seen: Option<ListDigest>,
         /// How long a change that could cut off the connection may stay unconfirmed.
         guard: Duration,
+        /// What the host is to remember from now on.
+        history: History,
+    },
+    /// What the host is to remember from now on, where its list stays as it is.
+    Remember {
+        /// The instance's directory.
+        settings: Settings,
+        /// In addition to what it remembers.
+        history: History,
     },
     /// Makes the next key and keeps it beside the one in use (see [`crate::cluster::rotate`]).
     StageKey(Settings),
@@ -117,11 +131,18 @@ pub(crate) enum Request {
         seen: Option<ListDigest>,
         /// As for `Apply`.
         guard: Duration,
+        /// As for `Apply`.
+        history: History,
     },
     /// Sent over a new connection: the change that is guarded under this name may stay.
     Confirm(String),
-    /// The new key is proven: the key before it is deleted.
-    DropOldKey(Settings),
+    /// All members have the key in use: the keys beside it are deleted, if they still are these.
+    DropOldKey {
+        /// The instance's directory.
+        settings: Settings,
+        /// What was seen.
+        keys: HostKeys,
+    },
     /// Which of these members answer through the tunnel.
     Probe {
         /// The instance's directory.
@@ -170,6 +191,23 @@ pub(crate) enum Reply {
     Failed(AgentError),
 }
 
+/// The public halves of a host's keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostKeys {
+    /// The one in use.
+    pub(crate) used: Option<PublicKey>,
+    /// As in [`Look`].
+    pub(crate) staged: Option<PublicKey>,
+    /// As in [`Look`].
+    pub(crate) previous: Option<PublicKey>,
+}
+
+impl Look {
+    pub(crate) fn keys(&self) -> HostKeys {
+        HostKeys { used: self.key, staged: self.staged, previous: self.previous }
+    }
+}
+
 /// How a host stands, as far as the cluster is concerned.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Look {
@@ -177,6 +215,12 @@ pub(crate) struct Look {
     pub(crate) key: Option<PublicKey>,
     /// The public half of the key that a rotation has staged and not finished with.
     pub(crate) staged: Option<PublicKey>,
+    /// The public half of the key that a rotation has replaced and not deleted yet.
+    pub(crate) previous: Option<PublicKey>,
+    /// Whether a run is giving it a new key at this moment.
+    pub(crate) rotating: bool,
+    /// What it remembers of members.
+    pub(crate) history: History,
     /// The text of vpn-public.conf.
     pub(crate) list: Option<String>,
     /// What else in the instance's directory is not as it should be: a step each.

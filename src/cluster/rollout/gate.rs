@@ -96,10 +96,14 @@ impl Reach {
     }
 }
 
-/// Whether a member is up and has the same section for this address as the list, so that it could answer its host.
+/// Whether a member is up with the key that the list has for it, and has the same section for this address as the list, so
+/// that it could answer its host.
 fn could_answer(other: &Node, address: Ipv4Addr, list: &PeerList) -> bool {
+    let tunnel = other.seen().and_then(|seen| seen.look.gateway.as_ref()?.tunnel.as_ref());
+    let listed = list.by_address(other.instance.address).map(|peer| peer.public_key);
+    let uses_its_key = tunnel.is_some_and(|tunnel| tunnel.key.is_some() && tunnel.key == listed);
     let section = other.list().and_then(|list| list.by_address(address));
-    other.instance.address != address && other.has_tunnel() && section.is_some() && section == list.by_address(address)
+    other.instance.address != address && uses_its_key && section.is_some() && section == list.by_address(address)
 }
 
 /// A member may send from another port than it listens on, behind NAT, but not from another address.

@@ -69,6 +69,15 @@ impl RolloutRecord {
         self.hosts.get(&address).is_some_and(|host| host.failure.is_some())
     }
 
+    /// Takes note of the hosts where something went wrong.
+    pub(crate) fn note_failures(&mut self, replies: Vec<(Ipv4Addr, Result<(), Error>)>) {
+        for (address, reply) in replies {
+            if let Err(error) = reply {
+                self.fail(address, &error);
+            }
+        }
+    }
+
     /// Takes note of hosts that were told to take back their steps.
     pub(crate) fn note_taken_back(&mut self, replies: Vec<(Ipv4Addr, Result<(), Error>)>) {
         for (address, reply) in replies {

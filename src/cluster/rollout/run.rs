@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::decide::{Decision, HostView, decide};
 use super::gate::{self, Reach, answering, newly_listed, witnesses};
 use super::record::RolloutRecord;
+use super::spent;
 use crate::cluster::action::{Action, Actions, Required, required};
 use crate::cluster::hosts::{ApplyReply, ChangeRequest, Fleet, HostState, Node, reason};
 use crate::cluster::merge::Merged;
@@ -68,11 +69,10 @@ impl Rollout<'_> {
         mut refresh: impl FnMut(&mut Fleet) -> Result<Merged>,
     ) -> RolloutRecord {
         let mut record = RolloutRecord::default();
-        self.make_keys(&actions, &mut record);
         let lists = |node: &Node| Some((node.instance.address, node.seen()?.list.clone().unwrap_or_default()));
         let started: BTreeMap<Ipv4Addr, PeerList> = self.fleet.nodes.iter().filter_map(lists).collect();
         let mut newcomer_tries = NEWCOMER_TRIES;
-        let mut looked_again = false;
+        let (mut keys_are_made, mut looked_again) = (false, false);
         for _ in 0..ROUNDS {
             match refresh(self.fleet) {
                 Ok(merged) => record.merged = merged,
@@ -81,6 +81,10 @@ impl Rollout<'_> {
                     record.stopped = Some(reason(&error));
                     return record;
                 }
+            }
+            if !std::mem::replace(&mut keys_are_made, true) {
+                self.make_keys(&actions, &mut record);
+                continue;
             }
             let hosts: Vec<HostView> = self.fleet.nodes.iter().map(|node| HostView::of(node, &record.merged)).collect();
             let waves = match decide(&hosts, &mut actions, &record, self.batch, newcomer_tries > 0) {
@@ -97,6 +101,7 @@ impl Rollout<'_> {
                     continue;
                 }
                 Decision::Prove => {
+                    self.remember(&mut record);
                     self.prove(&started, &mut record);
                     return record;
                 }
@@ -108,11 +113,15 @@ impl Rollout<'_> {
                     count = waves.len(),
                     names = self.fleet.names(wave)
                 ));
-                self.wave(wave, &actions, &mut record);
+                let is_outdated = self.wave(wave, &actions, &mut record);
                 if record.stopped.is_some() {
                     return record;
                 }
                 task.done();
+                if is_outdated {
+                    self.look_again(&mut record);
+                    break;
+                }
             }
         }
         record.stopped = Some(self.restless(&record));
@@ -143,6 +152,25 @@ impl Rollout<'_> {
         }
     }
 
+    /// What has become of members is remembered by the hosts whose list stays as it is, too; and rotations that are over
+    /// leave no key behind.
+    fn remember(&mut self, record: &mut RolloutRecord) {
+        let is_over = spent::retire(self.fleet, &mut record.merged);
+        let merged = record.merged.clone();
+        let seen = |node: &Node| node.seen().is_some();
+        let remembered = self.fleet.each_by_address(seen, |node| node.remember(&merged.history));
+        record.note_failures(remembered);
+        if is_over {
+            self.fleet.each(seen, Node::look_again);
+            let is_over =
+                |node: &&Node| !spent::is_rotating(node) && spent::is_over(self.fleet, node, &merged, |_| false);
+            let over: Vec<Ipv4Addr> =
+                self.fleet.nodes.iter().filter(is_over).map(|node| node.instance.address).collect();
+            let dropped = self.fleet.each_by_address(|node| over.contains(&node.instance.address), Node::drop_old_key);
+            record.note_failures(dropped);
+        }
+    }
+
     /// Waits a moment for hosts that another operator is just making members of.
     fn await_newcomers(&mut self, newcomers: &[Ipv4Addr]) {
         let task = self.progress.start(message!("wait for hosts that another operator is adding"));
@@ -151,21 +179,21 @@ impl Rollout<'_> {
         task.done();
     }
 
-    /// Hosts that have no key make one. It stays there; its public half is what the list needs (FN-51).
+    /// Hosts that have no key that may be used make one. It stays there; its public half is what the list needs (FN-51).
     fn make_keys(&mut self, actions: &Actions, record: &mut RolloutRecord) {
+        let Merged { keyless, history, .. } = &record.merged;
         let is_keyless = |node: &Node| {
-            let changes = actions.get(&node.instance.address).is_some_and(Action::changes);
-            changes && node.seen().is_some_and(|seen| seen.look.key.is_none())
+            let address = node.instance.address;
+            let changes = actions.get(&address).is_some_and(Action::changes);
+            changes && keyless.contains(&address) && node.seen().is_some()
         };
-        for (address, made) in self.fleet.each_by_address(is_keyless, Node::make_key) {
-            if let Err(error) = made {
-                record.fail(address, &error);
-            }
-        }
+        let made = self.fleet.each_by_address(is_keyless, |node| node.make_key(history));
+        record.note_failures(made);
     }
 
-    /// One wave: who answers now, the change, who answers afterwards.
-    fn wave(&mut self, wave: &[Ipv4Addr], actions: &Actions, record: &mut RolloutRecord) {
+    /// One wave: who answers now, the change, who answers afterwards. Whether another run has changed a host since it was
+    /// looked at: what was decided then rests on an old picture.
+    fn wave(&mut self, wave: &[Ipv4Addr], actions: &Actions, record: &mut RolloutRecord) -> bool {
         let merged = &record.merged.clone();
         let (list, guard) = (&merged.list, self.guard);
         let witnesses = witnesses(self.fleet, wave, list);
@@ -178,7 +206,8 @@ impl Rollout<'_> {
             let target = merged.target(node);
             let reply = answering(node, &known, ANSWER).and_then(|answered| {
                 let list = target.as_ref().map_err(|reason| Error::new(Class::Refused, reason.clone()))?;
-                let change = ChangeRequest { list, seen: node.digest(), guard, switch_key: false };
+                let change =
+                    ChangeRequest { list, seen: node.digest(), guard, switch_key: false, history: &merged.history };
                 Ok((answered, node.apply(change, None)?))
             });
             // The host's lock is waited for, not refused: look at what another run has done there.
@@ -195,6 +224,7 @@ impl Rollout<'_> {
         // Those that join risk nothing but themselves.
         let joins = |address: &Ipv4Addr| actions.get(address).is_some_and(Action::joins);
         let is_canary = !wave.iter().any(joins) && !record.hosts.values().any(|host| !host.steps.is_empty());
+        let mut is_outdated = false;
         for (address, before, reply) in replies {
             let reply = reply.map(|(reply, has_moved)| {
                 if has_moved {
@@ -210,8 +240,8 @@ impl Rollout<'_> {
                     let new = newly_listed(self.fleet, address, &before, list);
                     expected.insert(address, answered.into_iter().chain(new).collect());
                 }
-                // The next round merges it.
-                Ok((_, ApplyReply::Conflict)) => {}
+                // The next round decides again.
+                Ok((_, ApplyReply::Conflict)) => is_outdated = true,
                 Ok((_, ApplyReply::Refused(findings))) => record.fail(address, &refused(&findings)),
                 Err(error) => {
                     // The connection to one host was cut off, and the change taken back: the others' would be as well.
@@ -226,6 +256,7 @@ impl Rollout<'_> {
             }
         }
         self.gate(wave, &expected, actions, record);
+        is_outdated
     }
 
     /// Stops the run and takes the wave back, if one of its hosts no longer reaches what it should.

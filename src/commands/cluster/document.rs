@@ -43,7 +43,7 @@ fn changes(fleet: &Fleet, merged: &Merged) -> Vec<ListChange> {
     let lists: Vec<&PeerList> = fleet.nodes.iter().filter_map(Node::list).collect();
     let holders = |list: &PeerList| lists.iter().filter(|other| **other == list).count();
     let common = lists.iter().max_by_key(|list| holders(list)).map_or_else(PeerList::default, |list| (*list).clone());
-    common.diff(&merged.for_host(Some(&common)).unwrap_or_else(|_| merged.list.clone()))
+    common.diff(&merged.for_host(Some(&common), &merged.history).unwrap_or_else(|_| merged.list.clone()))
 }
 
 /// `grows` says whether the list becomes longer once keys are made.
@@ -53,7 +53,7 @@ fn planned_host(node: &Node, merged: &Merged, action: &Action, grows: bool) -> P
         need @ (Need::Nothing | Need::List | Need::Install | Need::Refused | Need::Behind) => need,
     };
     let is_same = |list: &PeerList| {
-        merged.for_host(Some(list)).is_ok_and(|target| target != *list && list.diff(&target).is_empty())
+        merged.for_host(Some(list), node.history()).is_ok_and(|target| target != *list && list.diff(&target).is_empty())
     };
     let mut host = PlannedHost {
         name: node.instance.name.clone(),

@@ -1,5 +1,6 @@
 //! The cluster that a command is about: its cluster.toml, and the way to its hosts.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,17 +11,26 @@ use crate::cluster::inventory::{DeclaredInstance, Inventory};
 use crate::cluster::merge::{Accepted, Merged, merge};
 use crate::cluster::remote::ssh::{AgentExecutable, Ssh};
 use crate::error::{Context, Error, Result};
+use crate::facts::clock;
 use crate::host::{Host, Mode};
-use crate::message::Message;
+use crate::message::{Message, printable};
 use crate::report::Output;
 use crate::settings::Settings;
+use crate::wireguard::{History, Note};
 use crate::{counted, message};
+
+/// Comings and goings that most hosts may have missed.
+const AHEAD: u32 = 100;
 
 pub(super) struct Cluster<'g> {
     pub(super) global: &'g Global,
     pub(super) output: &'g Output,
     pub(super) target: Target,
     pub(super) inventory: Inventory,
+    /// What this command says of members that leave or come back.
+    pub(super) history: History,
+    /// Who runs it, and when.
+    pub(super) note: Note,
     /// Of cluster.toml, as it was read or last changed.
     text: String,
     /// Whether there was no cluster.toml when the run began.
@@ -66,7 +76,9 @@ impl<'g> Cluster<'g> {
         });
         inventory.select(&target.file, &target.accept_key)?;
         let (is_new, text) = (text.is_none(), text.unwrap_or_default());
-        Ok(Cluster { global, output, target, inventory, text, is_new, unread: None, ssh, host })
+        let note = Note { on: clock::today(), by: operator() };
+        let history = History::default();
+        Ok(Cluster { global, output, target, inventory, history, note, text, is_new, unread: None, ssh, host })
     }
 
     /// Takes a change of cluster.toml as made in this run; the file itself is written when it has been confirmed.
@@ -126,13 +138,19 @@ impl<'g> Cluster<'g> {
             .progress()
             .start(counted!("look at {count} host" | "look at {count} hosts", count = instances.len()));
         let settings = self.settings(policy);
-        let fleet = Fleet::gather(&self.host, &self.ssh, instances, &settings, usize::from(self.target.parallel));
+        let mut fleet = Fleet::gather(&self.host, &self.ssh, instances, &settings, usize::from(self.target.parallel));
+        fleet.settle_keys();
         task.done();
         Ok(fleet)
     }
 
     pub(super) fn merge(&self, fleet: &Fleet) -> Result<Merged> {
-        let accepted = Accepted { keys: &self.target.accept_key, members: &self.target.accept_member };
+        let accepted = Accepted {
+            history: &self.history,
+            note: &self.note,
+            keys: &self.target.accept_key,
+            members: &self.target.accept_member,
+        };
         merge(fleet, &self.inventory, accepted)
     }
 
@@ -157,8 +175,28 @@ impl<'g> Cluster<'g> {
                 fleet.nodes.extend(more.nodes);
             }
         }
+        fleet.settle_keys();
         self.merge(fleet)
     }
+
+    /// How far the address has come by what anybody says, believed or not: who decides goes beyond that. A host that is far
+    /// ahead of all others makes it up.
+    pub(super) fn remembered(&self, fleet: &Fleet, believed: &History, address: Ipv4Addr) -> History {
+        let known = self.inventory.history().with(believed).generation(address);
+        let said = fleet.nodes.iter().map(|node| node.history().generation(address));
+        let generation = said.filter(|said| *said <= known + AHEAD).max().unwrap_or_default().max(known);
+        let mut remembered = History::default();
+        remembered.raise(address, generation, None);
+        remembered
+    }
+}
+
+/// The person who runs this, as far as the machine knows: `root@ops-1`.
+fn operator() -> String {
+    let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let [user, host] = [user, host].map(|name| name.filter(|name| !name.is_empty()).unwrap_or_else(|| "?".to_owned()));
+    printable(&format!("{user}@{host}"))
 }
 
 fn missing(file: &Path) -> Error {

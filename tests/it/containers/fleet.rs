@@ -5,6 +5,7 @@ mod bed;
 pub mod cluster;
 mod contract;
 mod faults;
+mod history;
 mod killed;
 mod lies;
 mod members;

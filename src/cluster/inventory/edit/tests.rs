@@ -18,21 +18,25 @@ fn instance(n: u8) -> DeclaredInstance {
 
 #[test]
 fn adding_and_removing_leaves_every_other_byte_as_it_was() {
-    let with = add(TEXT, &instance(2)).unwrap();
+    let with = add(TEXT, &instance(2), None).unwrap();
     assert!(with.starts_with(TEXT), "{with}");
     assert_eq!(Inventory::parse("x", &with).unwrap().instances[1], instance(2));
     assert_eq!(remove(&with, "h2", &[]).unwrap(), TEXT);
 }
 
 #[test]
-fn a_removed_member_is_noted_until_it_is_added_again() {
-    let removed = RemovedMember { vpn_address: instance(2).address, public_key: PublicKey::from_bytes([7; 32]) };
-    let with = add(TEXT, &instance(2)).unwrap();
+fn a_removed_member_is_noted_and_its_key_also_after_it_was_added_again() {
+    let key = PublicKey::from_bytes([7; 32]);
+    let removed = RemovedMember { vpn_address: instance(2).address, public_key: Some(key), generation: 1 };
+    let with = add(TEXT, &instance(2), None).unwrap();
     let without = remove(&with, "h2", std::slice::from_ref(&removed)).unwrap();
     assert_eq!(Inventory::parse("x", &without).unwrap().removed, [removed]);
-    let again = add(&without, &instance(2)).unwrap();
+    let again = add(&without, &instance(2), Some(2)).unwrap();
     let again = Inventory::parse("x", &again).unwrap();
-    assert_eq!((again.removed.len(), again.instances.len()), (0, 2));
+    assert_eq!((again.removed.len(), again.instances.len()), (1, 2));
+    assert!(
+        again.history().generation(instance(2).address) == 2 && again.history().is_retired(instance(2).address, key)
+    );
 }
 
 #[test]
@@ -124,7 +128,7 @@ proptest! {
         let text = saved(if is_ended { &whole } else { whole.trim_end() }, is_crlf, has_mark);
         prop_assert_eq!(Inventory::parse("x", &text).unwrap().instances.len(), 4);
 
-        let with = add(&text, &instance(9)).unwrap();
+        let with = add(&text, &instance(9), None).unwrap();
         prop_assert!(with.starts_with(&text), "{with:?}");
         prop_assert_eq!(with.matches("\r\n").count(), if is_crlf { with.matches('\n').count() } else { 0 });
         let parsed = Inventory::parse("x", &with).unwrap();
@@ -154,7 +158,7 @@ fn what_can_not_be_edited_is_refused_with_its_line() {
     let text = "\u{feff}# ours\r\nremoved = []\r\ninstance = [{name=\"a\", ssh=\"a\", vpn-address=\"10.8.3.1\", \
                 endpoint=\"192.0.2.1\"}]\r\n";
     assert_eq!(Inventory::parse("x", text).unwrap().instances.len(), 1);
-    for edited in [remove(text, "a", &[]), add(text, &instance(2))] {
+    for edited in [remove(text, "a", &[]), add(text, &instance(2), None)] {
         let error = edited.unwrap_err();
         assert_eq!(error.to_string(), "line 3: 'instance' is one value, which is not edited");
         assert!(error.way_out().unwrap().ends_with("[[instance]]"));

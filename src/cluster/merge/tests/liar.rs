@@ -75,17 +75,25 @@ proptest! {
         has_list: bool,
         own in prop::option::of(1_u8..14),
         staged in prop::option::of(1_u8..14),
+        rotating: bool,
+        remembered in prop::collection::vec((1_u8..14, 0_u32..4, 1_u8..14), 0..6),
     ) {
         let liar = if liar_first { 1 } else { honest + 1 };
         let newcomer = 10;
         let members: Vec<Peer> = (1..=honest + 1).chain(undeclared).map(peer).collect();
         let truth = PeerList::parse(&format!("# ours\n{}", list(&members))).unwrap();
         let lie = altered(&truth, &alterations);
+        let mut memory = History::default();
+        for (n, generation, retired) in remembered {
+            memory.raise(instance(n).address, generation, None);
+            memory.retire(instance(n).address, key(retired), NOTE.clone());
+        }
         let mut hosts: Vec<(u8, Option<Testimony>)> = Vec::new();
         let mut honest_up = 0;
         for n in 1..=honest + 1 {
             hosts.push(if n == liar {
-                (n, Some(Testimony { key: own.map(key), staged: staged.map(key), list: has_list.then_some(&lie) }))
+                let list = has_list.then_some(&lie);
+                (n, Some(Testimony { key: own.map(key), staged: staged.map(key), rotating, list, history: &memory }))
             } else if down[usize::from(n - 1)] {
                 (n, None)
             } else {
@@ -94,7 +102,7 @@ proptest! {
             });
         }
         if has_newcomer {
-            hosts.push((newcomer, Some(Testimony { key: Some(key(newcomer)), staged: None, list: None })));
+            hosts.push((newcomer, Some(Testimony { key: Some(key(newcomer)), staged: None, rotating: false, list: None, history: NOTHING })));
         }
         let merged = united(&hosts, word());
 
@@ -113,7 +121,7 @@ proptest! {
         if merged.list.by_address(peer(newcomer).address).is_some() {
             expected.put(peer(newcomer)).unwrap();
         }
-        match merged.for_host(Some(&truth)) {
+        match merged.for_host(Some(&truth), NOTHING) {
             Ok(list) if honest_up >= 2 => prop_assert_eq!(list.to_text(), expected.to_text()),
             Ok(list) => prop_assert_eq!(list.diff(&expected), []),
             Err(error) => prop_assert!(honest_up < 2, "{}", error),

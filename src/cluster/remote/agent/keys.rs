@@ -3,6 +3,8 @@
 //! Both are files beside vpn-private.conf, with the same mode. Whenever a rotation is interrupted, one of the two is the key
 //! that the other members have, so the rotation can continue or be taken back.
 
+use crate::cluster::remote::protocol::HostKeys;
+use crate::converge::apply;
 use crate::converge::journal::{Journal, JournaledChange, Receipt, RunStart};
 use crate::converge::plan::Plan;
 use crate::desired::public_file;
@@ -10,12 +12,28 @@ use crate::error::{Class, Error, Result};
 use crate::host::{Host, Mode};
 use crate::message;
 use crate::message::Message;
+use crate::progress::Progress;
 use crate::resource::{Content, Goal, PrivateContent, PrivateFile, Resource, Step, Transition};
 use crate::settings::Settings;
 use crate::wireguard::{PeerList, PrivateConf, PrivateKey, PublicKey};
 
+/// What a host is claimed for while a connection gives it a new key.
+pub(super) const ROTATION: &str = "rotation";
+
+/// Another connection is at it.
+pub(super) fn is_rotating() -> Error {
+    Error::new(Class::Locked, message!("another run is giving this host a new key"))
+        .hint(message!("wait until it has finished, then run this again"))
+}
+
 fn private_file(settings: &Settings) -> PrivateFile {
     PrivateFile { path: settings.layout().private_conf(), fresh: None }
+}
+
+/// The public halves of all keys that are here.
+fn here(host: &Host, settings: &Settings) -> Result<HostKeys> {
+    let used = PrivateConf::read(host, &private_file(settings).path)?.map(|conf| conf.key.public());
+    Ok(HostKeys { used, staged: staged(host, settings), previous: previous(host, settings) })
 }
 
 /// The public half of the key that is staged, while there is one.
@@ -24,9 +42,19 @@ pub(super) fn staged(host: &Host, settings: &Settings) -> Option<PublicKey> {
     conf.map(|conf| conf.key.public())
 }
 
+/// The public half of the key that a rotation has replaced, while it isn't deleted.
+pub(super) fn previous(host: &Host, settings: &Settings) -> Option<PublicKey> {
+    let conf = PrivateConf::read(host, &private_file(settings).previous()).ok().flatten();
+    conf.map(|conf| conf.key.public())
+}
+
 /// Makes the next key. One that an earlier run has staged is kept.
 pub(super) fn stage(host: &mut Host, settings: &Settings) -> Result<PublicKey> {
     let _lock = super::lock(host)?;
+    stage_next(host, settings)
+}
+
+fn stage_next(host: &mut Host, settings: &Settings) -> Result<PublicKey> {
     let file = private_file(settings);
     host.recover(&file.path)?;
     if let Some(key) = staged(host, settings) {
@@ -50,17 +78,45 @@ pub(super) fn switch(host: &mut Host, settings: &Settings) -> Result<Plan> {
     let next = staged(host, settings).filter(|key| listed.is_some_and(|own| own.public_key == *key));
     let next =
         next.ok_or_else(|| Error::new(Class::Step, message!("the list doesn't have the key that is staged here")))?;
-    host.make_secret(&file.path)?;
-    host.make_secret(&file.previous())?;
-    host.write(&file.previous(), now.template_with(&now.key).as_bytes(), Mode::SECRET)?;
+    // Where an earlier run came as far as this, the key in use is the new one.
+    if now.key.public() != next {
+        keep_previous(host, &file, &now)?;
+    }
     let list = Goal { resource: public_file(settings), state: Content::Text(text.to_owned()) };
     let key = Goal { resource: file, state: PrivateContent::Private { template: now.template, public: next } };
     Ok(Plan { steps: vec![list.transition(host)?.into(), key.transition(host)?.into()] })
 }
 
+fn keep_previous(host: &mut Host, file: &PrivateFile, now: &PrivateConf) -> Result<()> {
+    host.make_secret(&file.path)?;
+    host.make_secret(&file.previous())?;
+    host.write(&file.previous(), now.template_with(&now.key).as_bytes(), Mode::SECRET)
+}
+
+/// Replaces a key that nobody may use any more, under the host's lock.
+pub(super) fn replace(host: &mut Host, settings: &Settings, start: &RunStart) -> Result<PublicKey> {
+    let public = stage_next(host, settings)?;
+    let file = private_file(settings);
+    let now = PrivateConf::read(host, &file.path)?.ok_or_else(no_key)?;
+    keep_previous(host, &file, &now)?;
+    let goal = Goal { resource: file, state: PrivateContent::Private { template: now.template, public } };
+    let plan = Plan { steps: vec![goal.transition(host)?.into()] };
+    apply::run(host, &plan, start, &Progress::Silent)?;
+    delete_previous(host, settings)?;
+    Ok(public)
+}
+
 /// Deletes the previous key. The journal is rewritten to the new one, because undo could not restore the other.
-pub(super) fn drop_old(host: &mut Host, settings: &Settings) -> Result<()> {
+pub(super) fn drop_old(host: &mut Host, settings: &Settings, judged: HostKeys) -> Result<()> {
     let _lock = super::lock(host)?;
+    if here(host, settings)? != judged {
+        let reason = message!("its keys have changed since: another run is at work");
+        return Err(Error::new(Class::Step, reason).hint(Message::command("mitigator-vpn cluster apply")));
+    }
+    delete_previous(host, settings)
+}
+
+fn delete_previous(host: &mut Host, settings: &Settings) -> Result<()> {
     let file = private_file(settings);
     let receipt = Receipt::load(host)?;
     let of_key: Vec<(u64, &Transition<PrivateFile>)> = receipt.changes.iter().filter_map(of_private_file).collect();
@@ -92,10 +148,8 @@ fn no_key() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::converge::apply;
     use crate::converge::journal::RunId;
     use crate::converge::undo::{self, Fate, Undone};
-    use crate::progress::Progress;
     use crate::wireguard::Peer;
 
     struct Member {
@@ -168,7 +222,9 @@ mod tests {
     fn a_rotation_that_is_proven_leaves_one_key_and_an_undo_that_still_works() {
         let member = Member::new();
         let (next, _) = member.rotate();
-        drop_old(&mut member.host(), &member.settings).unwrap();
+        let judged = here(&member.host(), &member.settings).unwrap();
+        drop_old(&mut member.host(), &member.settings, HostKeys { previous: None, ..judged }).unwrap_err();
+        drop_old(&mut member.host(), &member.settings, judged).unwrap();
         assert_eq!((member.key(), member.names().len()), (next, 2), "{:?}", member.names());
         let mut host = member.host();
         let receipt = Receipt::load(&host).unwrap();

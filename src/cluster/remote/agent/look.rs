@@ -14,7 +14,7 @@ use crate::product::PRODUCT;
 use crate::resource::{Liveness, Step};
 use crate::settings::Settings;
 use crate::tunnel;
-use crate::wireguard::{ListDigest, MembersDigest, PeerList};
+use crate::wireguard::{History, ListDigest, MembersDigest, PeerList};
 
 /// The files of the host, and the list as its container and its device have it.
 pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
@@ -38,6 +38,9 @@ pub(super) fn look(host: &Host, settings: &Settings) -> Result<Look> {
     Ok(Look {
         key,
         staged: keys::staged(host, settings),
+        previous: keys::previous(host, settings),
+        rotating: host.is_claimed(keys::ROTATION)?,
+        history: History::read(host, &settings.layout().history())?,
         list: list.map(|list| list.to_text()),
         pending: pending.steps.iter().map(Step::message).collect(),
         impact: impact(&pending, stack, is_current, settings),

@@ -38,7 +38,7 @@ fn kill_the_operator(cluster: &Cluster, kills: u32) {
     watched(cluster, || {
         for kill in 1..=kills {
             let is_member = members(&cluster.list(1).expect("it has one")) == 21;
-            let call = if is_member { cluster.call("remove h21") } else { cluster.add(21) };
+            let call = if is_member { cluster.call("remove h21") } else { cluster.add(21).arg("--again") };
             let mut running = call.start();
             let moment = whole.mul_f64(random.fraction());
             thread::sleep(moment);
