@@ -10,6 +10,8 @@
 //!
 //! docs/threat-model.md says what that comes to.
 
+#[cfg(test)]
+mod model;
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -69,7 +69,7 @@ pub(crate) fn merge(fleet: &Fleet, inventory: &Inventory, accepted: Accepted) ->
     unite(&witnesses, word)
 }
 
-fn unite(witnesses: &[Witness], word: Word) -> Result<Merged> {
+pub(super) fn unite(witnesses: &[Witness], word: Word) -> Result<Merged> {
     let Membership { members, keyless, disputes, history } = decide(witnesses, word);
     let lists: Vec<&PeerList> = witnesses.iter().filter_map(|witness| witness.says?.list).collect();
     let base = most_common(&lists, &members).cloned().unwrap_or_default();
