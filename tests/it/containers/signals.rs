@@ -62,10 +62,10 @@ impl Restarted {
     }
 
     /// The gateway runs, and nothing is under way that could stop it. A run that was killed collects nothing: the files of
-    /// its job stay until the next one.
+    /// its job stay until the next one, also of a job that was never begun.
     fn is_up(&self) -> bool {
-        let busy = "pgrep -f '[c]ompose (down|up -d)$' && exit 1; for job in /var/lib/mitigator-vpn/jobs/*/script; do \
-                    [ ! -e \"$job\" ] || [ -e \"${job%script}done\" ] || exit 1; done";
+        let busy = "pgrep -f '[c]ompose (down|up -d)$' && exit 1; for job in /var/lib/mitigator-vpn/jobs/*/begun; do \
+                    [ ! -e \"$job\" ] || [ -e \"${job%begun}done\" ] || exit 1; done";
         self.host.shell(busy).run().code == Some(0) && !self.host.gateway().is_empty()
     }
 
