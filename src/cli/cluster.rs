@@ -47,7 +47,7 @@ pub enum ClusterCommand {
         #[arg(long, value_name = "IP[:PORT]", env = "MITIGATOR_VPN_ENDPOINT", value_parser = super::endpoint)]
         endpoint: Endpoint,
         /// Take in a member again that was removed
-        #[arg(long)]
+        #[arg(long, env = "MITIGATOR_VPN_AGAIN", value_parser = clap::builder::BoolishValueParser::new())]
         again: bool,
         /// The cluster and how to reach it.
         #[command(flatten)]
@@ -73,7 +73,7 @@ pub enum ClusterCommand {
         name: Option<String>,
         /// Go on though these members can't be given the new key: names, or VPN addresses. They are cut off from the
         /// instance until the next apply
-        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        #[arg(long, value_name = "NAME", value_delimiter = ',', env = "MITIGATOR_VPN_LEAVE_BEHIND")]
         leave_behind: Vec<String>,
         /// The cluster and how to reach it.
         #[command(flatten)]
