@@ -106,9 +106,9 @@ fn requests(seen: Option<ListDigest>, list: &str, endpoint: &str, restart: &str)
         "ignore": []
     });
     let guard = json!({ "secs": 5, "nanos": 0 });
-    let make_key = json!({ "make-key": settings });
-    let apply =
-        json!({ "apply": { "settings": settings, "seen": seen.map(|digest| digest.to_string()), "guard": guard } });
+    let make_key = json!({ "make-key": { "settings": settings, "history": {} } });
+    let seen = seen.map(|digest| digest.to_string());
+    let apply = json!({ "apply": { "settings": settings, "seen": seen, "guard": guard, "history": {} } });
     format!("{make_key}\n{apply}\n")
 }
 

@@ -33,7 +33,8 @@ fn begin(host: &ContainerHost, patience: u64) -> (Running<'_>, String) {
             "apt_mirror": null, "stack": "default", "ignore": []
         },
         "seen": ListDigest::of(list.as_bytes()).to_string(),
-        "guard": { "secs": patience, "nanos": 0 }
+        "guard": { "secs": patience, "nanos": 0 },
+        "history": {}
     }});
     let running = session(host, &request).start();
     let script = "grep -lE '\"deadline\":[0-9]' /var/lib/mitigator-vpn/guard/*.json";
