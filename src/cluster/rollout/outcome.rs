@@ -112,7 +112,7 @@ fn outcome(node: &Node, host: &HostRecord, action: Option<&Action>, merged: &Mer
         Err(reason) => return (HostOutcome::Refused, Some(reason)),
     };
     let outcome = match () {
-        () if node.digest() != target => HostOutcome::Behind,
+        () if node.digest() != target || merged.keyless.contains(&node.instance.address) => HostOutcome::Behind,
         () if host.steps.is_empty() => HostOutcome::Unchanged,
         () => HostOutcome::Changed,
     };

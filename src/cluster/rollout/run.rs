@@ -41,6 +41,8 @@ fn action(node: &mut Node, merged: &Merged) -> Action {
         Err(reason) => return Action::Disputed(reason),
     };
     match required(seen, &list) {
+        // It lacks a key that the others' list is to have.
+        Required::Nothing if merged.keyless.contains(&node.instance.address) => Action::List,
         Required::Nothing => Action::Nothing,
         Required::List => Action::List,
         Required::Survey => match node.survey(&list) {
